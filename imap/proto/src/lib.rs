@@ -1,0 +1,1 @@
+//! IMAP4 and POP3 sessions as state machines

@@ -1,0 +1,2 @@
+//! Mailrook.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Reads a message once: envelope, body structure, search signature, decoded text

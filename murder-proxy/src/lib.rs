@@ -1,0 +1,1 @@
+//! The front door of mail clients: listen, TLS, login, route

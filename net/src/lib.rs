@@ -1,0 +1,1 @@
+//! Listeners, TLS and streams under the protocol servers

@@ -1,0 +1,1 @@
+//! SASL mechanisms and password verifiers, as state machines

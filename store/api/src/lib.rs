@@ -1,0 +1,1 @@
+//! The traits that everything else calls, and their in-memory twin

@@ -1,0 +1,1 @@
+//! Routes calls to the leaders of their shards, retries, and keeps operation ids

@@ -1,0 +1,1 @@
+//! Raft groups on one shared log, over RocksDB

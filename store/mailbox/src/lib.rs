@@ -1,0 +1,1 @@
+//! One shard's deterministic state machine

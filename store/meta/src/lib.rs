@@ -1,0 +1,1 @@
+//! The meta group's deterministic state machine: directory, placement, settings

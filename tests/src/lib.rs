@@ -1,0 +1,1 @@
+//! Whole-system tests: wire conversations, real clients, faults, benchmarks
