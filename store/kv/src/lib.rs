@@ -7,6 +7,7 @@
 //! *Architecture Invariant:* this crate knows no mail, no Raft and no disk. Keys and values are bytes; order is
 //! the order of bytes.
 
+mod machine;
 mod memory;
 mod overlay;
 mod record;
@@ -15,6 +16,7 @@ use std::ops::ControlFlow;
 
 use thiserror::Error;
 
+pub use machine::{Applied, ApplyError, StateMachine, View};
 pub use memory::{MemorySnapshot, MemoryStore};
 pub use overlay::{Batch, Overlay, Write};
 pub use record::{RecordError, decode, encode};

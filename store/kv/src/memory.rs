@@ -30,7 +30,9 @@ impl MemoryStore {
 impl MemorySnapshot {
     /// All pairs, for comparing two stores.
     pub fn pairs(&self) -> impl Iterator<Item = (Space, &[u8], &[u8])> {
-        self.0.iter().map(|((space, key), value)| (*space, key.as_slice(), value.as_slice()))
+        self.0
+            .iter()
+            .map(|((space, key), value)| (*space, key.as_slice(), value.as_slice()))
     }
 }
 
@@ -39,7 +41,9 @@ impl Store for MemoryStore {
 
     fn snapshot(&self) -> MemorySnapshot {
         // A panic while the lock is held leaves the map whole: each write is one insert or remove.
-        MemorySnapshot(Arc::clone(&self.pairs.lock().unwrap_or_else(PoisonError::into_inner)))
+        MemorySnapshot(Arc::clone(
+            &self.pairs.lock().unwrap_or_else(PoisonError::into_inner),
+        ))
     }
 
     fn write(&self, batch: Batch) -> Result<(), KvError> {
@@ -73,7 +77,13 @@ impl Read for MemorySnapshot {
             return Ok(());
         }
         let mut range = self.0.range((space, start.to_vec())..(space, end.to_vec()));
-        let mut next = || if direction == Direction::Forward { range.next() } else { range.next_back() };
+        let mut next = || {
+            if direction == Direction::Forward {
+                range.next()
+            } else {
+                range.next_back()
+            }
+        };
         while let Some(((_, key), value)) = next() {
             if visit(key, value).is_break() {
                 break;
@@ -91,11 +101,21 @@ mod tests {
 
     use crate::{Direction, MemoryStore, Overlay, Read, Space, Store, prefix_end};
 
-    fn pairs(view: &impl Read, start: &[u8], end: &[u8], direction: Direction, limit: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn pairs(
+        view: &impl Read,
+        start: &[u8],
+        end: &[u8],
+        direction: Direction,
+        limit: usize,
+    ) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut found = Vec::new();
         view.scan(Space::Index, start, end, direction, &mut |key, value| {
             found.push((key.to_vec(), value.to_vec()));
-            if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if found.len() < limit {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
         })
         .unwrap();
         found

@@ -47,25 +47,32 @@ impl Batch {
 
     /// The changes in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (Space, &[u8], &Write)> {
-        self.writes.iter().map(|((space, key), write)| (*space, key.as_slice(), write))
+        self.writes
+            .iter()
+            .map(|((space, key), write)| (*space, key.as_slice(), write))
     }
 
     /// The changes, given away.
     pub fn into_writes(self) -> impl Iterator<Item = (Space, Vec<u8>, Write)> {
-        self.writes.into_iter().map(|((space, key), write)| (space, key, write))
+        self.writes
+            .into_iter()
+            .map(|((space, key), write)| (space, key, write))
     }
 }
 
 /// A view with changes on top of it.
-pub struct Overlay<'a, R: Read> {
+pub struct Overlay<'a, R: Read + ?Sized> {
     base: &'a R,
     batch: Batch,
 }
 
-impl<'a, R: Read> Overlay<'a, R> {
+impl<'a, R: Read + ?Sized> Overlay<'a, R> {
     /// Starts with no change.
     pub fn new(base: &'a R) -> Overlay<'a, R> {
-        Overlay { base, batch: Batch::default() }
+        Overlay {
+            base,
+            batch: Batch::default(),
+        }
     }
 
     /// Sets a key.
@@ -88,14 +95,25 @@ impl<'a, R: Read> Overlay<'a, R> {
         self.batch
     }
 
-    /// The pairs of `start..end` with the changes merged in, at most `want` of them past `start` (or before `end`).
-    fn pending(&self, space: Space, start: &[u8], end: &[u8]) -> impl DoubleEndedIterator<Item = (&[u8], &Write)> {
-        let range = (Bound::Included((space, start.to_vec())), Bound::Excluded((space, end.to_vec())));
-        self.batch.writes.range(range).map(|((_, key), write)| (key.as_slice(), write))
+    /// The changes to keys of `start..end`.
+    fn pending(
+        &self,
+        space: Space,
+        start: &[u8],
+        end: &[u8],
+    ) -> impl DoubleEndedIterator<Item = (&[u8], &Write)> {
+        let range = (
+            Bound::Included((space, start.to_vec())),
+            Bound::Excluded((space, end.to_vec())),
+        );
+        self.batch
+            .writes
+            .range(range)
+            .map(|((_, key), write)| (key.as_slice(), write))
     }
 }
 
-impl<R: Read> Read for Overlay<'_, R> {
+impl<R: Read + ?Sized> Read for Overlay<'_, R> {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
         if !self.batch.writes.is_empty()
             && let Some(write) = self.batch.writes.get(&(space, key.to_vec()))
@@ -121,31 +139,42 @@ impl<R: Read> Read for Overlay<'_, R> {
         }
         let forward = direction == Direction::Forward;
         let mut pending = self.pending(space, start, end);
-        let mut next_pending = move || if forward { pending.next() } else { pending.next_back() };
+        let mut next_pending = move || {
+            if forward {
+                pending.next()
+            } else {
+                pending.next_back()
+            }
+        };
         let mut waiting = next_pending();
         let mut stopped = false;
-        self.base.scan(space, start, end, direction, &mut |key, value| {
-            // Everything pending that comes before the base's key goes first; the same key replaces it.
-            while let Some((pending_key, write)) = waiting {
-                let before = if forward { pending_key < key } else { pending_key > key };
-                if !before && pending_key != key {
-                    break;
+        self.base
+            .scan(space, start, end, direction, &mut |key, value| {
+                // Everything pending that comes before the base's key goes first; the same key replaces it.
+                while let Some((pending_key, write)) = waiting {
+                    let before = if forward {
+                        pending_key < key
+                    } else {
+                        pending_key > key
+                    };
+                    if !before && pending_key != key {
+                        break;
+                    }
+                    waiting = next_pending();
+                    if let Write::Put(pending_value) = write
+                        && visit(pending_key, pending_value).is_break()
+                    {
+                        stopped = true;
+                        return ControlFlow::Break(());
+                    }
+                    if pending_key == key {
+                        return ControlFlow::Continue(());
+                    }
                 }
-                waiting = next_pending();
-                if let Write::Put(pending_value) = write
-                    && visit(pending_key, pending_value).is_break()
-                {
-                    stopped = true;
-                    return ControlFlow::Break(());
-                }
-                if pending_key == key {
-                    return ControlFlow::Continue(());
-                }
-            }
-            let flow = visit(key, value);
-            stopped = flow.is_break();
-            flow
-        })?;
+                let flow = visit(key, value);
+                stopped = flow.is_break();
+                flow
+            })?;
         while let (false, Some((key, write))) = (stopped, waiting) {
             if let Write::Put(value) = write {
                 stopped = visit(key, value).is_break();

@@ -23,7 +23,16 @@ pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
 
 /// Reads a record and insists that nothing is left over.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RecordError> {
-    let fail = |cause: String| RecordError { type_name: std::any::type_name::<T>(), len: bytes.len(), cause };
-    let (record, rest) = postcard::take_from_bytes(bytes).map_err(|error| fail(error.to_string()))?;
-    if rest.is_empty() { Ok(record) } else { Err(fail(format!("{} bytes are left over", rest.len()))) }
+    let fail = |cause: String| RecordError {
+        type_name: std::any::type_name::<T>(),
+        len: bytes.len(),
+        cause,
+    };
+    let (record, rest) =
+        postcard::take_from_bytes(bytes).map_err(|error| fail(error.to_string()))?;
+    if rest.is_empty() {
+        Ok(record)
+    } else {
+        Err(fail(format!("{} bytes are left over", rest.len())))
+    }
 }
