@@ -1,1 +1,27 @@
-//! One shard's deterministic state machine
+//! One shard's deterministic state machine: accounts with their mailboxes, messages and bodies, and slices of the
+//! cluster-wide tables.
+//!
+//! The log carries [`ShardCommand`]s; the state machine turns each into changes of an ordered key-value store
+//! and a [`ShardReply`]. Reads are functions over a snapshot of that store, asked for with a [`Query`].
+//! `key` has the layout of the store, `record` the formats of its values.
+//!
+//! *Architecture Invariant:* this crate knows no Raft, no sockets, no clock and no randomness, and it parses no
+//! mail: all that is derived from a message comes with the command.
+
+mod command;
+mod query;
+mod reply;
+
+pub use command::{
+    AccountChange, AccountCommand, AppendTo, BodySource, Change, Chunk, ChunkCodec, Confirmation,
+    Deliver, DeliveryKey, MailboxRef, NewBody, NewMailbox, NewMessage, QuotaLimit,
+    RecipientDelivery, ShardCommand, TableCommand, TableId, TableOp, UploadChunk,
+};
+pub use query::{
+    Answer, Changes, IndexEntry, MailboxInfo, MailboxList, MailboxStatus, MessageDetail, Query,
+    QuotaUsage,
+};
+pub use reply::{
+    Appended, ChangeReply, Copied, Delivered, DeliveryOutcome, FlagsStored, Refusal, ShardReply,
+    TableReply,
+};

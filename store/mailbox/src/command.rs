@@ -1,0 +1,325 @@
+//! What a shard's log can carry.
+//!
+//! Postcard writes an enum's variant as a number, so that variants are the version: new ones are appended at the end,
+//! old ones stay as they are for ever.
+
+use mailrook_types::{
+    AccountId, BlobHash, FlagUpdate, Flags, MailboxId, MailboxName, ModSeq, OpId, SpecialUse,
+    Timestamp, UidSet, UploadId,
+};
+use serde::{Deserialize, Serialize};
+
+/// One command of a shard's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ShardCommand {
+    /// A change of one account, asked for by a session or an administrator.
+    Account(AccountCommand),
+    /// One message for one or more accounts of the shard.
+    Deliver(Deliver),
+    /// A chunk of a body too large to travel with the command that makes it visible.
+    Upload(UploadChunk),
+    /// Deliveries whose acknowledgement the sender is known to have seen.
+    Confirm(Vec<Confirmation>),
+    /// Changes of the cluster-wide tables' slices.
+    Table(TableCommand),
+    /// Lets the log's time go on while nothing else happens, so that what has expired is removed.
+    Tick,
+}
+
+/// A change of one account under an operation id: repeated, it answers as it did the first time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountCommand {
+    /// Whose mail.
+    pub account: AccountId,
+    /// Which operation.
+    pub op: OpId,
+    /// What to do.
+    pub change: Change,
+}
+
+/// What can be done to an account's mail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// Creates or removes the account itself, or changes its limits.
+    Account(AccountChange),
+    /// CREATE. Missing levels above are created too (RFC 9051 §6.3.4).
+    CreateMailbox(NewMailbox),
+    /// DELETE: the mailbox with its messages. Children stay.
+    DeleteMailbox(MailboxName),
+    /// RENAME: with all children; renaming INBOX moves its messages (RFC 9051 §6.3.6).
+    RenameMailbox {
+        /// The present name.
+        from: MailboxName,
+        /// The new one.
+        to: MailboxName,
+    },
+    /// SUBSCRIBE or UNSUBSCRIBE; the mailbox need not exist (RFC 9051 §6.3.7).
+    Subscribe {
+        /// Which name.
+        name: MailboxName,
+        /// `false` unsubscribes.
+        subscribed: bool,
+    },
+    /// APPEND: all messages or none (RFC 3502).
+    Append(AppendTo),
+    /// STORE.
+    StoreFlags {
+        /// Where.
+        mailbox: MailboxId,
+        /// Which messages; those that do not exist are passed over.
+        uids: UidSet,
+        /// RFC 7162 §3.1.3, UNCHANGEDSINCE: messages changed after it are left alone and named in the reply.
+        unchanged_since: Option<ModSeq>,
+        /// What to do with `flags`.
+        update: FlagUpdate,
+        /// The flags.
+        flags: Flags,
+    },
+    /// COPY or MOVE: all messages or none.
+    Copy {
+        /// From where.
+        mailbox: MailboxId,
+        /// Which messages; those that do not exist are passed over.
+        uids: UidSet,
+        /// To where.
+        to: MailboxRef,
+        /// Whether the originals are expunged in the same step (RFC 6851).
+        remove_originals: bool,
+    },
+    /// EXPUNGE, UID EXPUNGE, CLOSE: removes messages that are marked `\Deleted`.
+    Expunge {
+        /// Where.
+        mailbox: MailboxId,
+        /// Only these, or all.
+        uids: Option<UidSet>,
+    },
+    /// POP3's QUIT: removes these messages, whatever their flags.
+    Remove {
+        /// Where.
+        mailbox: MailboxId,
+        /// Which messages.
+        uids: UidSet,
+    },
+}
+
+/// A change of the account as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AccountChange {
+    /// Makes the account with INBOX and the given mailboxes. An account that is there already is left as it is.
+    Create {
+        /// INBOX need not be named.
+        mailboxes: Vec<NewMailbox>,
+        /// How much it may hold.
+        quota: QuotaLimit,
+    },
+    /// Removes the account with all its mail.
+    Delete,
+    /// Sets how much it may hold. What is there already stays.
+    SetQuota(QuotaLimit),
+}
+
+/// How much an account may hold (RFC 9208). `None` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaLimit {
+    /// STORAGE, in bytes here and in units of 1,024 bytes on the wire.
+    pub storage_bytes: Option<u64>,
+    /// MESSAGE.
+    pub messages: Option<u64>,
+}
+
+/// A mailbox to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewMailbox {
+    /// Its full name.
+    pub name: MailboxName,
+    /// What it is for (RFC 6154).
+    pub special_use: Option<SpecialUse>,
+    /// Whether it is subscribed to at once.
+    pub subscribed: bool,
+}
+
+/// A mailbox by its id, or by the name that it has when the command is applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MailboxRef {
+    /// By id.
+    Id(MailboxId),
+    /// By name.
+    Name(MailboxName),
+}
+
+/// The messages of one APPEND.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppendTo {
+    /// To where.
+    pub mailbox: MailboxRef,
+    /// In order; they get consecutive UIDs.
+    pub messages: Vec<NewMessage>,
+}
+
+/// A message to be stored, with all that is derived from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewMessage {
+    /// The message's own bytes.
+    pub body: NewBody,
+    /// Header fields that stand before the body and belong to this copy alone (Return-Path, Received).
+    pub prefix: Vec<u8>,
+    /// INTERNALDATE.
+    pub internal_date: Timestamp,
+    /// The flags it starts with.
+    pub flags: Flags,
+}
+
+/// A message's bytes and what was derived from them: the same for every recipient.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewBody {
+    /// The name of the raw bytes.
+    pub hash: BlobHash,
+    /// How many raw bytes there are, without any prefix.
+    pub size: u32,
+    /// Where the chunks are.
+    pub source: BodySource,
+    /// Envelope and body structure, encoded with a version of their own. Opaque to the state machine.
+    pub detail: Vec<u8>,
+    /// The search signature, with a version of its own. Opaque to the state machine.
+    pub signature: Vec<u8>,
+}
+
+/// Where the chunks of a body are when it becomes visible.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BodySource {
+    /// Here.
+    Inline(Vec<Chunk>),
+    /// Sent before, chunk by chunk. Unless all are there with these digests, the answer is
+    /// [`Refusal::BodyMissing`](crate::Refusal::BodyMissing), and the proposer sends them again.
+    Uploaded {
+        /// Under which id.
+        upload: UploadId,
+        /// The BLAKE3 of each chunk's bytes as stored.
+        digests: Vec<[u8; 32]>,
+    },
+}
+
+/// A piece of a body. Every chunk but the last holds [`Chunk::RAW_LEN`] raw bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// How `bytes` are encoded.
+    pub codec: ChunkCodec,
+    /// The encoded bytes.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+}
+
+impl Chunk {
+    /// 256 KiB: one entry of the log stays small enough that others are not held up (DESIGN, "Bodies").
+    pub const RAW_LEN: usize = 256 * 1024;
+}
+
+/// How a chunk's bytes are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChunkCodec {
+    /// As they are.
+    Raw,
+    /// One zstd frame.
+    Zstd,
+}
+
+/// One chunk of an upload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadChunk {
+    /// Which upload.
+    pub upload: UploadId,
+    /// Which chunk, from zero. Sent twice, the second counts.
+    pub index: u32,
+    /// When the upload is forgotten unless it was used, by the log's time.
+    pub expires: Timestamp,
+    /// The chunk.
+    pub chunk: Chunk,
+}
+
+/// One message for accounts of this shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deliver {
+    /// Which operation. Each recipient's part is kept under it on its own.
+    pub op: OpId,
+    /// The message.
+    pub body: NewBody,
+    /// When it was received.
+    pub received: Timestamp,
+    /// What makes a repeated transmission recognisable; `None` for local generation.
+    pub key: Option<DeliveryKey>,
+    /// Who gets it.
+    pub recipients: Vec<RecipientDelivery>,
+    /// Earlier deliveries to this shard that are confirmed by now.
+    pub confirmed: Vec<Confirmation>,
+}
+
+/// One recipient of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecipientDelivery {
+    /// Whose mail.
+    pub account: AccountId,
+    /// The mailbox asked for, by a subaddress or a filter. INBOX if it is not there.
+    pub mailbox: Option<MailboxName>,
+    /// As in [`NewMessage`].
+    pub prefix: Vec<u8>,
+    /// The flags it starts with.
+    pub flags: Flags,
+}
+
+/// The digest of reverse-path and received bytes: with the final mailbox, the identity of a transmission
+/// (DESIGN, "Exactly once, from outside").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DeliveryKey(pub [u8; 32]);
+
+/// Says that the acknowledgement of a delivery arrived: the same bytes sent again are a new message from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmation {
+    /// Whose mail.
+    pub account: AccountId,
+    /// Which mailbox it went to.
+    pub mailbox: MailboxId,
+    /// Which transmission.
+    pub key: DeliveryKey,
+}
+
+/// One of the cluster-wide tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TableId(pub u16);
+
+/// Changes of table entries, all of one shard's slots, carried out together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableCommand {
+    /// In order.
+    pub ops: Vec<(TableId, Vec<u8>, TableOp)>,
+}
+
+/// A change of one entry. An entry that has expired by the log's time counts as absent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TableOp {
+    /// Sets the value.
+    Put {
+        /// The value.
+        value: Vec<u8>,
+        /// When it is forgotten.
+        expires: Option<Timestamp>,
+    },
+    /// Sets the value if the present one is `expected` (`None`: if there is none).
+    CompareAndPut {
+        /// What must be there.
+        expected: Option<Vec<u8>>,
+        /// The value.
+        value: Vec<u8>,
+        /// When it is forgotten.
+        expires: Option<Timestamp>,
+    },
+    /// Adds to the counter that the value is (8 bytes, little-endian, two's complement), from zero if absent;
+    /// saturating.
+    Add {
+        /// How much.
+        delta: i64,
+        /// When it is forgotten, counted anew.
+        expires: Option<Timestamp>,
+    },
+    /// Removes the entry.
+    Delete,
+}

@@ -1,0 +1,252 @@
+//! What can be asked of a shard, and the answers. Both are sent between nodes, so that the rule of
+//! [`crate::command`] for versions holds here too.
+
+use mailrook_types::{
+    AccountId, BlobHash, Flags, Keyword, MailboxId, MailboxName, MessageId, ModSeq, SpecialUse,
+    Timestamp, Uid, UidSet, UidValidity,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{Chunk, MailboxRef, QuotaLimit, TableId};
+
+/// A question about one account, or about the tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Query {
+    /// All mailboxes with their counts, and the subscriptions. Answered by [`Answer::Mailboxes`].
+    Mailboxes {
+        /// Whose.
+        account: AccountId,
+    },
+    /// One mailbox's counts. Answered by [`Answer::Status`].
+    Status {
+        /// Whose.
+        account: AccountId,
+        /// Which.
+        mailbox: MailboxRef,
+    },
+    /// The UIDs of a mailbox. Answered by [`Answer::Uids`].
+    Uids {
+        /// Whose.
+        account: AccountId,
+        /// Which.
+        mailbox: MailboxId,
+    },
+    /// Flags, dates and sizes of messages, ascending by UID. Answered by [`Answer::Index`], with at most `limit`
+    /// entries: ask again for the UIDs after the last.
+    Index {
+        /// Whose.
+        account: AccountId,
+        /// Which mailbox.
+        mailbox: MailboxId,
+        /// Which messages.
+        uids: UidSet,
+        /// Only those changed after this.
+        changed_since: Option<ModSeq>,
+        /// The most entries to answer with.
+        limit: u32,
+    },
+    /// What happened in a mailbox after a MODSEQ. Answered by [`Answer::Changes`].
+    Changes {
+        /// Whose.
+        account: AccountId,
+        /// Which mailbox.
+        mailbox: MailboxId,
+        /// After when.
+        since: ModSeq,
+        /// Only what concerns these; `None` is all.
+        uids: Option<UidSet>,
+    },
+    /// Envelope, structure and place of the bodies of messages. Answered by [`Answer::Details`], with at most `limit`
+    /// entries, ascending by UID.
+    Details {
+        /// Whose.
+        account: AccountId,
+        /// Which mailbox.
+        mailbox: MailboxId,
+        /// Which messages.
+        uids: UidSet,
+        /// The most entries to answer with.
+        limit: u32,
+    },
+    /// The search signatures of messages. Answered by [`Answer::Signatures`], with at most `limit` entries.
+    Signatures {
+        /// Whose.
+        account: AccountId,
+        /// Which mailbox.
+        mailbox: MailboxId,
+        /// Which messages.
+        uids: UidSet,
+        /// The most entries to answer with.
+        limit: u32,
+    },
+    /// Chunks of a body: `count` from `first`. Answered by [`Answer::Chunks`], with fewer at the body's end.
+    Chunks {
+        /// Which body.
+        hash: BlobHash,
+        /// The first chunk.
+        first: u32,
+        /// How many.
+        count: u32,
+    },
+    /// How much an account holds. Answered by [`Answer::Quota`].
+    Quota {
+        /// Whose.
+        account: AccountId,
+    },
+    /// One entry of a table, unless it has expired. Answered by [`Answer::TableValue`].
+    TableGet {
+        /// Which table.
+        table: TableId,
+        /// Which entry.
+        key: Vec<u8>,
+    },
+    /// Entries of a table whose keys start with `prefix`, in no promised order over slots, ascending within one.
+    /// Answered by [`Answer::TableEntries`], with at most `limit`, those after `after`.
+    TableScan {
+        /// Which table.
+        table: TableId,
+        /// How their keys start.
+        prefix: Vec<u8>,
+        /// Slot and key of the last entry seen.
+        after: Option<(u16, Vec<u8>)>,
+        /// The most entries to answer with.
+        limit: u32,
+    },
+}
+
+/// The answer to a [`Query`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// All mailboxes.
+    Mailboxes(MailboxList),
+    /// One mailbox.
+    Status(MailboxStatus),
+    /// A mailbox's messages.
+    Uids(UidSet),
+    /// What is in the index.
+    Index(Vec<IndexEntry>),
+    /// What happened.
+    Changes(Changes),
+    /// What is beside the bodies.
+    Details(Vec<MessageDetail>),
+    /// Search signatures.
+    Signatures(Vec<(Uid, Vec<u8>)>),
+    /// Pieces of a body.
+    Chunks(Vec<Chunk>),
+    /// How much an account holds.
+    Quota(QuotaUsage),
+    /// A table's entry.
+    TableValue(Option<Vec<u8>>),
+    /// A table's entries: slot, key, value.
+    TableEntries(Vec<(u16, Vec<u8>, Vec<u8>)>),
+    /// There is no such account on this shard.
+    NoSuchAccount,
+    /// There is no such mailbox.
+    NoSuchMailbox,
+    /// There is no such body.
+    NoSuchBody,
+}
+
+/// All mailboxes of an account, ascending by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailboxList {
+    /// Those that exist.
+    pub mailboxes: Vec<MailboxInfo>,
+    /// The names subscribed to, whether or not they exist.
+    pub subscriptions: Vec<MailboxName>,
+}
+
+/// One mailbox in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailboxInfo {
+    /// Its name.
+    pub name: MailboxName,
+    /// What it is for.
+    pub special_use: Option<SpecialUse>,
+    /// Its numbers.
+    pub status: MailboxStatus,
+}
+
+/// The numbers of a mailbox (RFC 9051 §6.3.11).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailboxStatus {
+    /// MAILBOXID.
+    pub id: MailboxId,
+    /// UIDVALIDITY.
+    pub uid_validity: UidValidity,
+    /// UIDNEXT.
+    pub uid_next: Uid,
+    /// HIGHESTMODSEQ.
+    pub highest_modseq: ModSeq,
+    /// Before this MODSEQ the history of expunged messages is no longer complete.
+    pub history_floor: ModSeq,
+    /// MESSAGES.
+    pub messages: u64,
+    /// UNSEEN.
+    pub unseen: u64,
+    /// DELETED.
+    pub deleted: u64,
+    /// SIZE, in bytes.
+    pub size_bytes: u64,
+    /// The smallest UID of a message without `\Seen`.
+    pub first_unseen: Option<Uid>,
+    /// The keywords in use, or once in use, in the mailbox.
+    pub keywords: Vec<Keyword>,
+}
+
+/// A message in the index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexEntry {
+    /// UID.
+    pub uid: Uid,
+    /// MODSEQ.
+    pub modseq: ModSeq,
+    /// FLAGS.
+    pub flags: Flags,
+    /// INTERNALDATE.
+    pub internal_date: Timestamp,
+    /// When it came into this mailbox (RFC 8514, SAVEDATE).
+    pub saved: Timestamp,
+    /// RFC822.SIZE: prefix and body.
+    pub size: u32,
+    /// EMAILID.
+    pub message: MessageId,
+}
+
+/// What happened in a mailbox after a MODSEQ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// The mailbox as it is now.
+    pub status: MailboxStatus,
+    /// New messages and messages with changed flags, ascending by UID.
+    pub changed: Vec<IndexEntry>,
+    /// Messages that are gone. If `since` is before the mailbox's `history_floor` this is `None`, and the difference
+    /// of the UID sets must be used.
+    pub vanished: Option<UidSet>,
+}
+
+/// What is kept beside a body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageDetail {
+    /// UID.
+    pub uid: Uid,
+    /// The body's name.
+    pub hash: BlobHash,
+    /// How many bytes the body has, without the prefix.
+    pub body_size: u32,
+    /// Header fields that stand before the body.
+    pub prefix: Vec<u8>,
+    /// As in [`NewBody`](crate::NewBody).
+    pub detail: Vec<u8>,
+}
+
+/// How much an account holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaUsage {
+    /// How much it may.
+    pub limit: QuotaLimit,
+    /// Bytes of all its messages, a copy counted again.
+    pub storage_bytes: u64,
+    /// All its messages.
+    pub messages: u64,
+}
