@@ -1,0 +1,67 @@
+//! A group: what orders commands for one state machine and keeps them on a majority of disks.
+
+mod error;
+mod status;
+mod watch;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use mailrook_kv::Read;
+use mailrook_types::ShardId;
+
+pub use error::GroupError;
+pub use status::{GroupRole, GroupStatus};
+pub use watch::{Touched, Watch};
+
+/// A command of a group is at most this long: two of the largest body chunks (256 KiB, DESIGN "Bodies"), so that
+/// one entry never holds up the others for long.
+pub const COMMAND_BYTES_MAX: usize = 512 << 10;
+
+/// One Raft group, as everything above sees it. The consensus engine behind it can be changed, or simulated.
+pub trait Group: Send + Sync + 'static {
+    /// Which group this is.
+    fn shard(&self) -> ShardId;
+
+    /// Orders `command`, waits until it is durable on a majority and applied here, and gives the state machine's
+    /// reply.
+    ///
+    /// Waits while too many proposals are in flight. Dropping the future does not take the command back: like
+    /// [`GroupError::OutcomeUnknown`], it leaves open whether the command is carried out.
+    fn propose(&self, command: Bytes) -> BoxFuture<'_, Result<Bytes, GroupError>>;
+
+    /// Waits until [`Group::visit_state`] shows everything that was acknowledged, by any leader, before this call.
+    /// Callers that wait at the same time share one round.
+    fn read_barrier(&self) -> BoxFuture<'_, Result<(), GroupError>>;
+
+    /// Calls `visit` once with a snapshot of what is applied here. It blocks as reads of a disk do; it is
+    /// linearizable only after [`Group::read_barrier`]. `dyn Group` has [`read`](trait.Group.html#method.read),
+    /// which gives a result back.
+    fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read)) -> Result<(), GroupError>;
+
+    /// What is touched from now on.
+    fn watch(&self) -> Watch;
+
+    /// How the group fares.
+    fn status(&self) -> GroupStatus;
+
+    /// Stops the group: proposals under way end, what is applied is flushed. Later calls give
+    /// [`GroupError::Stopped`]. A second call waits for the first.
+    fn shutdown(&self) -> BoxFuture<'_, ()>;
+}
+
+impl dyn Group {
+    /// Gives `read` a snapshot of what is applied here, and its result back. See [`Group::visit_state`].
+    pub fn read<T>(&self, read: impl FnOnce(&dyn Read) -> T) -> Result<T, GroupError> {
+        let mut read = Some(read);
+        let mut result = None;
+        self.visit_state(&mut |state| {
+            if let Some(read) = read.take() {
+                result = Some(read(state));
+            }
+        })?;
+        // An implementation that succeeds without a visit breaks the contract; then nothing is known.
+        result.ok_or_else(|| GroupError::Stopped {
+            cause: "its state was not shown".into(),
+        })
+    }
+}

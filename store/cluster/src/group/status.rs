@@ -1,0 +1,54 @@
+//! How a group fares, for `mailrook status` and the metrics.
+
+use mailrook_types::ShardId;
+use serde::Serialize;
+
+/// What this node's copy of a group does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupRole {
+    /// Takes proposals.
+    Leader,
+    /// Votes and follows.
+    Follower,
+    /// Follows, and does not vote yet.
+    Learner,
+    /// Asks for votes: there is no leader just now.
+    Candidate,
+    /// Does nothing any more.
+    Stopped {
+        /// Why.
+        cause: String,
+    },
+}
+
+/// A group at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GroupStatus {
+    /// Which group.
+    pub shard: ShardId,
+    /// What this node's copy does.
+    pub role: GroupRole,
+    /// The node that leads, where known.
+    pub leader: Option<u64>,
+    /// The term of the copy's vote.
+    pub term: u64,
+    /// The nodes that vote.
+    pub voters: Vec<u64>,
+    /// The nodes that follow without a vote.
+    pub learners: Vec<u64>,
+    /// The last entry in this node's log; 0 for none.
+    pub last_index: u64,
+    /// The last entry known to be on a majority; 0 for none.
+    pub committed_index: u64,
+    /// The last entry whose changes can be read.
+    pub applied_index: u64,
+    /// The last entry whose changes are in synced tables. The log is cut at most up to here.
+    pub flushed_index: u64,
+    /// The last entry that is cut from the log.
+    pub purged_index: u64,
+    /// The log's time at the last applied entry, in milliseconds since 1970.
+    pub log_time_ms: i64,
+    /// Proposals that wait for their reply.
+    pub proposals_in_flight: usize,
+}

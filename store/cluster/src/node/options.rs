@@ -1,0 +1,59 @@
+//! What a node is opened with.
+
+use std::path::PathBuf;
+
+/// How to open a node.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// Where everything is kept. Created at the first start.
+    pub data_dir: PathBuf,
+    /// How many shards a new cluster has, beside the meta group. Counts only at the first start: afterwards what is
+    /// on the disk counts.
+    pub first_shards: u32,
+    /// One cache of table blocks for all groups.
+    pub block_cache_bytes: usize,
+    /// What all groups together hold in memory before it is written to tables.
+    pub write_buffer_bytes: usize,
+    /// The newest entries of the log, of all groups, kept in memory for replication and apply.
+    pub log_cache_bytes: usize,
+    /// Above this the log's old files are cut, and groups that pin them are flushed.
+    pub log_bytes_max: u64,
+    /// With less free space than this on the data directory's file system nothing new is accepted.
+    pub disk_reserve_bytes: u64,
+    /// A fault that tests plant, to see that they would catch it.
+    pub plant: Option<Plant>,
+}
+
+/// The most shards a node has copies of (DESIGN "Sizes"): with the meta group 64 groups, which openraft's idle cost
+/// sets.
+pub const SHARDS_MAX: u32 = 63;
+
+impl NodeOptions {
+    /// The defaults, for a small server with 2 GB of memory.
+    pub fn new(data_dir: impl Into<PathBuf>) -> NodeOptions {
+        NodeOptions {
+            data_dir: data_dir.into(),
+            first_shards: 8,
+            block_cache_bytes: 128 << 20,
+            write_buffer_bytes: 256 << 20,
+            log_cache_bytes: 64 << 20,
+            log_bytes_max: 1 << 30,
+            disk_reserve_bytes: 512 << 20,
+            plant: None,
+        }
+    }
+}
+
+/// A bug on purpose. Never on unless a test asks for it: a test that cannot fail proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plant {
+    /// Says "durable" 50 ms before the log is written, so that a kill in between loses what was acknowledged.
+    AckBeforeFsync,
+}
+
+impl Plant {
+    /// The fault with this name, as `MAILROOK_PLANT` gives it.
+    pub fn parse(name: &str) -> Option<Plant> {
+        (name == "ack-before-fsync").then_some(Plant::AckBeforeFsync)
+    }
+}
