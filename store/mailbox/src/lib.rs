@@ -8,9 +8,14 @@
 //! *Architecture Invariant:* this crate knows no Raft, no sockets, no clock and no randomness, and it parses no
 //! mail: all that is derived from a message comes with the command.
 
+mod answer;
 mod command;
 mod query;
 mod reply;
+mod shard;
+mod wire;
+
+pub use answer::answer;
 
 pub use command::{
     AccountChange, AccountCommand, AppendTo, BodySource, Change, Chunk, ChunkCodec, Confirmation,
@@ -25,3 +30,4 @@ pub use reply::{
     Appended, ChangeReply, Copied, Delivered, DeliveryOutcome, FlagsStored, Refusal, ShardReply,
     TableReply,
 };
+pub use shard::Shard;
