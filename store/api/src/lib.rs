@@ -1,1 +1,33 @@
-//! The traits that everything else calls, and their in-memory twin
+//! The traits that everything above the store calls, with their types and an in-memory twin.
+//!
+//! [`Mailstore`] is the accounts' mail, [`Directory`] who they are, [`Shared`] the cluster-wide tables, [`Queue`] the mail
+//! under way. The real implementation routes each call to the back end that leads the shard; the twin in [`memory`] runs
+//! the same state machines over a map, for tests.
+//!
+//! *Architecture Invariant:* this crate knows no RocksDB and no Raft, so that what is built on it compiles and tests
+//! fast.
+
+mod directory;
+mod error;
+mod lane;
+mod mailstore;
+pub mod memory;
+mod prepared;
+mod queue;
+mod shared;
+
+pub use directory::Directory;
+pub use error::StoreError;
+pub use lane::Lane;
+pub use mailstore::{Append, Delivery, DeliveryRecipient, Mailstore, MessagePlace, Watch};
+pub use prepared::{Detail, PreparedMessage, unpack_chunk};
+pub use queue::{Queue, QueueEntry, QueueId};
+pub use shared::Shared;
+
+pub use mailrook_mailbox as shard;
+pub use mailrook_meta as meta;
+
+use futures::future::BoxFuture;
+
+/// What every call of the store gives. A call ends by its own deadline, with [`StoreError::Unavailable`] at the latest.
+pub type Call<'a, T> = BoxFuture<'a, Result<T, StoreError>>;

@@ -1,1 +1,14 @@
-//! The meta group's deterministic state machine: directory, placement, settings
+//! The meta group's deterministic state machine: the directory (domains, accounts, aliases, credentials), the placement
+//! of accounts on shards, the clients that were granted ids, and the settings.
+//!
+//! *Architecture Invariant:* this crate knows no Raft, no sockets, no clock and no randomness, and it hashes no
+//! password: verifiers are opaque bytes to it.
+
+mod command;
+mod query;
+
+pub use command::{
+    AccountRecord, AliasRecord, Credential, CredentialScope, DomainRecord, MetaCommand,
+    MetaRefusal, MetaReply, NewAccount,
+};
+pub use query::{LoginAccount, MetaAnswer, MetaQuery, Resolution, ResolvedTarget};

@@ -1,0 +1,222 @@
+//! The accounts' mail.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mailrook_mailbox::{
+    Answer, Appended, Change, ChangeReply, Changes, Confirmation, DeliveryKey, DeliveryOutcome, IndexEntry, MailboxList,
+    MailboxRef, MailboxStatus, MessageDetail, Query, QuotaUsage, Refusal,
+};
+use mailrook_types::{AccountId, BlobHash, Flags, MailboxId, MailboxName, ModSeq, Timestamp, Uid, UidSet};
+use tokio::sync::watch;
+
+use crate::{Call, Lane, PreparedMessage, StoreError};
+
+/// The mail of all accounts of the cluster. Every change that it answers is committed; every read shows all that was
+/// committed before it was asked.
+pub trait Mailstore: Send + Sync + 'static {
+    /// A new sequence of operations. A session keeps one for its life.
+    fn open_lane(&self) -> Call<'_, Lane>;
+
+    /// Carries out a change, once, however often it must be sent. [`Change::Append`] goes through [`Mailstore::append`].
+    fn change<'a>(
+        &'a self,
+        lane: &'a mut Lane,
+        account: AccountId,
+        change: Change,
+    ) -> Call<'a, Result<ChangeReply, Refusal>>;
+
+    /// Appends messages to a mailbox: all or none.
+    fn append<'a>(&'a self, lane: &'a mut Lane, account: AccountId, append: Append) -> Call<'a, Result<Appended, Refusal>>;
+
+    /// Delivers one message to its recipients, and answers for each in order. A recipient whose shard cannot be reached
+    /// has an error of its own; the others are delivered.
+    fn deliver<'a>(
+        &'a self,
+        lane: &'a mut Lane,
+        delivery: Delivery,
+    ) -> Call<'a, Vec<Result<DeliveryOutcome, StoreError>>>;
+
+    /// Notes that the acknowledgements of deliveries were seen by their sender. Returns at once: confirmations travel
+    /// with later commands, or in batches soon after. One that is lost costs a suppressed copy only if the same sender
+    /// sends the same bytes again on purpose.
+    fn confirm(&self, confirmations: Vec<Confirmation>);
+
+    /// Answers a question about `account`.
+    fn query(&self, account: AccountId, query: Query) -> Call<'_, Answer>;
+
+    /// The bytes `start..end` of a body, without its prefix; fewer if it ends before. At most [`BODY_READ_MAX`] at a time.
+    fn body(&self, account: AccountId, hash: BlobHash, start: u32, end: u32) -> Call<'_, Bytes>;
+
+    /// Hears of changes in an account, from now on.
+    fn watch(&self, account: AccountId) -> Call<'_, Watch>;
+}
+
+/// 1 MiB: four chunks. A reader asks again, so that a slow client holds no more than this.
+pub const BODY_READ_MAX: u32 = 1 << 20;
+
+/// Messages for one mailbox.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// To where.
+    pub mailbox: MailboxRef,
+    /// The messages in order, each with its flags and INTERNALDATE.
+    pub messages: Vec<(Arc<PreparedMessage>, Flags, Timestamp)>,
+}
+
+/// One message for several accounts, wherever they are.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The message as it was received, before our own header fields.
+    pub message: Arc<PreparedMessage>,
+    /// When it was received.
+    pub received: Timestamp,
+    /// What makes a repeated transmission recognisable.
+    pub key: Option<DeliveryKey>,
+    /// Who gets it; none twice.
+    pub recipients: Vec<DeliveryRecipient>,
+}
+
+/// One recipient of a delivery.
+#[derive(Clone, Debug)]
+pub struct DeliveryRecipient {
+    /// Whose mail.
+    pub account: AccountId,
+    /// The mailbox asked for; INBOX if it is not there.
+    pub mailbox: Option<MailboxName>,
+    /// Header fields to stand before the message in this copy.
+    pub prefix: Bytes,
+    /// The flags it starts with.
+    pub flags: Flags,
+}
+
+/// Names a message in a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessagePlace {
+    /// The mailbox.
+    pub mailbox: MailboxId,
+    /// The message.
+    pub uid: Uid,
+}
+
+/// Tells when an account changed.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    highest: watch::Receiver<ModSeq>,
+}
+
+impl Watch {
+    /// Over a channel that carries the account's highest MODSEQ known to the watcher's back end.
+    pub fn new(highest: watch::Receiver<ModSeq>) -> Watch {
+        Watch { highest }
+    }
+
+    /// Waits until the account changed since the last call (or since the watch began). Cancel-safe.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the back end is gone: watch again, and compare what is there with what is known.
+    pub async fn changed(&mut self) -> Result<ModSeq, StoreError> {
+        let gone = |_| StoreError::Unavailable("the back end that was watched is gone".to_owned());
+        self.highest.changed().await.map_err(gone)?;
+        Ok(*self.highest.borrow_and_update())
+    }
+}
+
+/// Questions with the type of their answers. `None` says that the mailbox, or the account, is not there.
+impl dyn Mailstore {
+    /// All mailboxes and subscriptions.
+    pub async fn mailboxes(&self, account: AccountId) -> Result<Option<MailboxList>, StoreError> {
+        match self.query(account, Query::Mailboxes { account }).await? {
+            Answer::Mailboxes(list) => Ok(Some(list)),
+            other => absent_or_misfit(other),
+        }
+    }
+
+    /// One mailbox's numbers.
+    pub async fn status(&self, account: AccountId, mailbox: MailboxRef) -> Result<Option<MailboxStatus>, StoreError> {
+        match self.query(account, Query::Status { account, mailbox }).await? {
+            Answer::Status(status) => Ok(Some(status)),
+            other => absent_or_misfit(other),
+        }
+    }
+
+    /// A mailbox's UIDs.
+    pub async fn uids(&self, account: AccountId, mailbox: MailboxId) -> Result<Option<UidSet>, StoreError> {
+        match self.query(account, Query::Uids { account, mailbox }).await? {
+            Answer::Uids(uids) => Ok(Some(uids)),
+            other => absent_or_misfit(other),
+        }
+    }
+
+    /// Index entries, ascending, at most `limit`.
+    pub async fn index(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        uids: UidSet,
+        changed_since: Option<ModSeq>,
+        limit: u32,
+    ) -> Result<Option<Vec<IndexEntry>>, StoreError> {
+        match self.query(account, Query::Index { account, mailbox, uids, changed_since, limit }).await? {
+            Answer::Index(entries) => Ok(Some(entries)),
+            other => absent_or_misfit(other),
+        }
+    }
+
+    /// What happened after `since`.
+    pub async fn changes(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        since: ModSeq,
+        uids: Option<UidSet>,
+    ) -> Result<Option<Changes>, StoreError> {
+        match self.query(account, Query::Changes { account, mailbox, since, uids }).await? {
+            Answer::Changes(changes) => Ok(Some(changes)),
+            other => absent_or_misfit(other),
+        }
+    }
+
+    /// Details of messages, ascending, at most `limit`.
+    pub async fn details(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        uids: UidSet,
+        limit: u32,
+    ) -> Result<Option<Vec<MessageDetail>>, StoreError> {
+        match self.query(account, Query::Details { account, mailbox, uids, limit }).await? {
+            Answer::Details(details) => Ok(Some(details)),
+            other => absent_or_misfit(other),
+        }
+    }
+
+    /// Search signatures of messages, ascending, at most `limit`.
+    pub async fn signatures(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        uids: UidSet,
+        limit: u32,
+    ) -> Result<Option<Vec<(Uid, Vec<u8>)>>, StoreError> {
+        match self.query(account, Query::Signatures { account, mailbox, uids, limit }).await? {
+            Answer::Signatures(signatures) => Ok(Some(signatures)),
+            other => absent_or_misfit(other),
+        }
+    }
+
+    /// How much the account holds.
+    pub async fn quota(&self, account: AccountId) -> Result<Option<QuotaUsage>, StoreError> {
+        match self.query(account, Query::Quota { account }).await? {
+            Answer::Quota(usage) => Ok(Some(usage)),
+            other => absent_or_misfit(other),
+        }
+    }
+}
+
+fn absent_or_misfit<T>(answer: Answer) -> Result<Option<T>, StoreError> {
+    match answer {
+        Answer::NoSuchAccount | Answer::NoSuchMailbox | Answer::NoSuchBody => Ok(None),
+        other => Err(StoreError::Internal(format!("the shard's answer does not fit the question: {other:?}"))),
+    }
+}

@@ -1,0 +1,108 @@
+//! What can be asked of the meta group.
+
+use mailrook_types::{AccountId, Address, Domain, MailboxName, ShardId};
+use serde::{Deserialize, Serialize};
+
+use crate::{AccountRecord, AliasRecord, DomainRecord};
+
+/// A question about the directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MetaQuery {
+    /// Who gets mail for an address. Answered by [`MetaAnswer::Resolution`].
+    Resolve(Address),
+    /// The account that a login name means. Answered by [`MetaAnswer::Login`].
+    Login(String),
+    /// The account of an address. Answered by [`MetaAnswer::Account`].
+    Account(Address),
+    /// The account of an id. Answered by [`MetaAnswer::Account`].
+    AccountById(AccountId),
+    /// Domains, ascending, those after `after`. Answered by [`MetaAnswer::Domains`].
+    Domains {
+        /// The last one seen.
+        after: Option<Domain>,
+        /// The most to answer with.
+        limit: u32,
+    },
+    /// Accounts of all domains or of one, ascending by domain and local part, those after `after`.
+    /// Answered by [`MetaAnswer::Accounts`].
+    Accounts {
+        /// Of this domain only.
+        domain: Option<Domain>,
+        /// The last one seen.
+        after: Option<Address>,
+        /// The most to answer with.
+        limit: u32,
+    },
+    /// Aliases, as accounts. Answered by [`MetaAnswer::Aliases`].
+    Aliases {
+        /// Of this domain only.
+        domain: Option<Domain>,
+        /// The last one seen.
+        after: Option<Address>,
+        /// The most to answer with.
+        limit: u32,
+    },
+    /// The shards with their number of accounts. Answered by [`MetaAnswer::Shards`].
+    Shards,
+    /// A setting. Answered by [`MetaAnswer::Setting`].
+    Setting(String),
+}
+
+/// The answer to a [`MetaQuery`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MetaAnswer {
+    /// Who gets the mail.
+    Resolution(Resolution),
+    /// The account to log in to, if there is one.
+    Login(Option<Box<LoginAccount>>),
+    /// The account, if there is one.
+    Account(Option<Box<AccountRecord>>),
+    /// Domains.
+    Domains(Vec<DomainRecord>),
+    /// Accounts.
+    Accounts(Vec<AccountRecord>),
+    /// Aliases.
+    Aliases(Vec<AliasRecord>),
+    /// Shards and how many accounts each has.
+    Shards(Vec<(ShardId, u64)>),
+    /// The setting's value.
+    Setting(Option<Vec<u8>>),
+}
+
+/// Who gets mail for an address, aliases followed to their ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Resolution {
+    /// These, none twice; at least one of the two is not empty.
+    Local {
+        /// Accounts here.
+        accounts: Vec<ResolvedTarget>,
+        /// Addresses elsewhere, to which an alias forwards.
+        elsewhere: Vec<Address>,
+    },
+    /// The domain is ours, the user is not known.
+    NoSuchUser,
+    /// The domain is not ours.
+    NotLocal,
+}
+
+/// An account that gets the mail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolvedTarget {
+    /// The account.
+    pub account: AccountId,
+    /// Its shard.
+    pub shard: ShardId,
+    /// Its address.
+    pub address: Address,
+    /// The mailbox that a subaddress (`user+mailbox@`) asks for.
+    pub mailbox: Option<MailboxName>,
+}
+
+/// What a front end needs for a login. The login name is the account's address, in any case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginAccount {
+    /// The account with its credentials.
+    pub record: AccountRecord,
+    /// The addresses that the user may send from: its own, and the aliases that lead to it alone.
+    pub senders: Vec<Address>,
+}
