@@ -113,8 +113,8 @@ pub struct Credential {
     pub scopes: Vec<CredentialScope>,
     /// SCRAM verifier and password hash, with a version of their own. Opaque here.
     pub verifier: Vec<u8>,
-    /// Grows whenever an account's credentials change, so that what was cached of an old one is not used.
-    /// Set in apply; what the proposer wrote is ignored.
+    /// The account's [`AccountRecord::credentials_version`] when this one was set. Set in apply; what the proposer wrote
+    /// is ignored.
     pub version: u64,
     /// When it was set, by the log's time. Set in apply.
     pub created: Timestamp,
@@ -159,6 +159,9 @@ pub struct AccountRecord {
     pub quota_messages: Option<u64>,
     /// Its passwords.
     pub credentials: Vec<Credential>,
+    /// Grows with every change of a password, and when the account is let in or kept out: what was cached under an
+    /// older number is not used.
+    pub credentials_version: u64,
     /// When it was added.
     pub created: Timestamp,
 }
