@@ -1,0 +1,112 @@
+//! The folding under which text is compared: two characters are equal if the lower case of their upper case is.
+//!
+//! It is Unicode's full case folding but for a few characters (dotless ı equals i, Cherokee stays lower case): ß equals
+//! ss, final ς equals σ, ſ equals s, K (kelvin) equals k. No accent is taken away and nothing is composed or decomposed.
+//! Character by character, so that a text may be folded in pieces.
+
+use std::sync::LazyLock;
+
+/// Characters below this are folded by table: Latin, Greek, Cyrillic and all other scripts with much mail and cases.
+const TABLE_CHARS: usize = 0x2000;
+
+/// In the table: folds to more than one character.
+const SEVERAL: u16 = u16::MAX;
+
+static TABLE: LazyLock<Box<[u16]>> = LazyLock::new(|| {
+    let entry = |code: usize| {
+        let Some(character) = u32::try_from(code).ok().and_then(char::from_u32) else {
+            return SEVERAL;
+        };
+        let mut folded = fold_char(character);
+        match (folded.next(), folded.next()) {
+            (Some(one), None) => u16::try_from(u32::from(one)).unwrap_or(SEVERAL),
+            _ => SEVERAL,
+        }
+    };
+    (0..TABLE_CHARS).map(entry).collect()
+});
+
+fn fold_char(character: char) -> impl Iterator<Item = char> {
+    character.to_uppercase().flat_map(char::to_lowercase)
+}
+
+/// Appends the folded `text` to `out`.
+pub(crate) fn fold_into(text: &str, out: &mut Vec<u8>) {
+    out.reserve(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let ascii = rest
+            .bytes()
+            .position(|byte| !byte.is_ascii())
+            .unwrap_or(rest.len());
+        let (head, tail) = rest.split_at(ascii);
+        let start = out.len();
+        out.extend_from_slice(head.as_bytes());
+        out[start..].make_ascii_lowercase();
+        // Until the next ASCII character, one by one.
+        let other = tail
+            .bytes()
+            .position(|byte| byte.is_ascii())
+            .unwrap_or(tail.len());
+        let (other, tail) = tail.split_at(other);
+        other.chars().for_each(|character| fold_one(character, out));
+        rest = tail;
+    }
+}
+
+fn fold_one(character: char, out: &mut Vec<u8>) {
+    let mut push =
+        |character: char| out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+    match u32::from(character) {
+        code @ 0..0x2000 => match TABLE[code as usize] {
+            SEVERAL => fold_char(character).for_each(push),
+            folded => push(char::from_u32(u32::from(folded)).unwrap_or(character)),
+        },
+        // Kana, Han, Hangul: no cases.
+        0x2e80..0xa640 | 0xac00..0xd7a4 => push(character),
+        _ => fold_char(character).for_each(push),
+    }
+}
+
+/// The folded `text`.
+pub fn fold(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    fold_into(text, &mut out);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_are_equal() {
+        for (one, other) in [
+            ("HELLO World", "hello wORLD"),
+            ("GRÜSSE", "grüße"),
+            ("ΟΔΟΣ", "οδος"),
+            ("ПРИВЕТ", "привет"),
+            ("\u{212a}elvin", "kelvin"),
+            ("Ǆ", "ǅ"),
+            ("日本語", "日本語"),
+            ("ＡＢＣ", "ａｂｃ"),
+            ("𐐀", "𐐨"),
+        ] {
+            assert_eq!(fold(one), fold(other), "{one} {other}");
+        }
+        assert_ne!(fold("a"), fold("ä"));
+    }
+
+    #[test]
+    fn every_character_folds_alike_by_table_and_without() {
+        for character in '\0'..=char::MAX {
+            let mut expected = String::new();
+            expected.extend(fold_char(character));
+            assert_eq!(
+                fold(character.encode_utf8(&mut [0; 4])),
+                expected.as_bytes(),
+                "{character:?}"
+            );
+        }
+    }
+}
