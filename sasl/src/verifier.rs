@@ -120,6 +120,18 @@ impl Verifier {
         }
     }
 
+    /// As bytes, for a directory that does not look into it: the text form.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        String::from(self.clone()).into_bytes()
+    }
+
+    /// Reads [`Verifier::to_bytes`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Verifier, VerifierError> {
+        std::str::from_utf8(bytes)
+            .map_err(|_| VerifierError::Malformed)?
+            .parse()
+    }
+
     /// The salt, for the account's next password; `None` for an imported verifier with a salt of another length.
     pub fn salt(&self) -> Option<Salt> {
         self.scram.salt.as_slice().try_into().ok().map(Salt)

@@ -1,0 +1,311 @@
+//! One stream type for TCP, unix sockets and tests, with TLS over each.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use rustls::ProtocolVersion;
+use tokio::{
+    io::{AsyncBufRead, AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
+    net::{TcpStream, UnixStream},
+};
+use tokio_rustls::server::TlsStream;
+
+use crate::{TlsAcceptor, TlsError, tls::Accepted};
+
+/// A connection's bytes. It has no buffers of its own but TLS's.
+pub struct Stream(Inner);
+
+enum Inner {
+    Plain(Transport),
+    Tls(Box<Tls>),
+}
+
+enum Transport {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Duplex(DuplexStream),
+}
+
+/// Boxed, lest a plain connection pay for it.
+struct Tls {
+    stream: TlsStream<Transport>,
+    end_point: Option<Arc<[u8]>>,
+}
+
+/// What a log or a `Received` header says of a TLS connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsInfo {
+    /// `TLSv1.3`
+    pub version: &'static str,
+    /// `TLS13_AES_256_GCM_SHA384`
+    pub cipher: &'static str,
+    /// The name that the client asked for.
+    pub server_name: Option<String>,
+}
+
+/// What SASL may bind to.
+#[derive(Clone, Default)]
+pub struct TlsBindings {
+    /// `tls-exporter` (RFC 9266), of TLS 1.3: for older versions it needs properties that rustls does not tell.
+    pub exporter: Option<[u8; 32]>,
+    /// `tls-server-end-point` (RFC 5929 §4).
+    pub server_end_point: Option<Arc<[u8]>>,
+}
+
+impl Stream {
+    /// Two ends of a connection in memory, with `capacity` bytes on the way in each direction.
+    pub fn duplex(capacity: usize) -> (Stream, Stream) {
+        let (a, b) = tokio::io::duplex(capacity);
+        (a.into(), b.into())
+    }
+
+    /// Does a TLS handshake as the server. The caller has read nothing beyond the client's request for TLS, or drops
+    /// what it has (RFC 3207 §4.2, RFC 9051 §6.2.1): none of it may be taken for something said under TLS.
+    ///
+    /// After an error the connection is gone.
+    pub async fn start_tls(self, acceptor: &TlsAcceptor) -> Result<Stream, TlsError> {
+        match self.0 {
+            Inner::Plain(transport) => {
+                // On the heap: the handshake's future is large, and would stay a part of the session's.
+                let Accepted { stream, end_point } = Box::pin(acceptor.accept(transport)).await?;
+                Ok(Stream(Inner::Tls(Box::new(Tls { stream, end_point }))))
+            }
+            Inner::Tls(_) => Err(TlsError::AlreadyActive),
+        }
+    }
+
+    /// Waits until there is something to read, an end or an error, without a buffer to read into. A wake-up may be
+    /// a false one: then the read that follows waits. Cancel-safe.
+    pub async fn wait_readable(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_readable(cx)).await
+    }
+
+    /// [`Stream::wait_readable`] for who polls.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.0 {
+            Inner::Plain(Transport::Tcp(tcp)) => tcp.poll_read_ready(cx),
+            Inner::Plain(Transport::Unix(unix)) => unix.poll_read_ready(cx),
+            // A duplex cannot tell; its reader waits with a buffer.
+            Inner::Plain(Transport::Duplex(_)) => Poll::Ready(Ok(())),
+            // TLS keeps a decrypted record until it is read.
+            Inner::Tls(tls) => {
+                ready!(Pin::new(&mut tls.stream).poll_fill_buf(cx))?;
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    /// Whether TLS is active.
+    pub fn is_tls(&self) -> bool {
+        matches!(self.0, Inner::Tls(_))
+    }
+
+    /// The TLS connection's properties.
+    pub fn tls_info(&self) -> Option<TlsInfo> {
+        let Inner::Tls(tls) = &self.0 else {
+            return None;
+        };
+        let connection = tls.stream.get_ref().1;
+        let version = match connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            _ => "TLS",
+        };
+        let cipher = connection
+            .negotiated_cipher_suite()
+            .and_then(|suite| suite.suite().as_str())
+            .unwrap_or("unknown");
+        Some(TlsInfo {
+            version,
+            cipher,
+            server_name: connection.server_name().map(str::to_owned),
+        })
+    }
+
+    /// What SASL may bind to; nothing without TLS.
+    pub fn tls_bindings(&self) -> TlsBindings {
+        let Inner::Tls(tls) = &self.0 else {
+            return TlsBindings::default();
+        };
+        let connection = tls.stream.get_ref().1;
+        let exporter = (connection.protocol_version() == Some(ProtocolVersion::TLSv1_3))
+            .then(|| {
+                connection
+                    .export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""))
+                    .ok()
+            })
+            .flatten();
+        TlsBindings {
+            exporter,
+            server_end_point: tls.end_point.clone(),
+        }
+    }
+
+    /// Sends a few bytes if they go out at once, for who is refused.
+    pub(crate) fn try_send(&self, bytes: &[u8]) {
+        // The connection is closed next, whether or not this was sent.
+        let _ = match &self.0 {
+            Inner::Plain(Transport::Tcp(tcp)) => tcp.try_write(bytes),
+            Inner::Plain(Transport::Unix(unix)) => unix.try_write(bytes),
+            Inner::Plain(Transport::Duplex(_)) | Inner::Tls(_) => Ok(0),
+        };
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(tcp: TcpStream) -> Stream {
+        Stream(Inner::Plain(Transport::Tcp(tcp)))
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(unix: UnixStream) -> Stream {
+        Stream(Inner::Plain(Transport::Unix(unix)))
+    }
+}
+
+impl From<DuplexStream> for Stream {
+    fn from(duplex: DuplexStream) -> Stream {
+        Stream(Inner::Plain(Transport::Duplex(duplex)))
+    }
+}
+
+/// Calls a method of whatever is inside, pinned.
+macro_rules! pinned {
+    ($self:expr, $stream:ident => $call:expr) => {
+        match $self {
+            Transport::Tcp(tcp) => {
+                let $stream = Pin::new(tcp);
+                $call
+            }
+            Transport::Unix(unix) => {
+                let $stream = Pin::new(unix);
+                $call
+            }
+            Transport::Duplex(duplex) => {
+                let $stream = Pin::new(duplex);
+                $call
+            }
+        }
+    };
+}
+
+macro_rules! pinned_inner {
+    ($self:expr, $stream:ident => $call:expr) => {
+        match &mut $self.get_mut().0 {
+            Inner::Plain(transport) => {
+                let $stream = Pin::new(transport);
+                $call
+            }
+            Inner::Tls(tls) => {
+                let $stream = Pin::new(&mut tls.stream);
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        pinned!(self.get_mut(), stream => stream.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        pinned!(self.get_mut(), stream => stream.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        pinned!(self.get_mut(), stream => stream.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pinned!(self.get_mut(), stream => stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pinned!(self.get_mut(), stream => stream.poll_shutdown(cx))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        pinned_inner!(self, stream => stream.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        pinned_inner!(self, stream => stream.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        pinned_inner!(self, stream => stream.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pinned_inner!(self, stream => stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pinned_inner!(self, stream => stream.poll_shutdown(cx))
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.0 {
+            Inner::Plain(Transport::Tcp(_)) => "Stream(TCP)",
+            Inner::Plain(Transport::Unix(_)) => "Stream(unix)",
+            Inner::Plain(Transport::Duplex(_)) => "Stream(duplex)",
+            Inner::Tls(_) => "Stream(TLS)",
+        })
+    }
+}
+
+/// The exported key is shown to nobody.
+impl fmt::Debug for TlsBindings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsBindings")
+            .field("exporter", &self.exporter.is_some())
+            .field("server_end_point", &self.server_end_point.is_some())
+            .finish()
+    }
+}
