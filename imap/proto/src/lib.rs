@@ -13,3 +13,5 @@
 pub mod command;
 pub mod error;
 pub mod response;
+pub mod utf7;
+pub mod writer;
