@@ -1,6 +1,8 @@
 //! Who has mail here.
 
-use mailrook_meta::{AccountRecord, LoginAccount, MetaAnswer, MetaCommand, MetaQuery, MetaReply, Resolution};
+use mailrook_meta::{
+    AccountRecord, LoginAccount, MetaAnswer, MetaCommand, MetaQuery, MetaReply, Resolution,
+};
 use mailrook_types::Address;
 
 use crate::{Call, StoreError};
@@ -48,5 +50,7 @@ pub trait Directory: Send + Sync + 'static {
 }
 
 fn misfit(answer: &MetaAnswer) -> StoreError {
-    StoreError::Internal(format!("the directory's answer does not fit the question: {answer:?}"))
+    StoreError::Internal(format!(
+        "the directory's answer does not fit the question: {answer:?}"
+    ))
 }

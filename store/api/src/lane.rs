@@ -21,7 +21,12 @@ impl Lane {
 
     /// A fresh lane; `lane` must not have been used by `client` before.
     pub fn new(client: ClientId, lane: u64) -> Lane {
-        Lane { client, lane, next: 1, unanswered: Vec::new() }
+        Lane {
+            client,
+            lane,
+            next: 1,
+            unanswered: Vec::new(),
+        }
     }
 
     /// Numbers a new operation.
@@ -32,7 +37,12 @@ impl Lane {
             self.unanswered.remove(0);
         }
         self.unanswered.push(n);
-        OpId { client: self.client, lane: self.lane, n, lowest_unanswered: self.unanswered[0] }
+        OpId {
+            client: self.client,
+            lane: self.lane,
+            n,
+            lowest_unanswered: self.unanswered[0],
+        }
     }
 
     /// Notes that the reply to an operation arrived.
@@ -50,7 +60,15 @@ mod tests {
         let mut lane = Lane::new(ClientId(1), 1);
         let first = lane.begin();
         let second = lane.begin();
-        assert_eq!((first.n, first.lowest_unanswered, second.n, second.lowest_unanswered), (1, 1, 2, 1));
+        assert_eq!(
+            (
+                first.n,
+                first.lowest_unanswered,
+                second.n,
+                second.lowest_unanswered
+            ),
+            (1, 1, 2, 1)
+        );
         lane.answered(second);
         assert_eq!(lane.begin().lowest_unanswered, 1);
         lane.answered(first);

@@ -19,8 +19,11 @@ mod shared;
 pub use directory::Directory;
 pub use error::StoreError;
 pub use lane::Lane;
-pub use mailstore::{Append, Delivery, DeliveryRecipient, Mailstore, MessagePlace, Watch};
-pub use prepared::{Detail, PreparedMessage, unpack_chunk};
+pub use mailstore::{
+    Append, BODY_READ_MAX, Delivery, DeliveryRecipient, Mailstore, MessagePlace, Watch,
+    default_mailboxes,
+};
+pub use prepared::{Detail, PreparedMessage, copy_range, unpack_chunk};
 pub use queue::{Queue, QueueEntry, QueueId};
 pub use shared::Shared;
 

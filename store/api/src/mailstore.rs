@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mailrook_mailbox::{
-    Answer, Appended, Change, ChangeReply, Changes, Confirmation, DeliveryKey, DeliveryOutcome, IndexEntry, MailboxList,
-    MailboxRef, MailboxStatus, MessageDetail, Query, QuotaUsage, Refusal,
+    Answer, Appended, Change, ChangeReply, Changes, Confirmation, DeliveryKey, DeliveryOutcome,
+    IndexEntry, MailboxList, MailboxRef, MailboxStatus, MessageDetail, NewMailbox, Query,
+    QuotaUsage, Refusal,
 };
-use mailrook_types::{AccountId, BlobHash, Flags, MailboxId, MailboxName, ModSeq, Timestamp, Uid, UidSet};
+use mailrook_types::{
+    AccountId, BlobHash, Flags, MailboxId, MailboxName, ModSeq, SpecialUse, Timestamp, Uid, UidSet,
+};
 use tokio::sync::watch;
 
 use crate::{Call, Lane, PreparedMessage, StoreError};
@@ -27,7 +30,12 @@ pub trait Mailstore: Send + Sync + 'static {
     ) -> Call<'a, Result<ChangeReply, Refusal>>;
 
     /// Appends messages to a mailbox: all or none.
-    fn append<'a>(&'a self, lane: &'a mut Lane, account: AccountId, append: Append) -> Call<'a, Result<Appended, Refusal>>;
+    fn append<'a>(
+        &'a self,
+        lane: &'a mut Lane,
+        account: AccountId,
+        append: Append,
+    ) -> Call<'a, Result<Appended, Refusal>>;
 
     /// Delivers one message to its recipients, and answers for each in order. A recipient whose shard cannot be reached
     /// has an error of its own; the others are delivered.
@@ -37,10 +45,10 @@ pub trait Mailstore: Send + Sync + 'static {
         delivery: Delivery,
     ) -> Call<'a, Vec<Result<DeliveryOutcome, StoreError>>>;
 
-    /// Notes that the acknowledgements of deliveries were seen by their sender. Returns at once: confirmations travel
-    /// with later commands, or in batches soon after. One that is lost costs a suppressed copy only if the same sender
-    /// sends the same bytes again on purpose.
-    fn confirm(&self, confirmations: Vec<Confirmation>);
+    /// Notes that the acknowledgements of deliveries were seen by their sender: the same bytes sent again are a new
+    /// message from now on. Committed when it answers, so that a session awaits it before it answers the command that
+    /// showed it (QUIT, say); before a further delivery [`Delivery::confirmed`] serves better.
+    fn confirm(&self, confirmations: Vec<Confirmation>) -> Call<'_, ()>;
 
     /// Answers a question about `account`.
     fn query(&self, account: AccountId, query: Query) -> Call<'_, Answer>;
@@ -54,6 +62,21 @@ pub trait Mailstore: Send + Sync + 'static {
 
 /// 1 MiB: four chunks. A reader asks again, so that a slow client holds no more than this.
 pub const BODY_READ_MAX: u32 = 1 << 20;
+
+/// What a new account starts with beside INBOX: a mailbox for each special use (RFC 6154), subscribed.
+pub fn default_mailboxes() -> Vec<NewMailbox> {
+    let mailbox = |(special_use, attribute): &(SpecialUse, &str)| {
+        // The attributes are plain words after their backslash.
+        let name = MailboxName::parse(&attribute[1..])
+            .expect("a special use's attribute is a mailbox name");
+        NewMailbox {
+            name,
+            special_use: Some(*special_use),
+            subscribed: true,
+        }
+    };
+    SpecialUse::ALL.iter().map(mailbox).collect()
+}
 
 /// Messages for one mailbox.
 #[derive(Clone, Debug)]
@@ -75,6 +98,9 @@ pub struct Delivery {
     pub key: Option<DeliveryKey>,
     /// Who gets it; none twice.
     pub recipients: Vec<DeliveryRecipient>,
+    /// What the same connection's earlier deliveries have confirmed by this one, carried out before it. A
+    /// confirmation sent twice does no harm.
+    pub confirmed: Vec<Confirmation>,
 }
 
 /// One recipient of a delivery.
@@ -133,16 +159,30 @@ impl dyn Mailstore {
     }
 
     /// One mailbox's numbers.
-    pub async fn status(&self, account: AccountId, mailbox: MailboxRef) -> Result<Option<MailboxStatus>, StoreError> {
-        match self.query(account, Query::Status { account, mailbox }).await? {
+    pub async fn status(
+        &self,
+        account: AccountId,
+        mailbox: MailboxRef,
+    ) -> Result<Option<MailboxStatus>, StoreError> {
+        match self
+            .query(account, Query::Status { account, mailbox })
+            .await?
+        {
             Answer::Status(status) => Ok(Some(status)),
             other => absent_or_misfit(other),
         }
     }
 
     /// A mailbox's UIDs.
-    pub async fn uids(&self, account: AccountId, mailbox: MailboxId) -> Result<Option<UidSet>, StoreError> {
-        match self.query(account, Query::Uids { account, mailbox }).await? {
+    pub async fn uids(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+    ) -> Result<Option<UidSet>, StoreError> {
+        match self
+            .query(account, Query::Uids { account, mailbox })
+            .await?
+        {
             Answer::Uids(uids) => Ok(Some(uids)),
             other => absent_or_misfit(other),
         }
@@ -157,7 +197,19 @@ impl dyn Mailstore {
         changed_since: Option<ModSeq>,
         limit: u32,
     ) -> Result<Option<Vec<IndexEntry>>, StoreError> {
-        match self.query(account, Query::Index { account, mailbox, uids, changed_since, limit }).await? {
+        match self
+            .query(
+                account,
+                Query::Index {
+                    account,
+                    mailbox,
+                    uids,
+                    changed_since,
+                    limit,
+                },
+            )
+            .await?
+        {
             Answer::Index(entries) => Ok(Some(entries)),
             other => absent_or_misfit(other),
         }
@@ -171,7 +223,18 @@ impl dyn Mailstore {
         since: ModSeq,
         uids: Option<UidSet>,
     ) -> Result<Option<Changes>, StoreError> {
-        match self.query(account, Query::Changes { account, mailbox, since, uids }).await? {
+        match self
+            .query(
+                account,
+                Query::Changes {
+                    account,
+                    mailbox,
+                    since,
+                    uids,
+                },
+            )
+            .await?
+        {
             Answer::Changes(changes) => Ok(Some(changes)),
             other => absent_or_misfit(other),
         }
@@ -185,7 +248,18 @@ impl dyn Mailstore {
         uids: UidSet,
         limit: u32,
     ) -> Result<Option<Vec<MessageDetail>>, StoreError> {
-        match self.query(account, Query::Details { account, mailbox, uids, limit }).await? {
+        match self
+            .query(
+                account,
+                Query::Details {
+                    account,
+                    mailbox,
+                    uids,
+                    limit,
+                },
+            )
+            .await?
+        {
             Answer::Details(details) => Ok(Some(details)),
             other => absent_or_misfit(other),
         }
@@ -199,7 +273,18 @@ impl dyn Mailstore {
         uids: UidSet,
         limit: u32,
     ) -> Result<Option<Vec<(Uid, Vec<u8>)>>, StoreError> {
-        match self.query(account, Query::Signatures { account, mailbox, uids, limit }).await? {
+        match self
+            .query(
+                account,
+                Query::Signatures {
+                    account,
+                    mailbox,
+                    uids,
+                    limit,
+                },
+            )
+            .await?
+        {
             Answer::Signatures(signatures) => Ok(Some(signatures)),
             other => absent_or_misfit(other),
         }
@@ -217,6 +302,8 @@ impl dyn Mailstore {
 fn absent_or_misfit<T>(answer: Answer) -> Result<Option<T>, StoreError> {
     match answer {
         Answer::NoSuchAccount | Answer::NoSuchMailbox | Answer::NoSuchBody => Ok(None),
-        other => Err(StoreError::Internal(format!("the shard's answer does not fit the question: {other:?}"))),
+        other => Err(StoreError::Internal(format!(
+            "the shard's answer does not fit the question: {other:?}"
+        ))),
     }
 }

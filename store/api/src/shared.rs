@@ -14,5 +14,10 @@ pub trait Shared: Send + Sync + 'static {
     fn get(&self, table: TableId, key: Vec<u8>) -> Call<'_, Option<Vec<u8>>>;
 
     /// Entries whose keys start with `prefix`, from all shards, at most `limit`.
-    fn scan(&self, table: TableId, prefix: Vec<u8>, limit: u32) -> Call<'_, Vec<(Vec<u8>, Vec<u8>)>>;
+    fn scan(
+        &self,
+        table: TableId,
+        prefix: Vec<u8>,
+        limit: u32,
+    ) -> Call<'_, Vec<(Vec<u8>, Vec<u8>)>>;
 }

@@ -1,0 +1,246 @@
+//! A message made ready for the store: hashed, parsed, compressed in chunks. All of it by the proposer, so that no
+//! copy of a shard ever parses or compresses (DESIGN, "Commands are deterministic").
+
+use std::{borrow::Cow, cell::RefCell};
+
+use mailrook_kv::RecordError;
+use mailrook_mailbox::{BodySource, Chunk, ChunkCodec, NewBody};
+use mailrook_mime::SentDate;
+use mailrook_types::{BlobHash, BodyPart, Envelope};
+use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
+
+/// A message with all that is derived from it. Preparing costs CPU in proportion to the size: large ones are
+/// prepared off the threads that serve sockets.
+#[derive(Clone, Debug)]
+pub struct PreparedMessage {
+    size: u32,
+    hash: BlobHash,
+    chunks: Vec<Chunk>,
+    detail: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+impl PreparedMessage {
+    /// 1 GiB: what 32-bit offsets hold with room to spare. The servers' own limits are far below.
+    pub const SIZE_MAX: usize = 1 << 30;
+
+    /// Prepares `raw`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unacceptable`] above [`PreparedMessage::SIZE_MAX`].
+    pub fn new(raw: &[u8]) -> Result<PreparedMessage, StoreError> {
+        let too_large = || StoreError::Unacceptable(format!("a message of {} bytes", raw.len()));
+        if raw.len() > PreparedMessage::SIZE_MAX {
+            return Err(too_large());
+        }
+        let size = u32::try_from(raw.len()).map_err(|_| too_large())?;
+        let derived = mailrook_mime::derive(raw);
+        let detail = Detail {
+            envelope: derived.envelope,
+            structure: derived.structure,
+            sent: derived.sent_date,
+        };
+        Ok(PreparedMessage {
+            size,
+            hash: BlobHash(*blake3::hash(raw).as_bytes()),
+            chunks: raw.chunks(Chunk::RAW_LEN).map(pack_chunk).collect(),
+            detail: detail.encode(),
+            signature: derived.signature.as_bytes().to_vec(),
+        })
+    }
+
+    /// How many bytes the raw message has.
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// The raw message's name.
+    pub fn hash(&self) -> BlobHash {
+        self.hash
+    }
+
+    /// The chunks, as they are stored.
+    pub fn chunks(&self) -> &[Chunk] {
+        &self.chunks
+    }
+
+    /// How many bytes the chunks take.
+    pub fn stored_len(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
+    }
+
+    /// What a command carries of the message.
+    pub fn body(&self, source: BodySource) -> NewBody {
+        NewBody {
+            hash: self.hash,
+            size: self.size,
+            source,
+            detail: self.detail.clone(),
+            signature: self.signature.clone(),
+        }
+    }
+}
+
+/// What is kept beside a body. Offsets in `structure` count from the first byte of the body, without any prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detail {
+    /// The envelope.
+    pub envelope: Envelope,
+    /// The body structure.
+    pub structure: BodyPart,
+    /// The date of the `Date` field, if it can be read.
+    pub sent: Option<SentDate>,
+}
+
+/// The stored form, version by version.
+#[derive(Serialize, Deserialize)]
+enum StoredDetail<'a> {
+    V1 {
+        envelope: Cow<'a, Envelope>,
+        structure: Cow<'a, BodyPart>,
+        sent: Option<SentDate>,
+    },
+}
+
+impl Detail {
+    /// The stored form.
+    pub fn encode(&self) -> Vec<u8> {
+        mailrook_kv::encode(&StoredDetail::V1 {
+            envelope: Cow::Borrowed(&self.envelope),
+            structure: Cow::Borrowed(&self.structure),
+            sent: self.sent,
+        })
+    }
+
+    /// Reads the stored form.
+    pub fn decode(bytes: &[u8]) -> Result<Detail, RecordError> {
+        let StoredDetail::V1 {
+            envelope,
+            structure,
+            sent,
+        } = mailrook_kv::decode(bytes)?;
+        Ok(Detail {
+            envelope: envelope.into_owned(),
+            structure: structure.into_owned(),
+            sent,
+        })
+    }
+}
+
+thread_local! {
+    /// A zstd context is a few hundred KiB: one a thread, not one a message.
+    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// Level 1: mail is mostly base64 and short text, where higher levels cost twice the CPU for a few per cent.
+const ZSTD_LEVEL: i32 = 1;
+
+fn pack_chunk(raw: &[u8]) -> Chunk {
+    let compressed = COMPRESSOR.with_borrow_mut(|slot| {
+        if slot.is_none() {
+            *slot = zstd::bulk::Compressor::new(ZSTD_LEVEL).ok();
+        }
+        slot.as_mut()
+            .and_then(|compressor| compressor.compress(raw).ok())
+    });
+    match compressed {
+        Some(bytes) if bytes.len() < raw.len() => Chunk {
+            codec: ChunkCodec::Zstd,
+            bytes,
+        },
+        _ => Chunk {
+            codec: ChunkCodec::Raw,
+            bytes: raw.to_vec(),
+        },
+    }
+}
+
+/// The raw bytes of a chunk.
+///
+/// # Errors
+/// [`StoreError::Internal`] if the chunk is damaged.
+pub fn unpack_chunk(chunk: &Chunk) -> Result<Cow<'_, [u8]>, StoreError> {
+    match chunk.codec {
+        ChunkCodec::Raw => Ok(Cow::Borrowed(&chunk.bytes)),
+        ChunkCodec::Zstd => DECOMPRESSOR
+            .with_borrow_mut(|slot| {
+                if slot.is_none() {
+                    *slot = Some(zstd::bulk::Decompressor::new()?);
+                }
+                match slot.as_mut() {
+                    Some(decompressor) => decompressor.decompress(&chunk.bytes, Chunk::RAW_LEN),
+                    None => Err(std::io::Error::other("no decompressor")),
+                }
+            })
+            .map(Cow::Owned)
+            .map_err(|error| {
+                StoreError::Internal(format!("a chunk of a body cannot be decompressed: {error}"))
+            }),
+    }
+}
+
+/// Copies the bytes `start..end` of a body out of its chunks, of which `chunks` are those from number `first`.
+///
+/// # Errors
+/// [`StoreError::Internal`] if a chunk is damaged.
+pub fn copy_range(
+    chunks: &[Chunk],
+    first: u32,
+    start: u32,
+    end: u32,
+) -> Result<Vec<u8>, StoreError> {
+    let (start, end) = (start as usize, end as usize);
+    let mut bytes = Vec::with_capacity(end.saturating_sub(start));
+    for (index, chunk) in chunks.iter().enumerate() {
+        let chunk_start = (first as usize + index) * Chunk::RAW_LEN;
+        let raw = unpack_chunk(chunk)?;
+        let from = start.saturating_sub(chunk_start).min(raw.len());
+        let to = end.saturating_sub(chunk_start).min(raw.len());
+        if from < to {
+            bytes.extend_from_slice(&raw[from..to]);
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_read_back_in_any_range() {
+        let raw: Vec<u8> = (0..600_000u32)
+            .flat_map(|n| [(n % 251) as u8, (n / 7 % 256) as u8])
+            .collect();
+        let prepared = PreparedMessage::new(&raw).unwrap();
+        assert_eq!(prepared.size() as usize, raw.len());
+        for (start, end) in [
+            (0, 10),
+            (262_140, 262_150),
+            (0, 1_200_000),
+            (1_199_999, 1_200_000),
+            (5, 5),
+        ] {
+            assert_eq!(
+                copy_range(prepared.chunks(), 0, start, end).unwrap(),
+                raw[start as usize..end as usize]
+            );
+        }
+        assert_eq!(
+            copy_range(&prepared.chunks()[1..], 1, 300_000, 300_009).unwrap(),
+            raw[300_000..300_009]
+        );
+    }
+
+    #[test]
+    fn a_damaged_chunk_is_an_error() {
+        let chunk = Chunk {
+            codec: ChunkCodec::Zstd,
+            bytes: b"no frame".to_vec(),
+        };
+        assert!(matches!(unpack_chunk(&chunk), Err(StoreError::Internal(_))));
+    }
+}
