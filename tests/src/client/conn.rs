@@ -319,6 +319,32 @@ impl Conn {
         }
     }
 
+    /// Drops a dot-ended answer (RFC 1939 §3) and gives its octets: for bulk reading, where lines need not be kept.
+    pub fn skip_to_dot(&mut self) -> io::Result<u64> {
+        let mut octets = 0;
+        // The status line's end stands before the first line.
+        let mut tail = *b"\0\0\0\r\n";
+        loop {
+            let data = &self.buffer[self.start..self.end];
+            // The end can lie across two reads: the last four bytes are carried over.
+            let window = [&tail[..], data].concat();
+            if let Some(at) = window.windows(5).position(|w| w == b"\r\n.\r\n") {
+                self.start += at;
+                return Ok(octets + at as u64);
+            }
+            octets += data.len() as u64;
+            let keep = window.len() - tail.len();
+            tail.copy_from_slice(&window[keep..]);
+            self.start = self.end;
+            if self.fill()? == 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "server closed within a message",
+                ));
+            }
+        }
+    }
+
     /// Reads until the server closes; gives what came. A reset counts as a close.
     pub fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
         loop {
