@@ -195,10 +195,11 @@ fn take_fd(fds: &mut ListenFd, index: usize) -> io::Result<Option<Listener>> {
                 return Ok(None);
             };
             unix.set_nonblocking(true)?;
-            Ok(Some(Listener(Kind::Unix(
-                UnixListener::from_std(unix)?,
-                None,
-            ))))
+            let listener = UnixListener::from_std(unix)?;
+            Ok(Some(Listener(Kind::Unix {
+                listener,
+                _file: None,
+            })))
         }
     }
 }
