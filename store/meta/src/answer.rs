@@ -1,10 +1,94 @@
 //! Reads: what is asked of a snapshot of the directory.
 
-use mailrook_kv::{KvError, Read};
+use std::collections::HashSet;
 
-use crate::{MetaAnswer, MetaQuery};
+use mailrook_kv::{KvError, Read};
+use mailrook_types::Address;
+
+use crate::{
+    AccountRecord, LoginAccount, MetaAnswer, MetaQuery, key,
+    resolve::{Rules, resolve, walk},
+    tables::{ReferrerKind, Tables},
+};
+
+/// The most records in one answer: about 1 MB with a few passwords each. Who wants more asks for those after the last.
+pub const LIST_MAX: u32 = 1000;
+
+/// The most addresses that a login may send from, and the most aliases that are looked at to find them.
+pub const SENDERS_MAX: usize = 200;
 
 /// Answers `query` from `view`.
-pub fn answer(_view: &dyn Read, _query: &MetaQuery) -> Result<MetaAnswer, KvError> {
-    Err(KvError::Engine("answering is not built yet".to_owned()))
+pub fn answer(view: &dyn Read, query: &MetaQuery) -> Result<MetaAnswer, KvError> {
+    let tables = Tables(view);
+    Ok(match query {
+        MetaQuery::Resolve(address) => MetaAnswer::Resolution(resolve(tables, address)?),
+        MetaQuery::Login(name) => MetaAnswer::Login(login(tables, name)?),
+        MetaQuery::Account(address) => {
+            MetaAnswer::Account(tables.account_at(address)?.map(Box::new))
+        }
+        MetaQuery::AccountById(id) => MetaAnswer::Account(tables.account(*id)?.map(Box::new)),
+        MetaQuery::Domains { after, limit } => {
+            let rows = tables.domains(after.as_ref(), bounded(*limit))?;
+            MetaAnswer::Domains(rows.into_iter().map(|row| row.record).collect())
+        }
+        MetaQuery::Accounts {
+            domain,
+            after,
+            limit,
+        } => MetaAnswer::Accounts(tables.accounts(
+            domain.as_ref(),
+            after.as_ref(),
+            bounded(*limit),
+        )?),
+        MetaQuery::Aliases {
+            domain,
+            after,
+            limit,
+        } => {
+            MetaAnswer::Aliases(tables.aliases(domain.as_ref(), after.as_ref(), bounded(*limit))?)
+        }
+        MetaQuery::Shards => MetaAnswer::Shards(tables.shards()?),
+        MetaQuery::Setting(name) => MetaAnswer::Setting(tables.setting(name)?),
+    })
+}
+
+fn bounded(limit: u32) -> usize {
+    limit.min(LIST_MAX) as usize
+}
+
+fn login(tables: Tables<'_>, name: &str) -> Result<Option<Box<LoginAccount>>, KvError> {
+    let Ok(address) = Address::parse(name) else {
+        return Ok(None);
+    };
+    let Some(record) = tables.account_at(&address)? else {
+        return Ok(None);
+    };
+    let senders = senders(tables, &record)?;
+    Ok(Some(Box::new(LoginAccount { record, senders })))
+}
+
+/// The account's address, and the aliases whose mail it alone gets.
+fn senders(tables: Tables<'_>, record: &AccountRecord) -> Result<Vec<Address>, KvError> {
+    let mut senders = vec![record.address.clone()];
+    let mut seen = HashSet::from([key::folded(&record.address)]);
+    let mut next = 0;
+    while let Some(target) = senders.get(next).cloned() {
+        next += 1;
+        for referrer in tables.referrers(&target, SENDERS_MAX)? {
+            let ReferrerKind::Alias(alias) = referrer.from else {
+                continue;
+            };
+            if seen.len() >= SENDERS_MAX || !seen.insert(key::folded(&alias)) {
+                continue;
+            }
+            let rules = Rules {
+                catch_all: true,
+                settings: true,
+            };
+            if walk(tables, std::slice::from_ref(&alias), rules)?.is_only(record.id) {
+                senders.push(alias);
+            }
+        }
+    }
+    Ok(senders)
 }

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// One command of the meta group's log. Each can be sent again without harm: what is as asked already is
-/// answered as if it had been done now.
+/// answered as if it had been done now. Only what removes or renames is refused the second time, as it names what is no
+/// longer there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MetaCommand {
     /// Grants an id to a process that will send commands. `nonce` is chosen at random by the asker: sent again, the
@@ -29,9 +30,9 @@ pub enum MetaCommand {
     },
     /// Adds an account; the least filled shard gets it.
     AddAccount(NewAccount),
-    /// Removes an account and every alias target that names it. Its id is never granted again.
+    /// Removes an account and every alias target and catch-all that names it. Its id is never granted again.
     RemoveAccount(Address),
-    /// Gives an account another address. Its id and its mail stay.
+    /// Gives an account another address. Its id and its mail stay; aliases and catch-alls that name it follow.
     RenameAccount {
         /// The present address.
         from: Address,

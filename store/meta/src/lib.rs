@@ -6,14 +6,21 @@
 
 mod answer;
 mod command;
+mod key;
 mod machine;
 mod query;
+mod resolve;
+mod tables;
 mod wire;
 
-pub use answer::answer;
+pub use answer::{LIST_MAX, SENDERS_MAX, answer};
 pub use command::{
     AccountRecord, AliasRecord, Credential, CredentialScope, DomainRecord, MetaCommand,
     MetaRefusal, MetaReply, NewAccount,
 };
-pub use machine::Meta;
+pub use machine::{
+    ALIAS_DEPTH_MAX, ALIAS_TARGETS_MAX, CREDENTIAL_NAME_BYTES_MAX, CREDENTIALS_MAX, EXPANSION_MAX,
+    GRANTS_KEPT, Meta, SETTING_BYTES_MAX, SETTING_NAME_BYTES_MAX, SHARDS_MAX, VERIFIER_BYTES_MAX,
+};
 pub use query::{LoginAccount, MetaAnswer, MetaQuery, Resolution, ResolvedTarget};
+pub use resolve::{SETTING_ABUSE, SETTING_POSTMASTER};

@@ -1,0 +1,155 @@
+//! The layout of the directory's store. All keys live in [`Space::Index`](mailrook_kv::Space::Index).
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | counters | `01` name | number |
+//! | domains | `02` domain | `DomainRow` |
+//! | addresses | `03` domain `00` local | account id |
+//! | accounts | `04` id | `AccountRecord` |
+//! | aliases | `05` domain `00` local | `AliasRecord` |
+//! | accounts of a domain by age | `06` domain `00` id | nothing |
+//! | shards | `07` shard | number of accounts |
+//! | grants by nonce | `08` nonce | client id |
+//! | grants by id | `09` client id | nonce |
+//! | settings | `0a` name | bytes |
+//! | referrers | `0b` target's domain `00` local `00` referrer | `Referrer` |
+//!
+//! Local parts stand here in lower case, and only here: records keep the spelling. (Lower case may be longer, beyond
+//! what an address may have, so a key is never read back as an address.) Neither domains nor local parts hold a NUL.
+//! Numbers are big-endian, so that their order is that of their bytes.
+
+use mailrook_types::{AccountId, Address, ClientId, Domain, ShardId};
+
+const COUNTER: u8 = 1;
+const DOMAIN: u8 = 2;
+const ADDRESS: u8 = 3;
+const ACCOUNT: u8 = 4;
+const ALIAS: u8 = 5;
+const AGE: u8 = 6;
+const SHARD: u8 = 7;
+const GRANT_NONCE: u8 = 8;
+const GRANT_ID: u8 = 9;
+const SETTING: u8 = 10;
+const REFERRER: u8 = 11;
+
+/// What numbers the accounts.
+pub(crate) const NEXT_ACCOUNT: &str = "account";
+/// What numbers the clients.
+pub(crate) const NEXT_CLIENT: &str = "client";
+/// Counts the changes.
+pub(crate) const REVISION: &str = "revision";
+
+fn tagged(tag: u8, rest: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + rest.len());
+    key.push(tag);
+    key.extend_from_slice(rest);
+    key
+}
+
+/// Two addresses that mean one user have one folded form: `domain 00 local`, the local part in lower case.
+///
+/// Unicode's stability policy keeps the lower case of a character, once it is assigned, the same for ever.
+pub(crate) fn folded(address: &Address) -> Vec<u8> {
+    let mut key = domain_prefix(&address.domain);
+    key.extend_from_slice(address.local.to_lowercase().as_str().as_bytes());
+    key
+}
+
+fn domain_prefix(domain: &Domain) -> Vec<u8> {
+    let mut key = domain.as_str().as_bytes().to_vec();
+    key.push(0);
+    key
+}
+
+pub(crate) fn counter(name: &str) -> Vec<u8> {
+    tagged(COUNTER, name.as_bytes())
+}
+
+pub(crate) fn domain(domain: &Domain) -> Vec<u8> {
+    tagged(DOMAIN, domain.as_str().as_bytes())
+}
+
+pub(crate) fn all_domains() -> Vec<u8> {
+    vec![DOMAIN]
+}
+
+pub(crate) fn address(address: &Address) -> Vec<u8> {
+    tagged(ADDRESS, &folded(address))
+}
+
+/// Accounts, or aliases, of one domain or of all.
+pub(crate) fn addresses_of(domain: Option<&Domain>) -> Vec<u8> {
+    tagged(ADDRESS, &domain.map(domain_prefix).unwrap_or_default())
+}
+
+pub(crate) fn account(id: AccountId) -> Vec<u8> {
+    tagged(ACCOUNT, &id.0.to_be_bytes())
+}
+
+pub(crate) fn all_accounts() -> Vec<u8> {
+    vec![ACCOUNT]
+}
+
+pub(crate) fn alias(address: &Address) -> Vec<u8> {
+    tagged(ALIAS, &folded(address))
+}
+
+pub(crate) fn aliases_of(domain: Option<&Domain>) -> Vec<u8> {
+    tagged(ALIAS, &domain.map(domain_prefix).unwrap_or_default())
+}
+
+pub(crate) fn age(domain: &Domain, id: AccountId) -> Vec<u8> {
+    let mut key = ages_of(domain);
+    key.extend_from_slice(&id.0.to_be_bytes());
+    key
+}
+
+pub(crate) fn ages_of(domain: &Domain) -> Vec<u8> {
+    tagged(AGE, &domain_prefix(domain))
+}
+
+pub(crate) fn shard(shard: ShardId) -> Vec<u8> {
+    tagged(SHARD, &shard.0.to_be_bytes())
+}
+
+pub(crate) fn all_shards() -> Vec<u8> {
+    vec![SHARD]
+}
+
+pub(crate) fn grant_by_nonce(nonce: &[u8; 16]) -> Vec<u8> {
+    tagged(GRANT_NONCE, nonce)
+}
+
+pub(crate) fn grant_by_id(id: ClientId) -> Vec<u8> {
+    tagged(GRANT_ID, &id.0.to_be_bytes())
+}
+
+pub(crate) fn setting(name: &str) -> Vec<u8> {
+    tagged(SETTING, name.as_bytes())
+}
+
+/// `referrer` is the folded address of an alias, or a domain's prefix for its catch-all.
+pub(crate) fn referrer(target: &Address, referrer: &[u8]) -> Vec<u8> {
+    let mut key = referrers_of(target);
+    key.extend_from_slice(referrer);
+    key
+}
+
+/// Those that name `target` as it is.
+pub(crate) fn referrers_of(target: &Address) -> Vec<u8> {
+    let mut key = tagged(REFERRER, &folded(target));
+    key.push(0);
+    key
+}
+
+/// Those that name a subaddress of `target`.
+pub(crate) fn referrers_below(target: &Address, separator: char) -> Vec<u8> {
+    let mut key = tagged(REFERRER, &folded(target));
+    key.extend_from_slice(separator.encode_utf8(&mut [0; 4]).as_bytes());
+    key
+}
+
+/// What stands for a domain's catch-all among the referrers: no local part is empty.
+pub(crate) fn catch_all_referrer(domain: &Domain) -> Vec<u8> {
+    domain_prefix(domain)
+}

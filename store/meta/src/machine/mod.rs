@@ -1,0 +1,162 @@
+//! The state machine itself: one command of the log after the other.
+//!
+//! Each handler first asks all that could refuse, and writes only then: a refused command leaves the view as it was.
+
+mod accounts;
+mod aliases;
+mod domains;
+mod passwords;
+mod settings;
+
+use mailrook_kv::{Applied, ApplyError, KvError, StateMachine, View};
+use mailrook_types::{Address, Domain, Timestamp};
+
+use crate::{
+    AccountRecord, MetaCommand, MetaRefusal, MetaReply, key,
+    tables::{DomainRow, Tables, put},
+};
+
+pub use aliases::{ALIAS_DEPTH_MAX, ALIAS_TARGETS_MAX, EXPANSION_MAX};
+pub use passwords::{CREDENTIAL_NAME_BYTES_MAX, CREDENTIALS_MAX, VERIFIER_BYTES_MAX};
+pub use settings::{GRANTS_KEPT, SETTING_BYTES_MAX, SETTING_NAME_BYTES_MAX, SHARDS_MAX};
+
+/// The meta group's state machine. It holds nothing: all state is in the store.
+///
+/// [`Applied::touched`] tells watchers of the directory: key 0 stands for all of it, another key for the account of that
+/// id; the number counts the changes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Meta;
+
+/// A command that is being applied.
+struct Machine<'v, 'a> {
+    view: &'v mut View<'a>,
+    now: Timestamp,
+}
+
+/// How a handler ends: with a reply, or with why nothing changed.
+type Outcome = Result<MetaReply, Stop>;
+
+/// Why a handler ends early.
+enum Stop {
+    Refused(MetaRefusal),
+    Failed(KvError),
+}
+
+impl From<MetaRefusal> for Stop {
+    fn from(refusal: MetaRefusal) -> Stop {
+        Stop::Refused(refusal)
+    }
+}
+
+impl From<KvError> for Stop {
+    fn from(error: KvError) -> Stop {
+        Stop::Failed(error)
+    }
+}
+
+impl StateMachine for Meta {
+    fn apply(
+        &self,
+        view: &mut View<'_>,
+        time_ms: i64,
+        command: &[u8],
+    ) -> Result<Applied, ApplyError> {
+        let command = MetaCommand::decode(command)?;
+        let is_grant = matches!(command, MetaCommand::GrantClient { .. });
+        let mut machine = Machine {
+            view,
+            now: Timestamp(time_ms),
+        };
+        let reply = match machine.carry_out(command) {
+            Ok(reply) => reply,
+            Err(Stop::Refused(refusal)) => MetaReply::Refused(refusal),
+            Err(Stop::Failed(error)) => return Err(error.into()),
+        };
+        let touched = match &reply {
+            MetaReply::Refused(_) => Vec::new(),
+            _ if is_grant => Vec::new(),
+            changed => machine.touch(changed)?,
+        };
+        Ok(Applied {
+            reply: reply.encode(),
+            touched,
+        })
+    }
+}
+
+impl Machine<'_, '_> {
+    fn carry_out(&mut self, command: MetaCommand) -> Outcome {
+        match command {
+            MetaCommand::GrantClient { nonce } => self.grant_client(nonce),
+            MetaCommand::SetShards(shards) => self.set_shards(&shards),
+            MetaCommand::AddDomain(domain) => self.add_domain(domain),
+            MetaCommand::RemoveDomain(domain) => self.remove_domain(domain),
+            MetaCommand::SetCatchAll { domain, target } => self.set_catch_all(domain, target),
+            MetaCommand::AddAccount(new) => self.add_account(new),
+            MetaCommand::RemoveAccount(address) => self.remove_account(address),
+            MetaCommand::RenameAccount { from, to } => self.rename_account(from, to),
+            MetaCommand::SetEnabled { address, enabled } => self.set_enabled(address, enabled),
+            MetaCommand::SetQuota {
+                address,
+                storage_bytes,
+                messages,
+            } => self.set_quota(address, storage_bytes, messages),
+            MetaCommand::PutCredential {
+                address,
+                credential,
+            } => self.put_credential(address, credential),
+            MetaCommand::RemoveCredential { address, name } => {
+                self.remove_credential(address, name)
+            }
+            MetaCommand::AddAlias { address, targets } => self.add_alias(address, targets),
+            MetaCommand::RemoveAlias { address, targets } => self.remove_alias(address, &targets),
+            MetaCommand::PutSetting { name, value } => self.put_setting(&name, value),
+        }
+    }
+
+    fn tables(&self) -> Tables<'_> {
+        Tables(&*self.view)
+    }
+
+    /// Counts a change and says whom it concerns.
+    fn touch(&mut self, reply: &MetaReply) -> Result<Vec<(u64, u64)>, KvError> {
+        let revision = self.count_up(key::REVISION)?;
+        let account = match reply {
+            MetaReply::Account(record) | MetaReply::Removed(record) => {
+                Some((record.id.0, revision))
+            }
+            _ => None,
+        };
+        Ok([(0, revision)].into_iter().chain(account).collect())
+    }
+
+    /// The next number of a counter, from 1, never given again.
+    fn count_up(&mut self, name: &str) -> Result<u64, KvError> {
+        let next = self.tables().counter(name)? + 1;
+        put(self.view, key::counter(name), &next);
+        Ok(next)
+    }
+
+    fn known_domain(&self, domain: &Domain) -> Result<DomainRow, Stop> {
+        let row = self.tables().domain(domain)?;
+        row.ok_or_else(|| MetaRefusal::NoSuchDomain(domain.clone()).into())
+    }
+
+    fn known_account(&self, address: &Address) -> Result<AccountRecord, Stop> {
+        let record = self.tables().account_at(address)?;
+        record.ok_or_else(|| MetaRefusal::NoSuchAccount(address.clone()).into())
+    }
+
+    fn put_domain(&mut self, row: &DomainRow) {
+        put(self.view, key::domain(&row.record.domain), row);
+    }
+
+    fn put_account(&mut self, record: &AccountRecord) {
+        put(self.view, key::account(record.id), record);
+    }
+}
+
+/// A refusal because of a bound.
+fn limit(text: String) -> Stop {
+    MetaRefusal::Limit(text).into()
+}
