@@ -1,5 +1,7 @@
 //! The directory as its users see it: commands in, replies and answers out.
 
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
 use mailrook_kv::{MemoryStore, Overlay, Read, StateMachine, Store};
 use mailrook_meta::{
     Credential, CredentialScope, GRANTS_KEPT, Meta, MetaAnswer, MetaCommand, MetaQuery,

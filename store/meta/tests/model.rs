@@ -1,5 +1,7 @@
 //! Random commands against a simple model: what the directory answers is what a few maps would.
 
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use mailrook_kv::{MemoryStore, Overlay, Read, StateMachine, Store};
