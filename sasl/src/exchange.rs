@@ -293,3 +293,6 @@ impl fmt::Debug for State {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -165,3 +165,86 @@ impl fmt::Debug for PasswordCheck {
         f.write_str("PasswordCheck(…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn prepares_as_rfc_4013_shows() {
+        let prepared = |text: &str| {
+            Password::prepare(text.as_bytes()).map(|p| String::from_utf8(p.0.to_vec()).unwrap())
+        };
+        // RFC 4013 §3.
+        assert_eq!(prepared("I\u{ad}X").as_deref(), Ok("IX"));
+        assert_eq!(prepared("user").as_deref(), Ok("user"));
+        assert_eq!(prepared("USER").as_deref(), Ok("USER"));
+        assert_eq!(prepared("\u{aa}").as_deref(), Ok("a"));
+        assert_eq!(prepared("\u{2168}").as_deref(), Ok("IX"));
+        assert_eq!(prepared("\u{7}"), Err(PasswordError::Control));
+        // Two spellings of one password.
+        assert_eq!(prepared("e\u{301}"), prepared("\u{e9}"));
+        // Unknown to Unicode 3.2.
+        assert_eq!(prepared("🐦🔑").as_deref(), Ok("🐦🔑"));
+
+        assert_eq!(prepared(""), Err(PasswordError::Empty));
+        assert_eq!(prepared("\u{ad}"), Err(PasswordError::Empty));
+        assert_eq!(prepared("a\r\nb"), Err(PasswordError::Control));
+        assert_eq!(Password::prepare(b"\xff"), Err(PasswordError::NotUtf8));
+        assert_eq!(
+            Password::prepare(&[b'x'; 1_025]),
+            Err(PasswordError::TooLong)
+        );
+    }
+
+    #[test]
+    fn finds_which_of_several_passwords_it_is() {
+        let cache = PasswordCache::new(10, std::time::Duration::from_secs(60)).unwrap();
+        let password = |text: &str| Password::prepare(text.as_bytes()).unwrap();
+        let verifiers = vec![
+            Verifier::new(&password("main"), Salt::from_bytes([1; 16])),
+            Verifier::new(&password("phone"), Salt::from_bytes([1; 16])),
+            Verifier::new(&password("imported"), Salt::from_bytes([2; 16])),
+        ];
+        let credentials = Credentials {
+            account: AccountId(1),
+            version: 1,
+            verifiers,
+        };
+        let check = |text| {
+            PasswordCheck::new(
+                password(text),
+                Some(credentials.clone()),
+                Salt::from_bytes([9; 16]),
+            )
+        };
+        assert_eq!(check("phone").cached(&cache), None);
+        for (text, found) in [
+            ("main", Some(0)),
+            ("phone", Some(1)),
+            ("imported", Some(2)),
+            ("wrong", None),
+        ] {
+            assert_eq!(check(text).hash(&cache).credential(), found, "{text}");
+            assert_eq!(
+                check(text).cached(&cache).map(Verdict::credential),
+                found.map(Some),
+                "{text}"
+            );
+        }
+        let unknown = PasswordCheck::new(password("main"), None, Salt::from_bytes([9; 16]));
+        assert_eq!(unknown.cached(&cache), None);
+        assert_eq!(unknown.hash(&cache).credential(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn prepares_anything_without_growing_it_much(bytes in proptest::collection::vec(any::<u8>(), 0..1_100)) {
+            if let Ok(password) = Password::prepare(&bytes) {
+                prop_assert!(password.as_bytes().len() <= 18 * PASSWORD_LEN_MAX);
+            }
+        }
+    }
+}

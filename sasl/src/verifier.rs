@@ -349,3 +349,112 @@ impl fmt::Debug for FakeSaltKey {
         f.write_str("FakeSaltKey(…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(text: &str) -> Password {
+        Password::prepare(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        let verifier = Verifier::new(&password("pencil"), Salt::from_bytes([3; 16]));
+        let text = String::from(verifier.clone());
+        assert!(
+            text.starts_with("1 SCRAM-SHA-256$50000:AwMDAwMDAwMDAwMDAwMDAw==$"),
+            "{text}"
+        );
+        assert!(
+            text.contains(" $argon2id$v=19$m=19456,t=2,p=1$AwMDAwMDAwMDAwMDAwMDAw$"),
+            "{text}"
+        );
+        assert_eq!(text.parse(), Ok(verifier.clone()));
+        assert_eq!(
+            Verifier::from_bytes(&verifier.to_bytes()),
+            Ok(verifier.clone())
+        );
+        assert_eq!(
+            serde_json::from_str::<Verifier>(&serde_json::to_string(&verifier).unwrap()).unwrap(),
+            verifier
+        );
+        assert_eq!(verifier.salt(), Some(Salt::from_bytes([3; 16])));
+        assert_eq!(format!("{verifier:?}"), "Verifier(…)");
+    }
+
+    /// Written by this version; later versions must go on reading it.
+    #[test]
+    fn reads_version_1() {
+        let text = include_str!("verifier-v1.txt").trim_end();
+        let verifier: Verifier = text.parse().unwrap();
+        assert_eq!(
+            verifier,
+            Verifier::new(&password("pencil"), Salt::from_bytes([3; 16]))
+        );
+    }
+
+    #[test]
+    fn refuses_the_rest() {
+        let good = String::from(Verifier::new(
+            &password("pencil"),
+            Salt::from_bytes([3; 16]),
+        ));
+        assert_eq!(
+            good.replacen('1', "2", 1).parse::<Verifier>(),
+            Err(VerifierError::Version)
+        );
+        for bad in [
+            String::new(),
+            "1".to_owned(),
+            "1 SCRAM-SHA-256$ $argon2id$".to_owned(),
+            good.replace("50000", "4095"),
+            good.replace("50000", "4000000000"),
+            good.replace("m=19456", "m=4000000"),
+            good.replace("m=19456", "m=1"),
+            good.replace("t=2", "t=1000"),
+            good.replace("p=1", "p=1000"),
+            good.replace("argon2id", "argon2d"),
+            good.replace("v=19", "v=16"),
+            good.replace("AwMDAwMDAwMDAwMDAwMDAw==", "AwM="),
+            good.replace("AwMDAwMDAwMDAwMDAwMDAw$", "AwM$"),
+            good[..good.len() - 4].to_owned(),
+        ] {
+            assert_eq!(
+                bad.parse::<Verifier>(),
+                Err(VerifierError::Malformed),
+                "{bad}"
+            );
+        }
+        assert_eq!(
+            Verifier::from_bytes(b"1 \xff"),
+            Err(VerifierError::Malformed)
+        );
+    }
+
+    #[test]
+    fn agrees_with_rfc_vectors() {
+        // RFC 7914 §11, PBKDF2-HMAC-SHA-256 ("passwd", "salt", 1, 64): the first block.
+        let first = hex("55ac046e56e3089fec1691c22544b605f94185216dde0465e68b9d57c20dacbc");
+        assert_eq!(pbkdf2_sha256(b"passwd", b"salt", 1).to_vec(), first);
+        // The same section ("Password", "NaCl", 80000, 64).
+        let second = hex("4ddcd8f60b98be21830cee5ef22701f9641a4418d04c0414aeff08876b34ab56");
+        assert_eq!(pbkdf2_sha256(b"Password", b"NaCl", 80_000).to_vec(), second);
+    }
+
+    fn hex(text: &str) -> Vec<u8> {
+        (0..text.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn fakes_the_same_salt_for_the_same_name() {
+        let key = FakeSaltKey::new([1; 32]);
+        assert_eq!(key.salt("User@Example.test"), key.salt("user@example.test"));
+        assert_ne!(key.salt("a@example.test"), key.salt("b@example.test"));
+        assert_ne!(key.salt("a"), FakeSaltKey::new([2; 32]).salt("a"));
+        assert_ne!(Salt::random(), Salt::random());
+    }
+}
