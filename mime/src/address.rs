@@ -202,7 +202,11 @@ impl List<'_, '_> {
                     return host;
                 }
                 None | Some(b',' | b';' | b'>' | b'<' | b':' | b'"' | b'\\') => return host,
-                Some(b'@') => self.cursor.advance(),
+                Some(b'@') => {
+                    // No domain; told as it stands.
+                    host.push(b'@');
+                    self.cursor.advance();
+                }
                 Some(_) => host.extend_from_slice(
                     self.cursor
                         .take_until(|byte| is_phrase_end(byte) || matches!(byte, b'[' | b'\\')),

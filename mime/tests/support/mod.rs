@@ -1,0 +1,140 @@
+//! What the tests share: structures in a form that reads at a glance, and mail to try them on.
+#![allow(dead_code)] // each test file uses its own share
+
+use mailrook_mime::{body_range, derive, slice};
+use mailrook_types::{BodyPart, EnvelopeAddress, PartContent};
+
+/// With the line ends of mail.
+pub fn crlf(text: &str) -> Vec<u8> {
+    text.replace('\n', "\r\n").into_bytes()
+}
+
+fn text(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
+/// The structure of a message: a leaf as `type/subtype;name=value encoding lines "body"`, a multipart as
+/// `type/subtype;name=value[part | part]`, a message as `type/subtype{subject: part}`.
+pub fn structure(raw: &[u8]) -> String {
+    show(raw, &derive(raw).structure)
+}
+
+pub fn show(raw: &[u8], part: &BodyPart) -> String {
+    let fields = &part.fields;
+    let mut out = format!("{}/{}", fields.media_type, fields.media_subtype);
+    for (name, value) in &fields.parameters {
+        out += &format!(";{name}={}", text(value));
+    }
+    match &part.content {
+        PartContent::Multipart(multipart) => {
+            let parts: Vec<_> = multipart.parts.iter().map(|part| show(raw, part)).collect();
+            out += &format!("[{}]", parts.join(" | "));
+        }
+        PartContent::Message {
+            envelope,
+            body,
+            lines,
+        } => {
+            let subject = envelope.subject.as_deref().map_or("-".into(), text);
+            out += &format!(" {lines}{{{subject}: {}}}", show(raw, body));
+        }
+        PartContent::Text(text_part) => {
+            let body = text(slice(raw, body_range(part)));
+            out += &format!(" {} {} \"{body}\"", fields.encoding, text_part.lines);
+        }
+        PartContent::Basic => {
+            let body = text(slice(raw, body_range(part)));
+            out += &format!(" {} \"{body}\"", fields.encoding);
+        }
+    }
+    out
+}
+
+/// An address list: `name <mailbox@host>`, a group as `{name` … `}`.
+pub fn addresses(list: &[EnvelopeAddress]) -> String {
+    let shown = list.iter().map(
+        |address| match (&address.name, &address.mailbox, &address.host) {
+            (None, Some(group), None) => format!("{{{}", text(group)),
+            (None, None, None) => "}".into(),
+            (None, Some(mailbox), Some(host)) => format!("<{}@{}>", text(mailbox), text(host)),
+            (Some(name), Some(mailbox), Some(host)) => {
+                format!("{} <{}@{}>", text(name), text(mailbox), text(host))
+            }
+            odd => panic!("no address has this form: {odd:?}"),
+        },
+    );
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// An ordinary message of about `size` bytes: trace fields, a signature, two alternatives. `seed` varies its words.
+pub fn typical_mail(seed: u64, size: usize) -> Vec<u8> {
+    let mut words = Words(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let (name, topic) = (words.word(), words.word());
+    let signature: String = (0..340)
+        .map(|_| char::from(b'A' + (words.next() % 26) as u8))
+        .collect();
+    let mut mail = format!(
+        "Return-Path: <{name}@example.org>\nReceived: from mx{seed}.example.org (mx.example.org [192.0.2.7])\n\
+         \tby mail.example.test (Mailrook) with ESMTPS id 4XyZ{seed}\n\tfor <user1@example.test>; Fri, 21 Nov 1997 09:55:06 -0600\n\
+         DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=example.org; s=s1;\n\
+         \th=from:to:subject:date:message-id:mime-version:content-type;\n\tb={signature}\n\
+         From: \"{name} Smith\" <{name}@example.org>\nTo: User One <user1@example.test>, other@example.test\n\
+         Cc: =?utf-8?Q?J=C3=BCrgen?= <juergen@example.net>\nSubject: Re: =?utf-8?B?w7xiZXI=?= {topic} and more\n\
+         Date: Fri, 21 Nov 1997 09:55:06 -0600\nMessage-ID: <{seed}.{topic}@example.org>\n\
+         In-Reply-To: <1.{topic}@example.org>\nReferences: <0.{topic}@example.org> <1.{topic}@example.org>\n\
+         MIME-Version: 1.0\nContent-Type: multipart/alternative; boundary=\"----=_Part_{seed}\"\n\n"
+    );
+    let half = size.saturating_sub(mail.len()) / 2;
+    mail += &format!(
+        "------=_Part_{seed}\nContent-Type: text/plain; charset=utf-8\n\n{}\n",
+        words.prose(half)
+    );
+    let html = words.prose(half);
+    mail += &format!(
+        "------=_Part_{seed}\nContent-Type: text/html; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\n\
+         <html><body><p style=3D\"margin:0\">{html}</p></body></html>\n------=_Part_{seed}--\n"
+    );
+    crlf(&mail)
+}
+
+/// Words from a fixed sequence (xorshift64), with frequencies as uneven as a language's.
+pub struct Words(pub u64);
+
+impl Words {
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub fn word(&mut self) -> String {
+        const SYLLABLES: [&str; 40] = [
+            "the", "ing", "er", "a", "ly", "ed", "i", "es", "re", "tion", "in", "e", "con", "y",
+            "ter", "ex", "al", "de", "com", "o", "di", "en", "an", "ty", "ry", "u", "ti", "ri",
+            "be", "per", "to", "pro", "ac", "ad", "ar", "ers", "ment", "or", "tions", "ble",
+        ];
+        let vocabulary = self.next() % 3000;
+        let rank = self.next() % (vocabulary + 1);
+        let mut word = Words(rank.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1);
+        let count = 1 + word.next() % 3;
+        (0..count)
+            .map(|_| SYLLABLES[(word.next() >> 8) as usize % 40])
+            .collect()
+    }
+
+    pub fn prose(&mut self, bytes: usize) -> String {
+        let mut text = String::new();
+        let mut line = 0;
+        while text.len() < bytes {
+            let word = self.word();
+            line += word.len() + 1;
+            text += &word;
+            text.push(if line > 70 { '\n' } else { ' ' });
+            if line > 70 {
+                line = 0;
+            }
+        }
+        text
+    }
+}
