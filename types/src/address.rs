@@ -64,7 +64,10 @@ impl Domain {
         if text.len() > 4 * Domain::LEN_MAX {
             return Err(bad());
         }
-        if let Some(literal) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        if let Some(literal) = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+        {
             return Domain::parse_literal(literal).ok_or_else(bad);
         }
         let ascii = idna::domain_to_ascii_strict(text).map_err(|_| bad())?;
@@ -72,7 +75,9 @@ impl Domain {
             let hyphen_outside = label.starts_with('-') || label.ends_with('-');
             (1..=63).contains(&label.len())
                 && !hyphen_outside
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         };
         if ascii.len() > Domain::LEN_MAX || !ascii.split('.').all(label_ok) {
             return Err(bad());
@@ -84,8 +89,14 @@ impl Domain {
     fn parse_literal(literal: &str) -> Option<Domain> {
         let lower = literal.to_ascii_lowercase();
         match lower.strip_prefix("ipv6:") {
-            Some(v6) => v6.parse::<std::net::Ipv6Addr>().ok().map(|ip| Domain(format!("[ipv6:{ip}]").into())),
-            None => lower.parse::<std::net::Ipv4Addr>().ok().map(|ip| Domain(format!("[{ip}]").into())),
+            Some(v6) => v6
+                .parse::<std::net::Ipv6Addr>()
+                .ok()
+                .map(|ip| Domain(format!("[ipv6:{ip}]").into())),
+            None => lower
+                .parse::<std::net::Ipv4Addr>()
+                .ok()
+                .map(|ip| Domain(format!("[{ip}]").into())),
         }
     }
 
@@ -157,9 +168,14 @@ fn unquote(rest: &str) -> Option<String> {
 /// RFC 5321 §4.1.2 `Dot-string`, with RFC 6531 §3.3's UTF-8.
 fn is_dot_string(text: &str) -> bool {
     let is_atext = |c: char| {
-        c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || (!c.is_ascii() && !c.is_control())
+        c.is_ascii_alphanumeric()
+            || "!#$%&'*+-/=?^_`{|}~".contains(c)
+            || (!c.is_ascii() && !c.is_control())
     };
-    !text.is_empty() && text.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext))
+    !text.is_empty()
+        && text
+            .split('.')
+            .all(|atom| !atom.is_empty() && atom.chars().all(is_atext))
 }
 
 impl Address {
@@ -167,13 +183,19 @@ impl Address {
     pub fn parse(text: &str) -> Result<Address, AddressError> {
         // A quoted local part may hold `@`; a domain cannot.
         let (local, domain) = text.rsplit_once('@').ok_or(AddressError::NoAt)?;
-        Ok(Address { local: LocalPart::parse(local)?, domain: Domain::parse(domain)? })
+        Ok(Address {
+            local: LocalPart::parse(local)?,
+            domain: Domain::parse(domain)?,
+        })
     }
 
     /// The address as the directory's tables hold it: the local part in lower case.
     #[must_use]
     pub fn to_lowercase(&self) -> Address {
-        Address { local: self.local.to_lowercase(), domain: self.domain.clone() }
+        Address {
+            local: self.local.to_lowercase(),
+            domain: self.domain.clone(),
+        }
     }
 }
 
@@ -254,16 +276,33 @@ mod tests {
             ("user@[192.0.2.1]", "user@[192.0.2.1]"),
             ("user@[IPv6:2001:db8::1]", "user@[ipv6:2001:db8::1]"),
         ] {
-            assert_eq!(Address::parse(text).map(|a| a.to_string()).as_deref(), Ok(printed), "{text}");
+            assert_eq!(
+                Address::parse(text).map(|a| a.to_string()).as_deref(),
+                Ok(printed),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn refuses_the_rest() {
         for text in [
-            "", "@", "user", "user@", "@example.test", "a..b@example.test", ".a@example.test", "a b@example.test",
-            "user@exa mple.test", "user@-example.test", "user@example..test", "user@[300.0.0.1]", "\"open@example.test",
-            "\"a\"b@example.test", "a\r\nb@example.test", "\"a\r\"@example.test",
+            "",
+            "@",
+            "user",
+            "user@",
+            "@example.test",
+            "a..b@example.test",
+            ".a@example.test",
+            "a b@example.test",
+            "user@exa mple.test",
+            "user@-example.test",
+            "user@example..test",
+            "user@[300.0.0.1]",
+            "\"open@example.test",
+            "\"a\"b@example.test",
+            "a\r\nb@example.test",
+            "\"a\r\"@example.test",
         ] {
             assert!(Address::parse(text).is_err(), "{text:?} was accepted");
         }

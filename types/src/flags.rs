@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The system flags, as a set. `\Recent` is not among them: it belongs to a session, not to a message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct SystemFlags(u8);
 
 impl SystemFlags {
@@ -35,7 +37,20 @@ impl SystemFlags {
     /// The flag of this name (with its backslash), in any case.
     pub fn parse(name: &str) -> Option<SystemFlags> {
         let matching = |(_, known): &&(SystemFlags, &str)| known.eq_ignore_ascii_case(name);
-        SystemFlags::ALL.iter().find(matching).map(|(flag, _)| *flag)
+        SystemFlags::ALL
+            .iter()
+            .find(matching)
+            .map(|(flag, _)| *flag)
+    }
+
+    /// The flags as a number with the bits of the constants, for records of a fixed layout.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The flags of [`SystemFlags::bits`]; bits that mean nothing are dropped.
+    pub const fn from_bits(bits: u8) -> SystemFlags {
+        SystemFlags(bits & 0b1_1111)
     }
 
     /// Whether all of `flags` are set.
@@ -50,7 +65,10 @@ impl SystemFlags {
 
     /// The names on the wire of the flags that are set.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        SystemFlags::ALL.iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, name)| *name)
+        SystemFlags::ALL
+            .iter()
+            .filter(move |(flag, _)| self.contains(*flag))
+            .map(|(_, name)| *name)
     }
 }
 
@@ -158,7 +176,10 @@ pub struct Flags {
 impl Flags {
     /// System flags alone.
     pub const fn system(system: SystemFlags) -> Flags {
-        Flags { system, keywords: Vec::new() }
+        Flags {
+            system,
+            keywords: Vec::new(),
+        }
     }
 
     /// Adds one keyword unless it is there already.

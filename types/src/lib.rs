@@ -19,7 +19,9 @@ pub use address::{Address, AddressError, Domain, LocalPart, ReversePath};
 pub use flags::{FlagUpdate, Flags, Keyword, KeywordError, SystemFlags};
 pub use ids::{AccountId, BlobHash, MailboxId, MessageId, ShardId, ThreadId, UploadId};
 pub use mailbox_name::{MailboxName, MailboxNameError, SpecialUse};
-pub use message::{BodyPart, Envelope, EnvelopeAddress, MultipartBody, PartContent, PartFields, TextPart};
+pub use message::{
+    BodyPart, Envelope, EnvelopeAddress, MultipartBody, PartContent, PartFields, TextPart,
+};
 pub use op::{ClientId, OpId};
 pub use time::Timestamp;
 pub use uid::{ModSeq, Uid, UidValidity};

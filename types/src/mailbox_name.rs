@@ -59,7 +59,10 @@ impl MailboxName {
             return Err(MailboxNameError::EmptyLevel);
         }
         // RFC 9051 §5.1: no control characters, and LIST's wildcards would make the name unlistable.
-        if let Some(c) = name.chars().find(|c| c.is_control() || matches!(c, '*' | '%' | '\u{2028}' | '\u{2029}')) {
+        if let Some(c) = name
+            .chars()
+            .find(|c| c.is_control() || matches!(c, '*' | '%' | '\u{2028}' | '\u{2029}'))
+        {
             return Err(MailboxNameError::BadCharacter(c));
         }
         let (first, rest) = name.split_at(name.find(MailboxName::SEPARATOR).unwrap_or(name.len()));
@@ -81,12 +84,16 @@ impl MailboxName {
 
     /// The name one level up, unless this is a first level.
     pub fn parent(&self) -> Option<MailboxName> {
-        self.0.rsplit_once(MailboxName::SEPARATOR).map(|(parent, _)| MailboxName(parent.into()))
+        self.0
+            .rsplit_once(MailboxName::SEPARATOR)
+            .map(|(parent, _)| MailboxName(parent.into()))
     }
 
     /// Whether this name stands anywhere below `ancestor`.
     pub fn is_below(&self, ancestor: &MailboxName) -> bool {
-        self.0.strip_prefix(&*ancestor.0).is_some_and(|rest| rest.starts_with(MailboxName::SEPARATOR))
+        self.0
+            .strip_prefix(&*ancestor.0)
+            .is_some_and(|rest| rest.starts_with(MailboxName::SEPARATOR))
     }
 }
 
@@ -137,7 +144,10 @@ impl SpecialUse {
     /// The use with this attribute, in any case.
     pub fn parse(attribute: &str) -> Option<SpecialUse> {
         let matching = |(_, known): &&(SpecialUse, &str)| known.eq_ignore_ascii_case(attribute);
-        SpecialUse::ALL.iter().find(matching).map(|(special_use, _)| *special_use)
+        SpecialUse::ALL
+            .iter()
+            .find(matching)
+            .map(|(special_use, _)| *special_use)
     }
 
     /// The attribute on the wire.

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// and UTF-8 where the message does.
 type HeaderText = Box<[u8]>;
 
+/// Parameters of a header field: names and values.
+type Parameters = Vec<(Box<str>, HeaderText)>;
+
 /// RFC 9051 §7.5.2, `ENVELOPE`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
@@ -71,7 +74,7 @@ pub struct PartFields {
     /// The media subtype.
     pub media_subtype: Box<str>,
     /// Parameters of `Content-Type`, RFC 2231 continuations joined.
-    pub parameters: Vec<(Box<str>, HeaderText)>,
+    pub parameters: Parameters,
     /// `Content-ID`
     pub id: Option<HeaderText>,
     /// `Content-Description`
@@ -81,7 +84,7 @@ pub struct PartFields {
     /// `Content-MD5`
     pub md5: Option<HeaderText>,
     /// `Content-Disposition` with its parameters.
-    pub disposition: Option<(Box<str>, Vec<(Box<str>, HeaderText)>)>,
+    pub disposition: Option<(Box<str>, Parameters)>,
     /// `Content-Language`
     pub language: Vec<Box<str>>,
     /// `Content-Location`

@@ -59,7 +59,9 @@ non_zero!(
 ///
 /// Mailrook counts one sequence for each account, so that a single number tells a session all that it
 /// has not heard of. RFC 7162 limits the value to 63 bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct ModSeq(pub u64);
 
 impl ModSeq {

@@ -38,8 +38,12 @@ impl UidSet {
             return;
         }
         // The ranges that touch or overlap the new one stand in `first..last`.
-        let first = self.ranges.partition_point(|(_, e)| e.saturating_add(1) < start);
-        let last = self.ranges.partition_point(|(s, _)| *s <= end.saturating_add(1));
+        let first = self
+            .ranges
+            .partition_point(|(_, e)| e.saturating_add(1) < start);
+        let last = self
+            .ranges
+            .partition_point(|(s, _)| *s <= end.saturating_add(1));
         if first < last {
             start = start.min(self.ranges[first].0);
             end = end.max(self.ranges[last - 1].1);
@@ -51,7 +55,9 @@ impl UidSet {
     pub fn remove(&mut self, uid: Uid) -> bool {
         let uid = uid.get();
         let at = self.ranges.partition_point(|(_, end)| *end < uid);
-        let Some(&(start, end)) = self.ranges.get(at) else { return false };
+        let Some(&(start, end)) = self.ranges.get(at) else {
+            return false;
+        };
         if uid < start {
             return false;
         }
@@ -64,12 +70,17 @@ impl UidSet {
     /// Whether `uid` is in the set.
     pub fn contains(&self, uid: Uid) -> bool {
         let at = self.ranges.partition_point(|(_, end)| *end < uid.get());
-        self.ranges.get(at).is_some_and(|(start, _)| *start <= uid.get())
+        self.ranges
+            .get(at)
+            .is_some_and(|(start, _)| *start <= uid.get())
     }
 
     /// How many UIDs there are.
     pub fn len(&self) -> u64 {
-        self.ranges.iter().map(|(start, end)| u64::from(end - start) + 1).sum()
+        self.ranges
+            .iter()
+            .map(|(start, end)| u64::from(end - start) + 1)
+            .sum()
     }
 
     /// Whether there is none.
@@ -88,13 +99,19 @@ impl UidSet {
     }
 
     /// The ranges, ascending.
-    pub fn ranges(&self) -> impl DoubleEndedIterator<Item = RangeInclusive<Uid>> + ExactSizeIterator + '_ {
-        self.ranges.iter().map(|(start, end)| known_uid(*start)..=known_uid(*end))
+    pub fn ranges(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = RangeInclusive<Uid>> + ExactSizeIterator + '_ {
+        self.ranges
+            .iter()
+            .map(|(start, end)| known_uid(*start)..=known_uid(*end))
     }
 
     /// The UIDs, ascending.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Uid> + '_ {
-        self.ranges.iter().flat_map(|(start, end)| (*start..=*end).map(known_uid))
+        self.ranges
+            .iter()
+            .flat_map(|(start, end)| (*start..=*end).map(known_uid))
     }
 
     /// What both sets have.
@@ -102,7 +119,9 @@ impl UidSet {
     pub fn intersection(&self, other: &UidSet) -> UidSet {
         let mut both = Vec::new();
         let (mut a, mut b) = (0, 0);
-        while let (Some(&(a_start, a_end)), Some(&(b_start, b_end))) = (self.ranges.get(a), other.ranges.get(b)) {
+        while let (Some(&(a_start, a_end)), Some(&(b_start, b_end))) =
+            (self.ranges.get(a), other.ranges.get(b))
+        {
             let (start, end) = (a_start.max(b_start), a_end.min(b_end));
             if start <= end {
                 both.push((start, end));
@@ -223,7 +242,12 @@ impl TryFrom<Vec<(u32, u32)>> for UidSet {
     type Error = &'static str;
 
     fn try_from(ranges: Vec<(u32, u32)>) -> Result<UidSet, &'static str> {
-        let in_order = |pair: &[(u32, u32)]| pair[0].1.checked_add(1).is_some_and(|next| next < pair[1].0);
+        let in_order = |pair: &[(u32, u32)]| {
+            pair[0]
+                .1
+                .checked_add(1)
+                .is_some_and(|next| next < pair[1].0)
+        };
         let well_formed = ranges.iter().all(|(start, end)| 0 < *start && start <= end);
         if well_formed && ranges.windows(2).all(in_order) {
             Ok(UidSet { ranges })
@@ -252,7 +276,14 @@ mod tests {
     #[test]
     fn prints_as_a_sequence_set() {
         assert_eq!(UidSet::new().to_string(), "");
-        assert_eq!([7, 2, 3, 1].map(uid).into_iter().collect::<UidSet>().to_string(), "1:3,7");
+        assert_eq!(
+            [7, 2, 3, 1]
+                .map(uid)
+                .into_iter()
+                .collect::<UidSet>()
+                .to_string(),
+            "1:3,7"
+        );
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub use mailstore::{
     default_mailboxes,
 };
 pub use prepared::{Detail, PreparedMessage, copy_range, unpack_chunk};
-pub use queue::{Queue, QueueEntry, QueueId};
+pub use queue::{Queue, QueueEntry, QueueId, TableQueue};
 pub use shared::Shared;
 
 pub use mailrook_mailbox as shard;

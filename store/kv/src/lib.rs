@@ -69,6 +69,10 @@ pub trait Read {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, KvError>;
 
     /// Calls `visit` for each pair with `start <= key < end`, until it breaks.
+    #[expect(
+        clippy::type_complexity,
+        reason = "an alias would hide the visitor's lifetime"
+    )]
     fn scan(
         &self,
         space: Space,
