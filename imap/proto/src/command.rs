@@ -14,6 +14,7 @@ use std::fmt;
 
 use mailrook_types::{FlagUpdate, Flags, ModSeq, SpecialUse, Timestamp};
 
+pub(crate) use self::date::MONTHS;
 pub use self::{
     date::Date,
     fetch::{Fetch, FetchItem, Partial, Section, SectionText},

@@ -12,6 +12,8 @@
 
 pub mod command;
 pub mod error;
+pub mod framing;
+mod parse;
 pub mod response;
 pub mod utf7;
 pub mod writer;
