@@ -2,14 +2,16 @@
 
 use std::{
     fmt, io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use rustls::ProtocolVersion;
+use socket2::SockRef;
 use tokio::{
-    io::{AsyncBufRead, AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
+    io::{AsyncBufRead, AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 use tokio_rustls::server::TlsStream;
@@ -78,8 +80,7 @@ impl Stream {
         }
     }
 
-    /// Waits until there is something to read, an end or an error, without a buffer to read into. A wake-up may be
-    /// a false one: then the read that follows waits. Cancel-safe.
+    /// Waits until there is something to read, an end or an error, without a buffer to read into. Cancel-safe.
     pub async fn wait_readable(&mut self) -> io::Result<()> {
         std::future::poll_fn(|cx| self.poll_readable(cx)).await
     }
@@ -87,8 +88,18 @@ impl Stream {
     /// [`Stream::wait_readable`] for who polls.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
-            Inner::Plain(Transport::Tcp(tcp)) => tcp.poll_read_ready(cx),
-            Inner::Plain(Transport::Unix(unix)) => unix.poll_read_ready(cx),
+            // What tokio holds for readable may have been read up already; a look makes sure.
+            Inner::Plain(Transport::Tcp(tcp)) => tcp
+                .poll_peek(cx, &mut ReadBuf::new(&mut [0]))
+                .map_ok(|_| ()),
+            Inner::Plain(Transport::Unix(unix)) => loop {
+                ready!(unix.poll_read_ready(cx))?;
+                let look = || SockRef::from(&*unix).peek(&mut [MaybeUninit::uninit()]);
+                match unix.try_io(Interest::READABLE, look) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    looked => return Poll::Ready(looked.map(|_| ())),
+                }
+            },
             // A duplex cannot tell; its reader waits with a buffer.
             Inner::Plain(Transport::Duplex(_)) => Poll::Ready(Ok(())),
             // TLS keeps a decrypted record until it is read.
@@ -309,3 +320,6 @@ impl fmt::Debug for TlsBindings {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,14 +22,12 @@ pub(crate) fn certificate_for(names: &[&str]) -> CertificatePem {
     }
 }
 
-/// A client that trusts these certificates.
-pub(crate) fn connector(trusted: &[&CertificatePem]) -> TlsConnector {
+/// A client that trusts this certificate.
+pub(crate) fn connector(trusted: &CertificatePem) -> TlsConnector {
     let mut roots = RootCertStore::empty();
-    for pem in trusted {
-        roots
-            .add(CertificateDer::from_pem_slice(&pem.chain).unwrap())
-            .unwrap();
-    }
+    roots
+        .add(CertificateDer::from_pem_slice(&trusted.chain).unwrap())
+        .unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -42,9 +40,14 @@ pub(crate) fn connector(trusted: &[&CertificatePem]) -> TlsConnector {
 pub(crate) async fn connect<IO: AsyncRead + AsyncWrite + Unpin>(
     io: IO,
     name: &str,
-    trusted: &[&CertificatePem],
+    trusted: &CertificatePem,
 ) -> std::io::Result<TlsStream<IO>> {
     connector(trusted)
         .connect(ServerName::try_from(name.to_owned()).unwrap(), io)
         .await
 }
+
+/// A client's end, with or without TLS.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
