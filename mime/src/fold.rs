@@ -32,13 +32,16 @@ fn fold_char(character: char) -> impl Iterator<Item = char> {
 
 /// Appends the folded `text` to `out`.
 pub(crate) fn fold_into(text: &str, out: &mut Vec<u8>) {
+    if text.is_ascii() {
+        let start = out.len();
+        out.extend_from_slice(text.as_bytes());
+        out[start..].make_ascii_lowercase();
+        return;
+    }
     out.reserve(text.len());
     let mut rest = text;
     while !rest.is_empty() {
-        let ascii = rest
-            .bytes()
-            .position(|byte| !byte.is_ascii())
-            .unwrap_or(rest.len());
+        let ascii = ascii_length(rest.as_bytes());
         let (head, tail) = rest.split_at(ascii);
         let start = out.len();
         out.extend_from_slice(head.as_bytes());
@@ -52,6 +55,22 @@ pub(crate) fn fold_into(text: &str, out: &mut Vec<u8>) {
         other.chars().for_each(|character| fold_one(character, out));
         rest = tail;
     }
+}
+
+/// How many bytes `text` starts with that are ASCII; in strides that the processor takes at once.
+fn ascii_length(text: &[u8]) -> usize {
+    const STRIDE: usize = 32;
+    let strides = text
+        .chunks_exact(STRIDE)
+        .take_while(|chunk| chunk.is_ascii())
+        .count()
+        * STRIDE;
+    let rest = &text[strides..];
+    strides
+        + rest
+            .iter()
+            .position(|byte| !byte.is_ascii())
+            .unwrap_or(rest.len())
 }
 
 fn fold_one(character: char, out: &mut Vec<u8>) {

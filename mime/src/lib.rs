@@ -42,6 +42,6 @@ pub use parameter::extended_parameter;
 pub use reference::{Threading, references, threading};
 pub use search::Matcher;
 pub use section::{PartRef, body_range, header_range, part, slice};
-pub use signature::{NeedleTrigrams, SearchScope, Signature};
+pub use signature::{NeedleGrams, SearchScope, Signature};
 pub use text::searchable_text;
 pub use transfer::{TransferDecoder, UnknownEncoding, decode_transfer, decoded_size};

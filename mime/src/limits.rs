@@ -40,5 +40,5 @@ pub const MESSAGE_ID_BYTES_MAX: usize = 998;
 /// Bytes decoded at a time when a part is searched. Large enough that the calls cost nothing, small enough for a cache.
 pub const CHUNK_BYTES: usize = 64 << 10;
 
-/// Trigrams of a needle that are asked of a signature. More would hardly exclude more.
-pub const NEEDLE_TRIGRAMS_MAX: usize = 64;
+/// Trigrams and tetragrams of a needle that are asked of a signature. More would hardly exclude more.
+pub const NEEDLE_GRAMS_MAX: usize = 64;

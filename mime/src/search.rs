@@ -10,7 +10,7 @@ use crate::{
     fold::{fold, fold_into},
     header::fields,
     part_header::examined,
-    signature::{NeedleTrigrams, SearchScope},
+    signature::{NeedleGrams, SearchScope},
     text::{TextSink, read_bodies, read_headers},
 };
 
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Matcher {
     finder: Finder<'static>,
-    trigrams: NeedleTrigrams,
+    grams: NeedleGrams,
 }
 
 impl Matcher {
@@ -27,13 +27,13 @@ impl Matcher {
         let folded = fold(needle);
         Matcher {
             finder: Finder::new(&folded).into_owned(),
-            trigrams: NeedleTrigrams::of_folded(&folded),
+            grams: NeedleGrams::of_folded(&folded),
         }
     }
 
     /// What to ask a message's [`Signature`](crate::Signature) before the message is read.
-    pub fn trigrams(&self) -> &NeedleTrigrams {
-        &self.trigrams
+    pub fn grams(&self) -> &NeedleGrams {
+        &self.grams
     }
 
     /// `HEADER`, `SUBJECT`, `FROM` and the like: whether a field of this name has the needle in its decoded value.

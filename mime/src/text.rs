@@ -100,8 +100,12 @@ fn read_body(raw: &[u8], part: &BodyPart, sink: &mut impl TextSink) -> ControlFl
     let mut bytes = Vec::with_capacity(body.len().min(CHUNK_BYTES));
     let mut text = String::with_capacity(body.len().min(CHUNK_BYTES));
     for chunk in body.chunks(CHUNK_BYTES) {
-        transfer.push(chunk, &mut bytes);
-        charset.push(&bytes, false, &mut text);
+        if transfer.is_identity() {
+            charset.push(chunk, false, &mut text);
+        } else {
+            transfer.push(chunk, &mut bytes);
+            charset.push(&bytes, false, &mut text);
+        }
         sink.piece(SearchScope::Body, &text)?;
         bytes.clear();
         text.clear();

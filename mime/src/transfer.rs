@@ -47,6 +47,11 @@ impl TransferDecoder {
         TransferDecoder(Kind::Identity)
     }
 
+    /// Whether the decoded bytes are the encoded ones.
+    pub fn is_identity(&self) -> bool {
+        matches!(self.0, Kind::Identity)
+    }
+
     /// Appends to `out` what `input` decodes to; at most `input.len()` and 1 KiB more.
     pub fn push(&mut self, input: &[u8], out: &mut Vec<u8>) {
         match &mut self.0 {
@@ -78,7 +83,7 @@ pub fn decode_transfer(encoding: &str, bytes: &[u8]) -> Result<Vec<u8>, UnknownE
 /// What `BINARY.SIZE` tells: the length of the decoded part, counted without keeping it.
 pub fn decoded_size(encoding: &str, bytes: &[u8]) -> Result<u64, UnknownEncoding> {
     let mut decoder = TransferDecoder::new(encoding)?;
-    if matches!(decoder.0, Kind::Identity) {
+    if decoder.is_identity() {
         return Ok(bytes.len() as u64);
     }
     let mut out = Vec::new();
@@ -175,11 +180,9 @@ impl QuotedPrintable {
     fn push(&mut self, mut input: &[u8], out: &mut Vec<u8>) {
         while let Some((&byte, rest)) = input.split_first() {
             if self.escape == Escape::None {
-                let special = |byte: &u8| matches!(byte, b'=' | b'\r' | b'\n' | b' ' | b'\t');
-                let run = input.iter().position(special).unwrap_or(input.len());
+                let run = memchr::memchr3(b'=', b'\n', b'\r', input).unwrap_or(input.len());
                 if run > 0 {
-                    out.append(&mut self.spaces);
-                    out.extend_from_slice(&input[..run]);
+                    self.run(&input[..run], out);
                     input = &input[run..];
                     continue;
                 }
@@ -189,6 +192,21 @@ impl QuotedPrintable {
                 input = rest;
             }
         }
+    }
+
+    /// Bytes that stand for themselves; white space at their end does so unless a line end follows.
+    fn run(&mut self, run: &[u8], out: &mut Vec<u8>) {
+        let text = run
+            .iter()
+            .rposition(|byte| !matches!(byte, b' ' | b'\t'))
+            .map_or(0, |at| at + 1);
+        if text > 0 {
+            out.append(&mut self.spaces);
+            out.extend_from_slice(&run[..text]);
+        }
+        run[text..]
+            .iter()
+            .for_each(|&space| self.outside(space, out));
     }
 
     /// A special byte outside of an escape.

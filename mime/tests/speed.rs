@@ -46,7 +46,7 @@ fn ordinary_mail() {
             _ = black_box(
                 derived
                     .signature
-                    .may_contain(scope, black_box(matcher.trigrams())),
+                    .may_contain(scope, black_box(matcher.grams())),
             );
         });
         println!("signature asked for {needle}: {ask:?}");

@@ -97,6 +97,8 @@ pub fn typical_mail(seed: u64, size: usize) -> Vec<u8> {
     crlf(&mail)
 }
 
+const VOCABULARY: f64 = 20_000.0;
+
 /// Words from a fixed sequence (xorshift64), with frequencies as uneven as a language's.
 pub struct Words(pub u64);
 
@@ -108,18 +110,31 @@ impl Words {
         self.0
     }
 
+    /// A word of a language of 20,000, each half as frequent as the one of half its rank (Zipf's law).
     pub fn word(&mut self) -> String {
-        const SYLLABLES: [&str; 40] = [
-            "the", "ing", "er", "a", "ly", "ed", "i", "es", "re", "tion", "in", "e", "con", "y",
-            "ter", "ex", "al", "de", "com", "o", "di", "en", "an", "ty", "ry", "u", "ti", "ri",
-            "be", "per", "to", "pro", "ac", "ad", "ar", "ers", "ment", "or", "tions", "ble",
+        let uniform = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        Self::ranked(VOCABULARY.powf(uniform) as u64)
+    }
+
+    /// A word that is as likely rare as frequent.
+    pub fn any_word(&mut self) -> String {
+        Self::ranked(self.next() % VOCABULARY as u64)
+    }
+
+    fn ranked(rank: u64) -> String {
+        const ONSETS: [&str; 20] = [
+            "", "b", "c", "d", "f", "g", "h", "l", "m", "n", "p", "r", "s", "t", "w", "st", "tr",
+            "pl", "th", "k",
         ];
-        let vocabulary = self.next() % 3000;
-        let rank = self.next() % (vocabulary + 1);
-        let mut word = Words(rank.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1);
-        let count = 1 + word.next() % 3;
-        (0..count)
-            .map(|_| SYLLABLES[(word.next() >> 8) as usize % 40])
+        const NUCLEI: [&str; 8] = ["a", "e", "i", "o", "u", "ea", "ou", "e"];
+        const CODAS: [&str; 14] = [
+            "", "", "n", "r", "s", "t", "l", "d", "ng", "st", "ck", "m", "y", "nt",
+        ];
+        let mut word = Words((rank + 1).wrapping_mul(0x2545_f491_4f6c_dd1d) | 1);
+        let syllables = 1 + (rank > 30) as u64 + word.next() % 2;
+        let mut pick = |list: &[&'static str]| list[(word.next() >> 20) as usize % list.len()];
+        (0..syllables)
+            .map(|_| [pick(&ONSETS), pick(&NUCLEI), pick(&CODAS)].concat())
             .collect()
     }
 
