@@ -14,6 +14,7 @@ pub mod command;
 pub mod error;
 pub mod framing;
 mod parse;
+pub mod pop3;
 pub mod response;
 pub mod utf7;
 pub mod writer;

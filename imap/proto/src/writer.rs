@@ -12,8 +12,10 @@ mod structure;
 use mailrook_types::{ModSeq, SystemFlags, UidSet};
 
 pub use self::fetch::FetchWriter;
-pub(crate) use self::primitive::push_number;
+#[cfg(test)]
+pub(crate) use self::fetch::{push_part, push_section};
 use self::primitive::{push_flags, push_set, push_string};
+pub(crate) use self::primitive::{push_number, push_text};
 use crate::{command::Tag, response::Esearch};
 
 /// Prints responses into a buffer.
