@@ -122,6 +122,8 @@ impl Peer {
             fs::set_permissions(folder.join(sub), fs::Permissions::from_mode(0o755))?;
         }
         chown(folder.join("mail"), Some(MAIL_UID), Some(MAIL_UID))?;
+        // Postfix's own user keeps its locks there.
+        chown(folder.join("lib"), Some(uid_of("postfix")?), None)?;
         let mut peer = Self {
             folder: folder.to_owned(),
             ports,
@@ -277,8 +279,8 @@ impl Peer {
         } = self.ports;
         let format = if options.mdbox { "mdbox" } else { "maildir" };
         let reuse = if options.reuse {
-            "service imap-login {\n service_count = 0\n process_min_avail = 2\n client_limit = 20000\n}\n\
-             service pop3-login {\n service_count = 0\n process_min_avail = 2\n client_limit = 20000\n}\n\
+            "service imap-login {\n service_count = 0\n process_min_avail = 2\n client_limit = 15000\n}\n\
+             service pop3-login {\n service_count = 0\n process_min_avail = 2\n client_limit = 15000\n}\n\
              service imap {\n service_count = 0\n process_min_avail = 32\n}\n\
              service pop3 {\n service_count = 0\n process_min_avail = 8\n}\n"
         } else {
@@ -290,7 +292,7 @@ impl Peer {
              disable_plaintext_auth = no\nauth_mechanisms = plain login\n\
              mail_location = {format}:{folder}/mail/%n/{format}\nmail_uid = {MAIL_UID}\nmail_gid = {MAIL_UID}\n\
              first_valid_uid = {MAIL_UID}\nfirst_valid_gid = {MAIL_UID}\nmail_home = {folder}/mail/%n\n\
-             mail_max_userip_connections = 0\ndefault_process_limit = 2000\ndefault_client_limit = 30000\n\
+             mail_max_userip_connections = 0\ndefault_process_limit = 2000\ndefault_client_limit = 15000\n\
              default_vsz_limit = 2G\nmail_privileged_group =\n\
              passdb {{\n driver = passwd-file\n args = {folder}/etc/users\n}}\n\
              userdb {{\n driver = static\n args = uid={MAIL_UID} gid={MAIL_UID} home={folder}/mail/%n allow_all_users=yes\n}}\n\
@@ -337,6 +339,13 @@ impl Drop for Peer {
             let _ = self.kill9();
         }
     }
+}
+
+fn uid_of(user: &str) -> io::Result<u32> {
+    let users = fs::read_to_string("/etc/passwd")?;
+    let line = users.lines().find(|l| l.split(':').next() == Some(user));
+    let uid = line.and_then(|l| l.split(':').nth(2)?.parse().ok());
+    uid.ok_or_else(|| io::Error::other(format!("no user {user}: is the package installed?")))
 }
 
 fn end(mut child: Child, signal: Signal) -> io::Result<()> {

@@ -130,17 +130,11 @@ impl System {
         }
     }
 
-    /// Kills its processes and starts it again on the same data.
-    pub fn kill9_and_restart(&mut self) -> io::Result<()> {
+    /// Kills its processes.
+    pub fn kill9(&mut self) -> io::Result<()> {
         match &mut self.server {
-            Server::Peer(peer) => {
-                peer.kill9()?;
-                peer.restart()
-            }
-            Server::Mailrook(node) => {
-                node.kill9()?;
-                node.restart()
-            }
+            Server::Peer(peer) => peer.kill9(),
+            Server::Mailrook(node) => node.kill9(),
         }
     }
 

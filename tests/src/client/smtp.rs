@@ -130,9 +130,19 @@ impl Smtp {
         recipients: &[&str],
         stuffed: &[u8],
     ) -> io::Result<Vec<SmtpReply>> {
-        self.envelope(from, recipients)?;
-        self.conn.send(stuffed)?;
+        self.lmtp_begin(from, recipients, stuffed)?;
         recipients.iter().map(|_| self.reply()).collect()
+    }
+
+    /// The same without reading the recipients' replies: [`Smtp::reply`] gives them one by one.
+    pub fn lmtp_begin(
+        &mut self,
+        from: &str,
+        recipients: &[&str],
+        stuffed: &[u8],
+    ) -> io::Result<()> {
+        self.envelope(from, recipients)?;
+        self.conn.send(stuffed)
     }
 
     fn envelope(&mut self, from: &str, recipients: &[&str]) -> io::Result<()> {
