@@ -1,6 +1,7 @@
 //! A group: what orders commands for one state machine and keeps them on a majority of disks.
 
 mod error;
+pub(crate) mod raft;
 mod status;
 mod watch;
 

@@ -49,6 +49,6 @@ pub struct GroupStatus {
     pub purged_index: u64,
     /// The log's time at the last applied entry, in milliseconds since 1970.
     pub log_time_ms: i64,
-    /// Proposals that wait for their reply.
-    pub proposals_in_flight: usize,
+    /// Proposals that wait for their reply, each counted in whole KiB.
+    pub in_flight_bytes: usize,
 }

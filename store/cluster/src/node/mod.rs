@@ -1,9 +1,140 @@
 //! A node's back end: its data directory, its log, and the groups it has copies of.
 
 mod error;
+mod open;
 mod options;
 mod status;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+};
+
+use mailrook_kv::StateMachine;
+use mailrook_types::ShardId;
+use parking_lot::Mutex;
+use tokio::runtime::Runtime;
 
 pub use error::OpenError;
 pub use options::{NodeOptions, Plant, SHARDS_MAX};
 pub use status::NodeStatus;
+
+use crate::{
+    Group,
+    data_dir::{DataDir, WitnessFile},
+    disk::Reserve,
+    group::raft::RaftGroup,
+    log::SharedLog,
+};
+
+/// Gives the state machine of each group.
+pub type Machines = Arc<dyn Fn(ShardId) -> Arc<dyn StateMachine> + Send + Sync>;
+
+/// What the groups and the upkeep share.
+struct Inner {
+    dir: DataDir,
+    witness: Arc<WitnessFile>,
+    log: Arc<SharedLog>,
+    reserve: Arc<Reserve>,
+    write_buffer_bytes: u64,
+    groups: BTreeMap<ShardId, Arc<RaftGroup>>,
+}
+
+/// A node's back end, open.
+///
+/// It has a runtime of its own: applying commands reads and writes disks, and must not hold up the sessions.
+/// Dropping it without [`Node::shutdown`] is like a crash: nothing acknowledged is lost, and the next start replays
+/// the log.
+pub struct Node {
+    inner: Arc<Inner>,
+    /// Dropping a sender ends its upkeep thread.
+    upkeep: Mutex<Vec<(mpsc::Sender<()>, JoinHandle<()>)>>,
+    /// Taken at the end. Declared last: what runs on it goes first.
+    runtime: Option<Runtime>,
+}
+
+impl Node {
+    /// Opens the data directory, or makes it; returns once this node's copies have replayed the log and serve.
+    ///
+    /// # Errors
+    /// See [`OpenError`]: each says what to do. Nothing in the directory is then changed, but for what a crash left
+    /// unfinished.
+    pub async fn open(options: NodeOptions, machines: Machines) -> Result<Node, OpenError> {
+        open::open(options, machines, open::Parts::default()).await
+    }
+
+    /// The copy of a group, if this node has one.
+    pub fn group(&self, shard: ShardId) -> Option<Arc<dyn Group>> {
+        let group = self.inner.groups.get(&shard)?;
+        Some(Arc::clone(group) as Arc<dyn Group>)
+    }
+
+    /// Every copy, the meta group's first.
+    pub fn groups(&self) -> impl Iterator<Item = Arc<dyn Group>> {
+        self.inner
+            .groups
+            .values()
+            .map(|group| Arc::clone(group) as Arc<dyn Group>)
+    }
+
+    /// Names this node within its cluster. Chosen at random when the directory was made.
+    pub fn node_id(&self) -> u64 {
+        self.inner.dir.identity().node_id
+    }
+
+    /// Names the cluster.
+    pub fn cluster_id(&self) -> u128 {
+        self.inner.dir.identity().cluster_id
+    }
+
+    /// How the node fares.
+    pub fn status(&self) -> NodeStatus {
+        let inner = &self.inner;
+        NodeStatus {
+            cluster_id: inner.dir.identity().cluster(),
+            node_id: self.node_id(),
+            disk_free_bytes: inner.reserve.free_bytes(),
+            disk_reserve_bytes: inner.reserve.reserve_bytes(),
+            disk_full: inner.reserve.is_full(),
+            log_bytes: inner.log.store().used_bytes(),
+            groups: inner.groups.values().map(|group| group.status()).collect(),
+        }
+    }
+
+    /// Ends proposals under way, flushes every group, and closes the directory. After it, opening replays nothing.
+    pub async fn shutdown(mut self) {
+        self.end_upkeep();
+        futures::future::join_all(self.inner.groups.values().map(|group| group.shutdown())).await;
+        let inner = Arc::clone(&self.inner);
+        let closed = tokio::task::spawn_blocking(move || inner.log.close()).await;
+        if let Err(error) = closed {
+            tracing::error!(%error, "closing the log panicked");
+        }
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    fn end_upkeep(&self) {
+        for (stop, thread) in self.upkeep.lock().drain(..) {
+            drop(stop);
+            if thread.join().is_err() {
+                tracing::error!("an upkeep thread panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.end_upkeep();
+        if let Some(runtime) = self.runtime.take() {
+            // Not a wait: it may be dropped within another runtime.
+            runtime.shutdown_background();
+        }
+    }
+}

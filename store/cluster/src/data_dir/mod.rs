@@ -1,0 +1,287 @@
+//! A node's data directory.
+//!
+//! ```text
+//! LOCK            held by the process that has the directory open
+//! FORMAT          text: the format's version, the cluster's and the node's identity, a checksum. Written last when
+//!                 a directory is made: without it there is no data directory yet
+//! witness         what the log and the tables must hold at least: see `witness`
+//! log/            the log shared by all groups: raft-engine's files
+//! groups/SHARD/   one group's state: `current` names the folder of its RocksDB, `state-1/` is the first one
+//! quarantine/     what was taken out of use and is kept for a person to look at
+//! ```
+//!
+//! Every file of our own is replaced as a whole: written beside, synced, renamed, and its folder synced. A directory
+//! that cannot be understood is refused and left as it is: nothing here removes anything.
+
+mod durable;
+mod format;
+mod witness;
+
+use std::{
+    fs::{self, File, OpenOptions},
+    path::{Path, PathBuf},
+};
+
+use mailrook_types::ShardId;
+use rustix::fs::{FlockOperation, flock};
+
+pub(crate) use durable::{replace_file, sync_dir};
+pub(crate) use format::Identity;
+pub(crate) use witness::{LogMark, Marks, VoteMark, Witness, WitnessFile};
+
+use crate::OpenError;
+
+const FORMAT: &str = "FORMAT";
+const LOCK: &str = "LOCK";
+const WITNESS: &str = "witness";
+const LOG: &str = "log";
+const GROUPS: &str = "groups";
+const QUARANTINE: &str = "quarantine";
+
+/// What may lie in a directory whose making was interrupted, beside the folders, which must be empty.
+const UNFINISHED: [&str; 4] = [LOCK, WITNESS, "witness.new", "FORMAT.new"];
+
+/// A directory that this process alone has open.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    root: PathBuf,
+    identity: Identity,
+    /// The lock lives as long as this handle.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens the directory at `root`, or makes it, with a copy of each of `first_groups`.
+    pub(crate) fn open(root: &Path, first_groups: &[ShardId]) -> Result<DataDir, OpenError> {
+        make_dir(root)?;
+        let unused = unused_or_format(root)?;
+        let lock = lock(root)?;
+        if unused {
+            make(root, first_groups)?;
+        }
+        let path = root.join(FORMAT);
+        let text = fs::read(&path).map_err(|source| io("reading", &path, source))?;
+        let identity = Identity::parse(&path, root, &text)?;
+        for dir in [LOG, GROUPS, QUARANTINE] {
+            let path = root.join(dir);
+            if !path.is_dir() {
+                return Err(damaged(&path, "the folder is missing"));
+            }
+        }
+        Ok(DataDir {
+            root: root.to_owned(),
+            identity,
+            _lock: lock,
+        })
+    }
+
+    /// Who this node is.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The data directory itself.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the shared log lies.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.root.join(LOG)
+    }
+
+    /// Where a group's state lies.
+    pub(crate) fn group(&self, shard: ShardId) -> PathBuf {
+        self.root.join(GROUPS).join(shard.to_string())
+    }
+
+    /// Where the witness lies.
+    pub(crate) fn witness(&self) -> PathBuf {
+        self.root.join(WITNESS)
+    }
+}
+
+/// Whether the directory is to be made; an error if it holds what is not ours.
+fn unused_or_format(root: &Path) -> Result<bool, OpenError> {
+    if root.join(FORMAT).exists() {
+        return Ok(false);
+    }
+    let entries = fs::read_dir(root).map_err(|source| io("reading", root, source))?;
+    for entry in entries {
+        let entry = entry.map_err(|source| io("reading", root, source))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // What a file system puts into its root directory itself.
+        let of_the_system = name == "lost+found";
+        let of_a_first_start = UNFINISHED.contains(&name.as_str())
+            || [LOG, GROUPS, QUARANTINE].contains(&name.as_str()) && is_empty(&entry.path())?;
+        if !of_the_system && !of_a_first_start {
+            return Err(OpenError::Foreign {
+                path: root.to_owned(),
+                found: name,
+            });
+        }
+    }
+    Ok(true)
+}
+
+fn lock(root: &Path) -> Result<File, OpenError> {
+    let path = root.join(LOCK);
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|source| io("opening", &path, source))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked {
+            path: root.to_owned(),
+        }),
+        Err(errno) => Err(io("locking", &path, errno.into())),
+    }
+}
+
+/// Fills a new directory; `FORMAT` comes last.
+fn make(root: &Path, first_groups: &[ShardId]) -> Result<(), OpenError> {
+    for dir in [LOG, GROUPS, QUARANTINE] {
+        make_dir(&root.join(dir))?;
+    }
+    let path = root.join(WITNESS);
+    let witness = Witness::of_groups(first_groups);
+    replace_file(&path, &witness.encode()).map_err(|source| io("writing", &path, source))?;
+    let path = root.join(FORMAT);
+    let identity =
+        Identity::random().map_err(|source| io("drawing an identity for", &path, source))?;
+    replace_file(&path, identity.print().as_bytes())
+        .map_err(|source| io("writing", &path, source))?;
+    if let Some(parent) = root
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        sync_dir(parent).map_err(|source| io("syncing", parent, source))?;
+    }
+    Ok(())
+}
+
+fn make_dir(path: &Path) -> Result<(), OpenError> {
+    fs::create_dir_all(path).map_err(|source| io("making", path, source))
+}
+
+fn is_empty(path: &Path) -> Result<bool, OpenError> {
+    Ok(path.is_dir()
+        && fs::read_dir(path)
+            .map_err(|source| io("reading", path, source))?
+            .next()
+            .is_none())
+}
+
+pub(crate) fn io(doing: &'static str, path: &Path, source: std::io::Error) -> OpenError {
+    OpenError::Io {
+        doing,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// What to do about damage, on a node that is its groups' only voter.
+const RESTORE: &str = "Nothing was changed. Look at the disk's health (dmesg, smartctl), keep a copy of the whole data \
+     directory, and restore the latest backup into a new one";
+
+/// Something in the directory is not what was written.
+pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> OpenError {
+    OpenError::Damaged {
+        path: path.to_owned(),
+        what: what.into(),
+        remedy: RESTORE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use mailrook_types::ShardId;
+
+    use super::DataDir;
+    use crate::OpenError;
+
+    const GROUPS: [ShardId; 2] = [ShardId(0), ShardId(1)];
+
+    #[test]
+    fn an_identity_is_drawn_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::open(dir.path(), &GROUPS)
+            .unwrap()
+            .identity()
+            .clone();
+        let second = DataDir::open(dir.path(), &GROUPS)
+            .unwrap()
+            .identity()
+            .clone();
+        assert_eq!(first, second);
+        let other = tempfile::tempdir().unwrap();
+        assert_ne!(
+            &first,
+            DataDir::open(other.path(), &GROUPS).unwrap().identity()
+        );
+    }
+
+    #[test]
+    fn two_do_not_open_one_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let _open = DataDir::open(dir.path(), &GROUPS).unwrap();
+        assert!(matches!(
+            DataDir::open(dir.path(), &GROUPS),
+            Err(OpenError::Locked { .. })
+        ));
+    }
+
+    #[test]
+    fn what_is_not_ours_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("thesis.tex"), "x").unwrap();
+        assert!(matches!(
+            DataDir::open(dir.path(), &GROUPS),
+            Err(OpenError::Foreign { .. })
+        ));
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+        assert_eq!(left.len(), 1);
+    }
+
+    #[test]
+    fn an_interrupted_first_start_is_continued() {
+        let dir = tempfile::tempdir().unwrap();
+        DataDir::open(dir.path(), &GROUPS).unwrap();
+        fs::remove_file(dir.path().join("FORMAT")).unwrap();
+        DataDir::open(dir.path(), &GROUPS).unwrap();
+        // With data in it, it was no first start.
+        fs::remove_file(dir.path().join("FORMAT")).unwrap();
+        fs::write(dir.path().join("log/1.raftlog"), "x").unwrap();
+        assert!(matches!(
+            DataDir::open(dir.path(), &GROUPS),
+            Err(OpenError::Foreign { .. })
+        ));
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        DataDir::open(dir.path(), &GROUPS).unwrap();
+        let path = dir.path().join("FORMAT");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("format 1", "format 2")).unwrap();
+        assert!(matches!(
+            DataDir::open(dir.path(), &GROUPS),
+            Err(OpenError::Newer {
+                found: 2,
+                known: 1,
+                ..
+            })
+        ));
+        fs::write(&path, text.replace("node ", "node 1")).unwrap();
+        assert!(matches!(
+            DataDir::open(dir.path(), &GROUPS),
+            Err(OpenError::Damaged { .. })
+        ));
+    }
+}

@@ -1,0 +1,182 @@
+//! The witness: a small synced file that says what the log and the tables must hold at least.
+//!
+//! A log that lost its end looks like a shorter log. The witness tells them apart: it keeps each group's vote, and
+//! the last entry that the log was known to hold, about a second ago. Both only ever grow, by (term, index): an
+//! entry that replaces others has a higher term. It also is the list of the groups that the node has a copy of.
+//!
+//! On disk: [`Witness`] as a versioned record, and the CRC-32 of it, little-endian.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
+
+use mailrook_kv::{decode, encode};
+use mailrook_types::ShardId;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use super::{damaged, io as io_error, replace_file};
+use crate::OpenError;
+
+/// A vote, ordered as votes are: by term, then node, then committed over not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct VoteMark {
+    pub(crate) term: u64,
+    pub(crate) node: u64,
+    pub(crate) committed: bool,
+}
+
+/// The place of an entry, ordered as entries are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct LogMark {
+    pub(crate) term: u64,
+    pub(crate) index: u64,
+}
+
+/// What is known of one group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Marks {
+    /// The highest vote that was saved; none before the group's first start.
+    pub(crate) vote: Option<VoteMark>,
+    /// An entry that was durable.
+    pub(crate) last: Option<LogMark>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Stored {
+    V1(BTreeMap<ShardId, Marks>),
+}
+
+/// The file's content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Witness {
+    pub(crate) groups: BTreeMap<ShardId, Marks>,
+}
+
+impl Witness {
+    /// Knows nothing but which groups there are.
+    pub(crate) fn of_groups(groups: &[ShardId]) -> Witness {
+        Witness {
+            groups: groups
+                .iter()
+                .map(|shard| (*shard, Marks::default()))
+                .collect(),
+        }
+    }
+
+    /// The file's bytes.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = encode(&Stored::V1(self.groups.clone()));
+        let crc = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    fn decode(path: &Path, bytes: &[u8]) -> Result<Witness, OpenError> {
+        let Some((record, crc)) = bytes.split_last_chunk::<4>() else {
+            return Err(damaged(path, "it is too short"));
+        };
+        if crc32fast::hash(record) != u32::from_le_bytes(*crc) {
+            return Err(damaged(path, "its checksum does not match"));
+        }
+        let Stored::V1(groups) =
+            decode(record).map_err(|error| damaged(path, error.to_string()))?;
+        Ok(Witness { groups })
+    }
+}
+
+/// The witness on disk, and in memory what is on disk.
+#[derive(Debug)]
+pub(crate) struct WitnessFile {
+    path: PathBuf,
+    content: Mutex<Witness>,
+}
+
+impl WitnessFile {
+    /// Reads it.
+    pub(crate) fn open(path: PathBuf) -> Result<WitnessFile, OpenError> {
+        let bytes = std::fs::read(&path).map_err(|source| io_error("reading", &path, source))?;
+        let content = Mutex::new(Witness::decode(&path, &bytes)?);
+        Ok(WitnessFile { path, content })
+    }
+
+    /// What it says.
+    pub(crate) fn content(&self) -> Witness {
+        self.content.lock().clone()
+    }
+
+    /// Raises votes; returns once they are durable. A lower vote than the known one changes nothing.
+    pub(crate) fn raise_votes(&self, votes: &[(ShardId, VoteMark)]) -> io::Result<()> {
+        self.change(|witness| {
+            for (shard, vote) in votes {
+                let marks = witness.groups.entry(*shard).or_default();
+                marks.vote = marks.vote.max(Some(*vote));
+            }
+        })
+    }
+
+    /// Raises the last entries of groups; returns once they are durable.
+    pub(crate) fn raise_last(&self, last: &[(ShardId, LogMark)]) -> io::Result<()> {
+        self.change(|witness| {
+            for (shard, mark) in last {
+                let marks = witness.groups.entry(*shard).or_default();
+                marks.last = marks.last.max(Some(*mark));
+            }
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Witness)) -> io::Result<()> {
+        let mut content = self.content.lock();
+        let mut next = content.clone();
+        change(&mut next);
+        if next != *content {
+            replace_file(&self.path, &next.encode())?;
+            *content = next;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mailrook_types::ShardId;
+
+    use super::{LogMark, VoteMark, Witness, WitnessFile};
+    use crate::{OpenError, data_dir::replace_file};
+
+    #[test]
+    fn marks_only_rise_and_survive() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("witness");
+        replace_file(&path, &Witness::of_groups(&[ShardId(3)]).encode()).unwrap();
+        let file = WitnessFile::open(path.clone()).unwrap();
+        let vote = |term| VoteMark {
+            term,
+            node: 7,
+            committed: true,
+        };
+        file.raise_votes(&[(ShardId(3), vote(5))]).unwrap();
+        file.raise_votes(&[(ShardId(3), vote(4))]).unwrap();
+        // Entry 9 of term 2 replaced entry 50 of term 1.
+        file.raise_last(&[(ShardId(3), LogMark { term: 1, index: 50 })])
+            .unwrap();
+        file.raise_last(&[(ShardId(3), LogMark { term: 2, index: 9 })])
+            .unwrap();
+        let read = WitnessFile::open(path.clone()).unwrap().content();
+        assert_eq!(read, file.content());
+        assert_eq!(read.groups[&ShardId(3)].vote, Some(vote(5)));
+        assert_eq!(
+            read.groups[&ShardId(3)].last,
+            Some(LogMark { term: 2, index: 9 })
+        );
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[2] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(matches!(
+            WitnessFile::open(path),
+            Err(OpenError::Damaged { .. })
+        ));
+    }
+}

@@ -1,0 +1,262 @@
+//! The log in raft-engine's files.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+};
+
+use raft_engine::{
+    Command, Config, Engine, LogBatch, ReadableSize, RecoveryMode,
+    env::{DefaultFileSystem, FileSystem},
+};
+
+use super::{LogError, LogStore, LogWrite, RawEntry, RecordKey, shim::RawEntries};
+
+/// A log file is closed at this size: small enough that the log can be cut in useful steps, large enough that a
+/// machine full of mail has a few dozen of them.
+const FILE_BYTES: u64 = 32 << 20;
+
+/// raft-engine's two queues: what is appended, and what it wrote again to free old files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Queue {
+    /// How its files' names end.
+    pub(crate) suffix: &'static str,
+    /// How much of the last file's end one crash may leave unsynced.
+    pub(crate) unsynced_bytes_max: u64,
+}
+
+/// raft-engine syncs its rewrites every 512 KiB; one batch more, and the largest entry, may hang over.
+const REWRITE_UNSYNCED_BYTES_MAX: u64 = 4 << 20;
+
+/// One synced write may hang over, which is the writer's limit, the largest entry beyond it, and framing.
+const APPEND_UNSYNCED_BYTES_MAX: u64 = 2 * super::WRITE_BYTES_MAX as u64;
+
+/// Both queues.
+pub(crate) const QUEUES: [Queue; 2] = [
+    Queue {
+        suffix: ".raftlog",
+        unsynced_bytes_max: APPEND_UNSYNCED_BYTES_MAX,
+    },
+    Queue {
+        suffix: ".rewrite",
+        unsynced_bytes_max: REWRITE_UNSYNCED_BYTES_MAX,
+    },
+];
+
+/// How to open the log.
+#[derive(Clone, Debug)]
+pub(crate) struct EngineOptions {
+    /// Above this old files are given back.
+    pub(crate) bytes_max: u64,
+    /// Where a file is closed. `None` for the usual size.
+    pub(crate) file_bytes: Option<u64>,
+}
+
+/// The log in a folder.
+pub(crate) struct EngineLog<F: FileSystem> {
+    engine: Engine<F>,
+}
+
+impl EngineLog<DefaultFileSystem> {
+    /// Opens the log in `dir`.
+    pub(crate) fn open(
+        dir: &Path,
+        options: &EngineOptions,
+    ) -> Result<EngineLog<DefaultFileSystem>, LogError> {
+        EngineLog::open_on(dir, options, DefaultFileSystem)
+    }
+}
+
+impl<F: FileSystem> EngineLog<F> {
+    /// Opens the log in `dir` through `file_system`.
+    pub(crate) fn open_on(
+        dir: &Path,
+        options: &EngineOptions,
+        file_system: F,
+    ) -> Result<EngineLog<F>, LogError> {
+        let file_bytes = options
+            .file_bytes
+            .unwrap_or(FILE_BYTES)
+            .min(options.bytes_max);
+        let config = Config {
+            dir: dir.to_string_lossy().into_owned(),
+            // Absolute consistency refuses after any crash, any-corruption drops what it cannot read. This one drops
+            // what follows a tear in the last file: `guard` has looked at it before.
+            recovery_mode: RecoveryMode::TolerateTailCorruption,
+            // Recycled files leak after crashes (measured).
+            enable_log_recycle: false,
+            // Bodies are compressed by who proposes them.
+            batch_compression_threshold: ReadableSize(0),
+            target_file_size: ReadableSize(file_bytes),
+            purge_threshold: ReadableSize(options.bytes_max),
+            ..Config::default()
+        };
+        // It panics on some kinds of damage.
+        let engine = caught("opening", || {
+            Engine::open_with_file_system(config, Arc::new(file_system))
+        })?;
+        Ok(EngineLog { engine })
+    }
+}
+
+/// Runs `call`, and turns errors and panics into an error.
+fn caught<T>(
+    doing: &'static str,
+    call: impl FnOnce() -> raft_engine::Result<T>,
+) -> Result<T, LogError> {
+    let cause = match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => crate::panic_text(&*panic),
+    };
+    Err(LogError { doing, cause })
+}
+
+fn batch_of(writes: Vec<LogWrite>) -> raft_engine::Result<LogBatch> {
+    let mut batch = LogBatch::default();
+    for write in writes {
+        match write {
+            LogWrite::Append { group, entries } => {
+                batch.add_entries::<RawEntries>(group, &entries)?
+            }
+            LogWrite::Record { group, key, value } => {
+                batch.put(group, key.bytes().to_vec(), value)?
+            }
+            LogWrite::Compact { group, first_kept } => {
+                batch.add_command(group, Command::Compact { index: first_kept });
+            }
+        }
+    }
+    Ok(batch)
+}
+
+impl<F: FileSystem + 'static> LogStore for EngineLog<F> {
+    fn write_synced(&self, writes: Vec<LogWrite>) -> Result<(), LogError> {
+        // A failed sync panics in the engine.
+        caught("writing", || {
+            self.engine.write(&mut batch_of(writes)?, true).map(drop)
+        })
+    }
+
+    fn bounds(&self, group: u64) -> Option<(u64, u64)> {
+        Some((
+            self.engine.first_index(group)?,
+            self.engine.last_index(group)?,
+        ))
+    }
+
+    fn read(
+        &self,
+        group: u64,
+        from: u64,
+        to: u64,
+        bytes_max: usize,
+    ) -> Result<Vec<RawEntry>, LogError> {
+        let mut entries = Vec::new();
+        caught("reading entries", || {
+            self.engine.fetch_entries_to::<RawEntries>(
+                group,
+                from,
+                to,
+                Some(bytes_max),
+                &mut entries,
+            )
+        })?;
+        if let Some(wrong) = (from..)
+            .zip(&entries)
+            .find_map(|(index, entry)| (entry.index != index).then_some(index))
+        {
+            let cause = format!("entry {wrong} of group {group} is not where it should be");
+            return Err(LogError {
+                doing: "reading entries",
+                cause,
+            });
+        }
+        Ok(entries)
+    }
+
+    fn record(&self, group: u64, key: RecordKey) -> Option<Vec<u8>> {
+        self.engine.get(group, key.bytes())
+    }
+
+    fn purge(&self) -> Result<Vec<u64>, LogError> {
+        caught("purging", || self.engine.purge_expired_files())
+    }
+
+    fn used_bytes(&self) -> u64 {
+        self.engine.get_used_size() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        group::raft::{Command, Entry},
+        log::{decode_entry, encode_entry},
+    };
+
+    fn entry(index: u64, len_bytes: usize) -> RawEntry {
+        let body: Vec<u8> = (0..len_bytes)
+            .map(|at| (at as u64 * 31 + index) as u8)
+            .collect();
+        encode_entry(&Entry {
+            log_id: crate::log::codec::log_id(1, 1, index),
+            payload: openraft::EntryPayload::Normal(Command {
+                time_ms: 7,
+                bytes: Bytes::from(body),
+            }),
+        })
+    }
+
+    const OPTIONS: EngineOptions = EngineOptions {
+        bytes_max: 4 << 20,
+        file_bytes: Some(1 << 20),
+    };
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        /// Entries of any length read back equal, after a replaced tail and a cut front, and after opening again.
+        #[test]
+        fn entries_read_back(
+            lens in prop::collection::vec(prop_oneof![0usize..300, Just(4096), Just(512 << 10)], 1..40),
+            replaced in 0usize..40, cut in 0u64..40,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let log = EngineLog::open(dir.path(), &OPTIONS).unwrap();
+            let mut expected: Vec<RawEntry> = (1..).zip(&lens).map(|(index, len)| entry(index, *len)).collect();
+            for entry in &expected {
+                let entries = vec![entry.clone()];
+                log.write_synced(vec![LogWrite::Append { group: 1, entries }]).unwrap();
+            }
+            let keep = replaced.min(lens.len() - 1);
+            expected.truncate(keep);
+            expected.push(entry(keep as u64 + 1, 77));
+            let last = expected.last().unwrap().clone();
+            let first_kept = cut.min(keep as u64);
+            log.write_synced(vec![
+                LogWrite::Append { group: 1, entries: vec![last] },
+                LogWrite::Compact { group: 1, first_kept },
+                LogWrite::Record { group: 1, key: RecordKey::Vote, value: vec![1, 2] },
+            ]).unwrap();
+            expected.retain(|entry| entry.index >= first_kept);
+            for _ in 0..2 {
+                drop(EngineLog::open(&dir.path().join("other"), &OPTIONS));
+            }
+            let (first, last) = log.bounds(1).unwrap();
+            prop_assert_eq!((first, last), (expected[0].index, keep as u64 + 1));
+            prop_assert_eq!(&log.read(1, first, last + 1, usize::MAX).unwrap(), &expected);
+            drop(log);
+            let log = EngineLog::open(dir.path(), &OPTIONS).unwrap();
+            prop_assert_eq!(log.read(1, first, last + 1, usize::MAX).unwrap(), expected.clone());
+            prop_assert_eq!(log.record(1, RecordKey::Vote), Some(vec![1, 2]));
+            for raw in expected {
+                decode_entry(raw).unwrap();
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The log shared by all groups of a node: the only write-ahead log there is.
+//!
+//! A [`LogStore`] keeps entries and small records for each group; [`SharedLog`] is the one writer on top of it, that
+//! gathers what waits and pays one sync for all. Entries are opaque here but for their index.
+
+mod codec;
+mod engine;
+mod shim;
+mod writer;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+#[cfg(test)]
+pub(crate) use codec::log_id;
+pub(crate) use codec::{
+    HEAD_BYTES, decode_entry, decode_log_id, decode_membership, decode_vote, encode_entry,
+    encode_log_id, encode_membership, encode_vote,
+};
+pub(crate) use engine::{EngineLog, EngineOptions, QUEUES, Queue};
+pub(crate) use writer::{OnFatal, SharedLog, WriterOptions};
+
+/// One write of the log is at most about this large: what the writer gathers before it syncs. A sync of 8 MiB takes
+/// some 10 ms on an ordinary disk; more would only add latency.
+pub(crate) const WRITE_BYTES_MAX: usize = 8 << 20;
+
+/// An entry as the log keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RawEntry {
+    /// Its place in its group's log.
+    pub(crate) index: u64,
+    /// The fixed first part: see [`codec`].
+    pub(crate) head: [u8; HEAD_BYTES],
+    /// The rest, shared with whoever holds the entry in memory.
+    pub(crate) body: Bytes,
+}
+
+impl RawEntry {
+    /// What it takes in the log.
+    pub(crate) fn len_bytes(&self) -> usize {
+        HEAD_BYTES + self.body.len()
+    }
+}
+
+/// One change of the log.
+#[derive(Clone, Debug)]
+pub(crate) enum LogWrite {
+    /// Entries with consecutive indexes; those at or after the first one's are replaced.
+    Append { group: u64, entries: Vec<RawEntry> },
+    /// A small record of the group.
+    Record {
+        group: u64,
+        key: RecordKey,
+        value: Vec<u8>,
+    },
+    /// The group's entries before `first_kept` are not needed any more. May lie beyond the last one.
+    Compact { group: u64, first_kept: u64 },
+}
+
+/// The records that a group has in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecordKey {
+    /// The vote.
+    Vote,
+    /// The last entry that was cut.
+    Purged,
+    /// The last entry of a snapshot that is about to replace the group's state.
+    Installing,
+}
+
+impl RecordKey {
+    fn bytes(self) -> &'static [u8] {
+        match self {
+            RecordKey::Vote => b"vote",
+            RecordKey::Purged => b"purged",
+            RecordKey::Installing => b"installing",
+        }
+    }
+}
+
+/// The log failed. For writes there is no going on; a read concerns its group alone.
+#[derive(Clone, Debug, Error)]
+#[error("the log failed {doing}: {cause}")]
+pub(crate) struct LogError {
+    pub(crate) doing: &'static str,
+    pub(crate) cause: String,
+}
+
+impl From<LogError> for std::io::Error {
+    fn from(error: LogError) -> std::io::Error {
+        std::io::Error::other(error)
+    }
+}
+
+/// What keeps the log.
+pub(crate) trait LogStore: Send + Sync + 'static {
+    /// Makes all of `writes` durable, in order, in one sync. After an error nothing is known of them.
+    fn write_synced(&self, writes: Vec<LogWrite>) -> Result<(), LogError>;
+
+    /// The group's first and last entry, if it has any.
+    fn bounds(&self, group: u64) -> Option<(u64, u64)>;
+
+    /// The entries of `from..to`, as many as fit `bytes_max`, but at least one.
+    fn read(
+        &self,
+        group: u64,
+        from: u64,
+        to: u64,
+        bytes_max: usize,
+    ) -> Result<Vec<RawEntry>, LogError>;
+
+    /// A record's value.
+    fn record(&self, group: u64, key: RecordKey) -> Option<Vec<u8>>;
+
+    /// Gives files back that hold nothing needed, once there are too many, and names the groups whose old entries
+    /// stand in the way. Slow; may run beside writes.
+    fn purge(&self) -> Result<Vec<u64>, LogError>;
+
+    /// What the log occupies.
+    fn used_bytes(&self) -> u64;
+}

@@ -1,0 +1,233 @@
+//! The one writer of the log: gathers what waits, pays one sync for all, then tells everyone.
+
+use std::{
+    sync::Arc,
+    thread::{Builder, JoinHandle},
+    time::Duration,
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use mailrook_types::ShardId;
+use parking_lot::Mutex;
+
+use super::{LogError, LogStore, LogWrite, WRITE_BYTES_MAX};
+use crate::{
+    Plant,
+    data_dir::{VoteMark, WitnessFile},
+};
+
+/// Writes that wait for the writer. Each group has a handful under way (its entries are bounded by the proposals in
+/// flight), so that 64 groups do not fill it; if they do, they wait.
+const QUEUE_MAX: usize = 4096;
+
+/// How long the planted fault leaves acknowledged entries unwritten: enough for a kill to fall in between.
+const PLANTED_DELAY: Duration = Duration::from_millis(50);
+
+/// Called once, when what was written is durable, or never will be.
+pub(crate) type Done = Box<dyn FnOnce(Result<(), LogError>) + Send>;
+
+/// What happens when the log cannot be written any more. A failed sync is never retried: the kernel may have dropped
+/// what it could not write, and the next sync would succeed without it.
+#[derive(Clone)]
+pub(crate) struct OnFatal(Arc<dyn Fn(&LogError) + Send + Sync>);
+
+impl OnFatal {
+    /// Ends the process, at once.
+    pub(crate) fn abort() -> OnFatal {
+        OnFatal(Arc::new(|error| {
+            tracing::error!(%error, "the process ends: what it would say from now on could not be kept");
+            std::process::abort();
+        }))
+    }
+
+    /// For tests, which outlive it.
+    #[cfg(test)]
+    pub(crate) fn call(call: impl Fn(&LogError) + Send + Sync + 'static) -> OnFatal {
+        OnFatal(Arc::new(call))
+    }
+}
+
+/// How the writer works.
+#[derive(Clone)]
+pub(crate) struct WriterOptions {
+    pub(crate) on_fatal: OnFatal,
+    pub(crate) plant: Option<Plant>,
+}
+
+struct Job {
+    write: LogWrite,
+    /// A vote is copied to the witness before it counts as durable.
+    vote: Option<(ShardId, VoteMark)>,
+    done: Done,
+}
+
+impl Job {
+    fn len_bytes(&self) -> usize {
+        match &self.write {
+            LogWrite::Append { entries, .. } => {
+                entries.iter().map(super::RawEntry::len_bytes).sum()
+            }
+            LogWrite::Record { value, .. } => value.len(),
+            LogWrite::Compact { .. } => 0,
+        }
+    }
+}
+
+/// The log with its writer.
+pub(crate) struct SharedLog {
+    store: Arc<dyn LogStore>,
+    /// Gone once the log is closed.
+    jobs: Mutex<Option<Sender<Job>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl SharedLog {
+    /// Starts the writer.
+    pub(crate) fn start(
+        store: Arc<dyn LogStore>,
+        witness: Arc<WitnessFile>,
+        options: WriterOptions,
+    ) -> std::io::Result<SharedLog> {
+        let (jobs, queue) = bounded(QUEUE_MAX);
+        let writer = Writer {
+            store: Arc::clone(&store),
+            witness,
+            options,
+        };
+        let writer = Builder::new()
+            .name("log-writer".into())
+            .spawn(move || writer.run(&queue))?;
+        Ok(SharedLog {
+            store,
+            jobs: Mutex::new(Some(jobs)),
+            writer: Mutex::new(Some(writer)),
+        })
+    }
+
+    /// Hands a write over. Writes of one caller are carried out in their order. After [`SharedLog::close`] `done`
+    /// gets an error.
+    pub(crate) fn write(&self, write: LogWrite, vote: Option<(ShardId, VoteMark)>, done: Done) {
+        let jobs = self.jobs.lock().clone();
+        let job = Job { write, vote, done };
+        let refused = match jobs {
+            Some(jobs) => jobs.send(job).err().map(|error| error.into_inner()),
+            None => Some(job),
+        };
+        if let Some(job) = refused {
+            (job.done)(Err(closed()));
+        }
+    }
+
+    /// Hands a write over and waits until it is durable.
+    pub(crate) async fn write_durably(
+        &self,
+        write: LogWrite,
+        vote: Option<(ShardId, VoteMark)>,
+    ) -> Result<(), LogError> {
+        let (told, durable) = tokio::sync::oneshot::channel();
+        let done = Box::new(move |result| {
+            // Nobody waits any more: nothing is lost by not telling.
+            let _ = told.send(result);
+        });
+        self.write(write, vote, done);
+        durable.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// What the log holds.
+    pub(crate) fn store(&self) -> &dyn LogStore {
+        &*self.store
+    }
+
+    /// Writes what waits, and stops.
+    pub(crate) fn close(&self) {
+        self.jobs.lock().take();
+        if let Some(writer) = self.writer.lock().take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the log's writer panicked");
+        }
+    }
+}
+
+impl Drop for SharedLog {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn closed() -> LogError {
+    LogError {
+        doing: "writing",
+        cause: "it is closed".into(),
+    }
+}
+
+struct Writer {
+    store: Arc<dyn LogStore>,
+    witness: Arc<WitnessFile>,
+    options: WriterOptions,
+}
+
+impl Writer {
+    fn run(&self, queue: &Receiver<Job>) {
+        while let Ok(first) = queue.recv() {
+            let (writes, votes, done) = gather(first, queue);
+            if self.options.plant == Some(Plant::AckBeforeFsync) {
+                done.into_iter().for_each(|done| done(Ok(())));
+                std::thread::sleep(PLANTED_DELAY);
+                if let Err(error) = self.write(writes, &votes) {
+                    self.fail(&error, Vec::new(), queue);
+                    return;
+                }
+                continue;
+            }
+            match self.write(writes, &votes) {
+                Ok(()) => done.into_iter().for_each(|done| done(Ok(()))),
+                Err(error) => {
+                    self.fail(&error, done, queue);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn write(&self, writes: Vec<LogWrite>, votes: &[(ShardId, VoteMark)]) -> Result<(), LogError> {
+        self.store.write_synced(writes)?;
+        if !votes.is_empty() {
+            self.witness.raise_votes(votes).map_err(|error| LogError {
+                doing: "writing the witness",
+                cause: error.to_string(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Does not come back, but in tests.
+    fn fail(&self, error: &LogError, done: Vec<Done>, queue: &Receiver<Job>) {
+        (self.options.on_fatal.0)(error);
+        done.into_iter().for_each(|done| done(Err(error.clone())));
+        queue.iter().for_each(|job| (job.done)(Err(error.clone())));
+    }
+}
+
+/// The first job and what else waits, up to a bound.
+fn gather(
+    first: Job,
+    queue: &Receiver<Job>,
+) -> (Vec<LogWrite>, Vec<(ShardId, VoteMark)>, Vec<Done>) {
+    let (mut writes, mut votes, mut done) = (Vec::new(), Vec::new(), Vec::new());
+    let mut bytes = 0;
+    let mut next = Some(first);
+    while let Some(job) = next {
+        bytes += job.len_bytes();
+        writes.push(job.write);
+        votes.extend(job.vote);
+        done.push(job.done);
+        next = if bytes < WRITE_BYTES_MAX {
+            queue.try_recv().ok()
+        } else {
+            None
+        };
+    }
+    (writes, votes, done)
+}

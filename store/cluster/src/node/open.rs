@@ -1,0 +1,250 @@
+//! How a node is opened: look first, then start.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use futures::future::try_join_all;
+use mailrook_types::ShardId;
+use tokio::runtime::{Builder, Runtime};
+
+use super::{Inner, Machines, Node, NodeOptions, OpenError, SHARDS_MAX, upkeep};
+use crate::{
+    data_dir::{DataDir, Marks, WitnessFile, damaged, io},
+    disk::{DiskSpace, FileSystemSpace, Reserve},
+    group::raft::{GroupParts, RaftGroup},
+    guard::{FilesReport, GroupEvidence, check_entries, check_files, check_group},
+    log::{EngineLog, EngineOptions, LogError, LogStore, OnFatal, SharedLog, WriterOptions},
+    state::{GroupState, StateEngine},
+};
+
+/// Threads for the groups, at least: one that waits for a disk must not hold up all.
+const WORKERS_MIN: usize = 2;
+
+/// The smallest log: two of its files.
+const LOG_BYTES_MIN: u64 = 2 << 20;
+
+type OpenLog = Box<dyn FnOnce(&Path, &EngineOptions) -> Result<Arc<dyn LogStore>, LogError> + Send>;
+
+/// What tests put in the place of the machine they run on.
+pub(super) struct Parts {
+    pub(super) open_log: OpenLog,
+    pub(super) on_fatal: OnFatal,
+    pub(super) space: Option<Box<dyn DiskSpace>>,
+    pub(super) log_file_bytes: Option<u64>,
+}
+
+impl Default for Parts {
+    fn default() -> Parts {
+        Parts {
+            open_log: Box::new(|dir, options| Ok(Arc::new(EngineLog::open(dir, options)?))),
+            on_fatal: OnFatal::abort(),
+            space: None,
+            log_file_bytes: None,
+        }
+    }
+}
+
+/// Everything that is looked at before the first group starts.
+struct Looked {
+    dir: DataDir,
+    witness: Arc<WitnessFile>,
+    log: Arc<SharedLog>,
+    reserve: Arc<Reserve>,
+    states: Vec<(ShardId, GroupState)>,
+}
+
+pub(super) async fn open(
+    options: NodeOptions,
+    machines: Machines,
+    parts: Parts,
+) -> Result<Node, OpenError> {
+    if options.first_shards > SHARDS_MAX {
+        let text = format!(
+            "a node has copies of at most {SHARDS_MAX} shards, {} are asked for",
+            options.first_shards
+        );
+        return Err(OpenError::Options(text));
+    }
+    let runtime = runtime()?;
+    let look_at = options.clone();
+    let looked = runtime.spawn_blocking(move || look(&look_at, parts)).await;
+    let looked =
+        looked.map_err(|error| OpenError::Options(format!("opening panicked: {error}")))?;
+    let started = match looked {
+        Ok(looked) => runtime.spawn(start(options, machines, looked)).await,
+        Err(error) => {
+            runtime.shutdown_background();
+            return Err(error);
+        }
+    };
+    match started.map_err(|error| OpenError::Options(format!("starting panicked: {error}"))) {
+        Ok(Ok(inner)) => {
+            let inner = Arc::new(inner);
+            let upkeep = upkeep::start(&inner)
+                .map_err(|source| io("starting the upkeep of", inner.dir.root(), source));
+            Ok(Node {
+                upkeep: upkeep?.into(),
+                inner,
+                runtime: Some(runtime),
+            })
+        }
+        Ok(Err(error)) | Err(error) => {
+            runtime.shutdown_background();
+            Err(error)
+        }
+    }
+}
+
+fn runtime() -> Result<Runtime, OpenError> {
+    let cores = std::thread::available_parallelism().map_or(WORKERS_MIN, usize::from);
+    Builder::new_multi_thread()
+        .worker_threads(cores.max(WORKERS_MIN))
+        .thread_name("store")
+        .enable_all()
+        .build()
+        .map_err(|error| OpenError::Options(format!("no threads for the store: {error}")))
+}
+
+fn look(options: &NodeOptions, parts: Parts) -> Result<Looked, OpenError> {
+    let first_groups: Vec<ShardId> = (0..=options.first_shards).map(ShardId).collect();
+    let dir = DataDir::open(&options.data_dir, &first_groups)?;
+    let witness = Arc::new(WitnessFile::open(dir.witness())?);
+    let space = parts.space.unwrap_or_else(|| {
+        Box::new(FileSystemSpace {
+            path: dir.root().to_owned(),
+        })
+    });
+    let reserve = Reserve::new(space, options.disk_reserve_bytes)
+        .map_err(|source| io("asking for the free space of", dir.root(), source))?;
+    let groups = witness.content().groups;
+    let states = open_states(options, &dir, &groups)?;
+    let store = open_log(
+        options,
+        &dir,
+        parts.open_log,
+        parts.log_file_bytes,
+        &states,
+        &groups,
+    )?;
+    let writer = WriterOptions {
+        on_fatal: parts.on_fatal,
+        plant: options.plant,
+    };
+    let log = SharedLog::start(store, Arc::clone(&witness), writer)
+        .map_err(|source| io("starting the writer of", &dir.log(), source))?;
+    Ok(Looked {
+        dir,
+        witness,
+        log: Arc::new(log),
+        reserve: Arc::new(reserve),
+        states,
+    })
+}
+
+fn open_states(
+    options: &NodeOptions,
+    dir: &DataDir,
+    groups: &BTreeMap<ShardId, Marks>,
+) -> Result<Vec<(ShardId, GroupState)>, OpenError> {
+    let engine = StateEngine::new(
+        options.block_cache_bytes,
+        options.write_buffer_bytes,
+        groups.len(),
+    )
+    .map_err(|error| OpenError::Options(format!("RocksDB did not start: {error}")))?;
+    let engine = Arc::new(engine);
+    let mut states = Vec::new();
+    for (shard, marks) in groups {
+        // A group votes for the first time after its state was made.
+        let fresh = marks.vote.is_none();
+        let path = dir.group(*shard);
+        let state = GroupState::open(&engine, &path, *shard, fresh)?;
+        state
+            .remove_leftovers()
+            .map_err(|source| io("tidying", &path, source))?;
+        states.push((*shard, state));
+    }
+    Ok(states)
+}
+
+fn open_log(
+    options: &NodeOptions,
+    dir: &DataDir,
+    open: OpenLog,
+    file_bytes: Option<u64>,
+    states: &[(ShardId, GroupState)],
+    groups: &BTreeMap<ShardId, Marks>,
+) -> Result<Arc<dyn LogStore>, OpenError> {
+    let path = dir.log();
+    let FilesReport {
+        damaged_entries,
+        torn_bytes,
+    } = check_files(&path)?;
+    if torn_bytes > 0 {
+        tracing::info!(
+            torn_bytes,
+            "the log ends in a write that a crash cut short; nobody was told of it"
+        );
+    }
+    let engine = EngineOptions {
+        bytes_max: options.log_bytes_max.max(LOG_BYTES_MIN),
+        file_bytes,
+    };
+    let log = open(&path, &engine).map_err(|error| damaged(&path, error.to_string()))?;
+    for (shard, state) in states {
+        let marks = groups.get(shard).copied().unwrap_or_default();
+        let evidence = GroupEvidence {
+            shard: *shard,
+            marks,
+            applied: state.applied().log_id,
+        };
+        check_group(&*log, &path, &evidence)?;
+        if damaged_entries.is_some() {
+            check_entries(&*log, &path, *shard)?;
+        }
+    }
+    Ok(log)
+}
+
+async fn start(
+    options: NodeOptions,
+    machines: Machines,
+    looked: Looked,
+) -> Result<Inner, OpenError> {
+    let Looked {
+        dir,
+        witness,
+        log,
+        reserve,
+        states,
+    } = looked;
+    let node_id = dir.identity().node_id;
+    let log_cache_bytes = options.log_cache_bytes / states.len().max(1);
+    let groups = states.into_iter().map(|(shard, state)| {
+        let parts = GroupParts {
+            shard,
+            node_id,
+            machine: machines(shard),
+            state,
+            log: Arc::clone(&log),
+            log_cache_bytes,
+            reserve: Arc::clone(&reserve),
+        };
+        async move {
+            let group = RaftGroup::start(parts).await;
+            let group = group.map_err(|error| OpenError::Group {
+                shard,
+                cause: error.to_string(),
+            })?;
+            Ok::<_, OpenError>((shard, group))
+        }
+    });
+    let groups = try_join_all(groups).await?.into_iter().collect();
+    Ok(Inner {
+        dir,
+        witness,
+        log,
+        reserve,
+        write_buffer_bytes: options.write_buffer_bytes as u64,
+        groups,
+    })
+}

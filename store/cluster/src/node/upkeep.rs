@@ -1,0 +1,185 @@
+//! What is done beside the groups' work: samples of the disk, the witness, flushes, cuts of the log, and garbage.
+//!
+//! The log is cut only behind what is flushed, so that flushing is what keeps it small: a group is flushed when all
+//! groups together hold much that is not, the one that holds most first; when it has not been for long, however
+//! little it holds; and when raft-engine says that its old entries stand in the way.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    thread::{Builder, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use super::Inner;
+use crate::{
+    group::raft::{RaftGroup, log_mark},
+    guard::log_group,
+};
+
+/// How often free space and what is not flushed are looked at: at 1 GB/s, which is fast, 200 MB go by in between,
+/// less than the reserve.
+const TICK: Duration = Duration::from_millis(200);
+
+/// How often the witness is raised and the log's files are given back.
+const LOG_TICK: Duration = Duration::from_secs(1);
+
+/// A group is flushed after this time: what is replayed after a crash is then at most so old.
+const FLUSH_AGE: Duration = Duration::from_secs(300);
+
+/// How often garbage is looked for.
+const GARBAGE_TICK: Duration = Duration::from_secs(600);
+
+type Thread = (Sender<()>, JoinHandle<()>);
+
+/// Starts the threads. They end when their sender is dropped.
+pub(super) fn start(inner: &Arc<Inner>) -> io::Result<Vec<Thread>> {
+    let upkeep = spawn("store-upkeep", inner, |inner, stop| {
+        Upkeep::new(inner).run(stop)
+    })?;
+    let garbage = spawn("store-garbage", inner, |inner, stop| {
+        while wait(stop, GARBAGE_TICK) {
+            collect_garbage(inner, stop);
+        }
+    })?;
+    Ok(vec![upkeep, garbage])
+}
+
+fn spawn(name: &str, inner: &Arc<Inner>, run: fn(&Inner, &Receiver<()>)) -> io::Result<Thread> {
+    let (stop, stopped) = mpsc::channel();
+    let inner = Arc::clone(inner);
+    let thread = Builder::new()
+        .name(name.into())
+        .spawn(move || run(&inner, &stopped))?;
+    Ok((stop, thread))
+}
+
+/// Waits; false when it is time to end.
+fn wait(stop: &Receiver<()>, time: Duration) -> bool {
+    matches!(stop.recv_timeout(time), Err(RecvTimeoutError::Timeout))
+}
+
+fn collect_garbage(inner: &Inner, stop: &Receiver<()>) {
+    for group in inner.groups.values().filter(|group| group.is_running()) {
+        if let Err(error) = group.state().collect_garbage() {
+            tracing::warn!(shard = %group.shard(), %error, "the space of bodies that are gone was not freed");
+        }
+        if !wait(stop, Duration::ZERO) {
+            return;
+        }
+    }
+}
+
+struct Upkeep<'a> {
+    inner: &'a Inner,
+    log_tick: Instant,
+}
+
+impl Upkeep<'_> {
+    fn new(inner: &Inner) -> Upkeep<'_> {
+        Upkeep {
+            inner,
+            log_tick: Instant::now(),
+        }
+    }
+
+    fn run(mut self, stop: &Receiver<()>) {
+        while wait(stop, TICK) {
+            if let Err(error) = self.inner.reserve.sample() {
+                tracing::warn!(%error, "the disk did not say how much is free");
+            }
+            self.flush_for_memory();
+            self.flush_for_age();
+            if self.log_tick.elapsed() >= LOG_TICK {
+                self.log_tick = Instant::now();
+                self.raise_witness();
+                self.purge_log();
+            }
+        }
+    }
+
+    fn running(&self) -> impl Iterator<Item = &Arc<RaftGroup>> {
+        self.inner
+            .groups
+            .values()
+            .filter(|group| group.is_running())
+    }
+
+    /// Half of the budget is for what is being flushed.
+    fn flush_for_memory(&self) {
+        let unflushed = || {
+            self.running()
+                .map(|group| group.state().unflushed_bytes())
+                .sum::<u64>()
+        };
+        while unflushed() > self.inner.write_buffer_bytes / 2 {
+            let largest = self
+                .running()
+                .max_by_key(|group| group.state().unflushed_bytes());
+            if !largest.is_some_and(|group| flush(group)) {
+                return;
+            }
+        }
+    }
+
+    fn flush_for_age(&self) {
+        for group in self.running() {
+            if group
+                .state()
+                .unflushed_since()
+                .is_some_and(|since| since.elapsed() >= FLUSH_AGE)
+            {
+                flush(group);
+            }
+        }
+    }
+
+    fn raise_witness(&self) {
+        let known = self.inner.witness.content();
+        let higher: Vec<_> = self
+            .running()
+            .filter_map(|group| {
+                let mark = log_mark(&group.durable_last()?);
+                let before = known
+                    .groups
+                    .get(&group.shard())
+                    .and_then(|marks| marks.last);
+                (Some(mark) > before).then_some((group.shard(), mark))
+            })
+            .collect();
+        // A lower witness only proves less. If the disk is at its end, the log's next write tells.
+        if let Err(error) = self.inner.witness.raise_last(&higher) {
+            tracing::warn!(%error, "the witness was not raised");
+        }
+    }
+
+    fn purge_log(&self) {
+        let lagging = match self.inner.log.store().purge() {
+            Ok(lagging) => lagging,
+            Err(error) => return tracing::warn!(%error, "the log's old files stay for now"),
+        };
+        for group in self
+            .running()
+            .filter(|group| lagging.contains(&log_group(group.shard())))
+        {
+            tracing::debug!(shard = %group.shard(), "flushed because its old entries keep the log from being cut");
+            flush(group);
+        }
+        self.running().for_each(|group| group.cut_log());
+    }
+}
+
+/// Flushes the group and has its log cut; false if that failed.
+fn flush(group: &RaftGroup) -> bool {
+    let started = Instant::now();
+    if let Err(error) = group.state().flush() {
+        group.stop(&format!("flushing failed: {error}"));
+        return false;
+    }
+    tracing::debug!(shard = %group.shard(), elapsed = ?started.elapsed(), "flushed");
+    group.cut_log();
+    true
+}

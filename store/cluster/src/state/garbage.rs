@@ -1,0 +1,118 @@
+//! Frees the space of bodies that are gone.
+//!
+//! RocksDB can do it in every compaction. The keys of bodies are random, so that every compaction touches all of
+//! them, and it would copy all live bodies every few flushes. So it is off there, and on for one compaction of our
+//! own, once enough of the blob files is garbage. That copies what is live: with a quarter of garbage at most three
+//! bytes for each byte freed.
+
+use std::ffi::CStr;
+
+use mailrook_kv::{KvError, Space};
+
+use super::{GroupState, tables::kv_error};
+
+/// What RocksDB calls the numbers that are asked for; its binding does not name them.
+const GARBAGE: &CStr = c"rocksdb.live-blob-file-garbage-size";
+const TOTAL: &CStr = c"rocksdb.live-blob-file-size";
+#[cfg(test)]
+const ON_DISK: &CStr = c"rocksdb.total-blob-file-size";
+
+/// Less is not worth the work.
+const GARBAGE_BYTES_MIN: u64 = 256 << 20;
+
+/// Freed from this part of the blob files on, in percent.
+const GARBAGE_PERCENT_MIN: u64 = 25;
+
+impl GroupState {
+    /// Frees garbage if there is enough of it; says how much. Slow: run it where nothing waits.
+    pub(crate) fn collect_garbage(&self) -> Result<u64, KvError> {
+        self.collect_garbage_above(GARBAGE_BYTES_MIN)
+    }
+
+    fn collect_garbage_above(&self, bytes_min: u64) -> Result<u64, KvError> {
+        let tables = self.tables();
+        let body = tables.space(Space::Body)?;
+        let number = |name| {
+            let value = tables
+                .db
+                .property_int_value_cf(&body, name)
+                .map_err(|error| kv_error(&error))?;
+            Ok::<u64, KvError>(value.unwrap_or(0))
+        };
+        let garbage = number(GARBAGE)?;
+        let total = number(TOTAL)?;
+        if garbage < bytes_min || garbage * 100 < total * GARBAGE_PERCENT_MIN {
+            return Ok(0);
+        }
+        tracing::info!(shard = %self.shard, garbage, total, "freeing the space of bodies that are gone");
+        let set = |on: &str| {
+            let options = [
+                ("enable_blob_garbage_collection", on),
+                ("blob_garbage_collection_age_cutoff", "1.0"),
+            ];
+            tables
+                .db
+                .set_options_cf(&body, &options)
+                .map_err(|error| kv_error(&error))
+        };
+        set("true")?;
+        // Also tables of the last level, where most keys lie.
+        let mut how = rocksdb::CompactOptions::default();
+        how.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
+        tables
+            .db
+            .compact_range_cf_opt(&body, None::<&[u8]>, None::<&[u8]>, &how);
+        set("false")?;
+        Ok(garbage)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mailrook_kv::{Batch, Read, Space};
+
+    use crate::state::{Applied, tests::fresh};
+
+    #[test]
+    fn the_space_of_bodies_that_are_gone_is_freed() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = fresh(dir.path());
+        let body = |seed: u32| seed.to_le_bytes().repeat(8 << 10);
+        for seed in 0..64u32 {
+            let mut batch = Batch::default();
+            batch.put(Space::Body, seed.to_be_bytes().to_vec(), body(seed));
+            state.commit(batch, Applied::default()).unwrap();
+        }
+        state.flush().unwrap();
+        let mut batch = Batch::default();
+        (0..48u32).for_each(|seed| batch.delete(Space::Body, seed.to_be_bytes().to_vec()));
+        state.commit(batch, Applied::default()).unwrap();
+        state.flush().unwrap();
+        let used = || {
+            let tables = state.tables();
+            let body = tables.space(Space::Body).unwrap();
+            let name = super::ON_DISK;
+            tables
+                .db
+                .property_int_value_cf(&body, name)
+                .unwrap()
+                .unwrap()
+        };
+        let before = used();
+        // RocksDB sees what is garbage when it merges the tables.
+        state.tables().db.compact_range_cf(
+            &state.tables().space(Space::Body).unwrap(),
+            None::<&[u8]>,
+            None::<&[u8]>,
+        );
+        assert!(state.collect_garbage_above(1).unwrap() > 0);
+        assert!(used() < before / 3, "{} of {before} bytes are left", used());
+        assert_eq!(
+            state
+                .tables()
+                .get(Space::Body, &60u32.to_be_bytes())
+                .unwrap(),
+            Some(body(60))
+        );
+    }
+}
