@@ -71,6 +71,17 @@ pub struct ConnectionCounts {
     pub pending: usize,
 }
 
+/// How many there have been, since the process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionTotals {
+    /// Let in.
+    pub admitted: u64,
+    /// Refused, for whatever reason.
+    pub refused: u64,
+    /// Ended because nobody logged in before the deadline.
+    pub login_overdue: u64,
+}
+
 /// Counts connections. Listeners that share one share its bounds.
 #[derive(Debug)]
 pub struct Limiter {
@@ -80,6 +91,7 @@ pub struct Limiter {
 
 #[derive(Debug, Default)]
 struct Counted {
+    totals: ConnectionTotals,
     all: ConnectionCounts,
     by_address: HashMap<IpAddr, ConnectionCounts>,
 }
@@ -126,21 +138,44 @@ impl Limiter {
         self.counted.lock().all
     }
 
+    /// How many there have been.
+    pub fn totals(&self) -> ConnectionTotals {
+        self.counted.lock().totals
+    }
+
+    pub(crate) fn note_login_overdue(&self) {
+        self.counted.lock().totals.login_overdue += 1;
+    }
+
     /// Takes a place, if there is one. `address` is `None` on a unix socket.
     pub fn admit(self: &Arc<Limiter>, address: Option<IpAddr>) -> Result<Admission, Refusal> {
         let mut counted = self.counted.lock();
-        if counted.all.total >= self.limits.connections_max
-            || counted.all.pending >= self.limits.pending_max
-        {
-            return Err(Refusal::TooManyConnections);
+        let admitted = self.count(&mut counted, address);
+        match &admitted {
+            Ok(_) => counted.totals.admitted += 1,
+            Err(_) => counted.totals.refused += 1,
         }
-        let address = self.count_address(&mut counted, address)?;
-        counted.all.add();
+        let address = admitted?;
         Ok(Admission {
             limiter: Arc::clone(self),
             address,
             login: Arc::default(),
         })
+    }
+
+    fn count(
+        &self,
+        counted: &mut Counted,
+        address: Option<IpAddr>,
+    ) -> Result<Option<IpAddr>, Refusal> {
+        if counted.all.total >= self.limits.connections_max
+            || counted.all.pending >= self.limits.pending_max
+        {
+            return Err(Refusal::TooManyConnections);
+        }
+        let address = self.count_address(counted, address)?;
+        counted.all.add();
+        Ok(address)
     }
 
     /// Takes a place among the connections of an address, unless it is exempt; under which address it counts.
@@ -209,10 +244,18 @@ impl Admission {
             self.address.is_none(),
             "a connection counts under one address"
         );
-        self.address = self
-            .limiter
-            .count_address(&mut self.limiter.counted.lock(), address)?;
-        Ok(())
+        let mut counted = self.limiter.counted.lock();
+        match self.limiter.count_address(&mut counted, address) {
+            Ok(address) => {
+                self.address = address;
+                Ok(())
+            }
+            Err(refusal) => {
+                counted.totals.admitted -= 1;
+                counted.totals.refused += 1;
+                Err(refusal)
+            }
+        }
     }
 
     pub(crate) fn login(&self) -> Arc<Login> {

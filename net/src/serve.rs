@@ -207,7 +207,8 @@ impl Incoming {
         start: Arc<dyn Fn(Connection) -> SessionFuture + Send + Sync>,
     ) {
         let login = self.admission.login();
-        let deadline = settings.limiter.limits().login_deadline;
+        let limiter = Arc::clone(&settings.limiter);
+        let deadline = limiter.limits().login_deadline;
         let mut session: SessionFuture = Box::pin(self.become_session(settings, start));
         if let Some(deadline) = deadline {
             // On the heap, and gone after the login.
@@ -216,6 +217,7 @@ impl Incoming {
                 biased;
                 () = &mut session => return,
                 in_time = watch => if !in_time {
+                    limiter.note_login_overdue();
                     return;
                 }
             }

@@ -185,6 +185,9 @@ async fn a_thousand_silent_connections_harm_nobody() {
 
     // They are ended, though none hung up; who logged in stays.
     server.until_total(1).await;
+    let totals = server.limiter.totals();
+    assert_eq!((totals.admitted, totals.login_overdue), (501, 500));
+    assert!(totals.refused >= 501, "{totals:?}");
     assert_eq!(line(&mut server.client().await).await, "220 127.0.0.1\r\n");
     regular.write_all(b"still here\r\n").await.unwrap();
     assert_eq!(line(&mut regular).await, "still here\r\n");
