@@ -15,6 +15,8 @@ mod skip;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 pub use self::event::{CloseReason, Event};
@@ -246,11 +248,11 @@ impl Framer {
         self.text_len += line.len();
         if self.buffer.is_empty() {
             // The usual case: it is all there and need not be copied.
-            return (line.len(), self.whole_line(line));
+            return (line.len(), self.whole_line(Cow::Borrowed(line)));
         }
         self.buffer.extend_from_slice(line);
         let buffer = std::mem::take(&mut self.buffer);
-        (line.len(), self.whole_line(&buffer))
+        (line.len(), self.whole_line(Cow::Owned(buffer)))
     }
 
     fn line_too_long<'i>(&mut self) -> Step<'i> {
@@ -267,12 +269,12 @@ impl Framer {
     }
 
     /// `text` ends with a line's end. It holds all of the command so far and is not in the buffer any more.
-    fn whole_line<'i>(&mut self, text: &[u8]) -> Step<'i> {
-        let literal = LiteralHead::at_end_of(text);
+    fn whole_line<'i>(&mut self, text: Cow<'_, [u8]>) -> Step<'i> {
+        let literal = LiteralHead::at_end_of(&text);
         match self.take_state() {
-            State::MessageEnd { append } => self.after_message(append, text, literal),
+            State::MessageEnd { append } => self.after_message(append, &text, literal),
             State::Done => {
-                let done = without_end(text).eq_ignore_ascii_case(b"DONE");
+                let done = without_end(&text).eq_ignore_ascii_case(b"DONE");
                 let outcome = if done {
                     Ok(Event::Done)
                 } else {
@@ -281,7 +283,7 @@ impl Framer {
                 self.complete(None, outcome, literal.filter(|_| !done))
             }
             State::AuthResponse => {
-                let outcome = match without_end(text) {
+                let outcome = match without_end(&text) {
                     b"*" => Ok(Event::AuthResponse(None)),
                     line => match STANDARD.decode(line) {
                         Ok(response) => Ok(Event::AuthResponse(Some(Secret::new(response)))),
@@ -294,7 +296,7 @@ impl Framer {
                 Some(literal) => self.command_with_literal(text, literal),
                 None => {
                     self.forget();
-                    match parse::command(text, self.utf8) {
+                    match parse::command(&text, self.utf8) {
                         Ok(tagged) => Step::Event(Event::Command(tagged)),
                         Err((tag, error)) => Step::Event(Event::Bad { tag, error }),
                     }
@@ -322,9 +324,9 @@ impl Framer {
         }
     }
 
-    fn command_with_literal<'i>(&mut self, text: &[u8], literal: LiteralHead) -> Step<'i> {
+    fn command_with_literal<'i>(&mut self, text: Cow<'_, [u8]>, literal: LiteralHead) -> Step<'i> {
         if self.authenticated {
-            match parse::append_start(text, self.utf8) {
+            match parse::append_start(&text, self.utf8) {
                 AppendStart::ReadOn => {}
                 AppendStart::Bad(tag, error) => {
                     return self.complete(Some(tag), Err(error), Some(literal));
@@ -344,7 +346,7 @@ impl Framer {
                 }
             }
         }
-        let Some(tag) = parse::tag_of(text) else {
+        let Some(tag) = parse::tag_of(&text) else {
             return self.complete(None, Err(ParseError::NoTag), Some(literal));
         };
         let room = self.literals_len_max() - self.literals_len;
@@ -356,7 +358,8 @@ impl Framer {
             return self.complete(Some(tag), Err(error), Some(literal));
         };
         self.literals_len += size;
-        self.buffer.extend_from_slice(text);
+        // Moved back where it came from the buffer, lest ten thousand literals copy it ten thousand times.
+        self.buffer = text.into_owned();
         self.state = State::Literal { left: size };
         if literal.synchronising {
             Step::Event(Event::Continue)
