@@ -1,2 +1,3 @@
 //! Mailrook.
+mod config;
 fn main() {}

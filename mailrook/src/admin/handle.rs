@@ -1,0 +1,341 @@
+//! Carries out admin requests against the store's traits.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use mailrook_net::{BlockingPool, Overloaded};
+use mailrook_sasl::{Password, Salt, Verifier};
+use mailrook_store_api::{
+    Directory, Mailstore, StoreError,
+    meta::{
+        AccountRecord, Credential, CredentialScope, MetaAnswer, MetaCommand, MetaQuery, MetaRefusal, MetaReply,
+        NewAccount,
+    },
+};
+use mailrook_types::{Address, SpecialUse, Timestamp};
+use thiserror::Error;
+
+use super::{
+    protocol::{
+        AccountInfo, AliasInfo, DomainInfo, MailboxInfo, PasswordInfo, Reply, Request, Scope, Secret, Status, Usage,
+        Where,
+    },
+    time::rfc3339,
+};
+
+/// Records in one reply; who wants more asks for those after the last.
+pub const PAGE: u32 = 1000;
+
+/// The name of a password that was given none.
+pub const FIRST_PASSWORD: &str = "main";
+
+/// What an admin can ask of the process itself.
+pub trait Host: Send + Sync + 'static {
+    /// How it fares.
+    fn status(&self) -> BoxFuture<'_, Status>;
+    /// Reads certificates and settings again; says what changed and what needs a restart.
+    fn reload(&self) -> Result<(Vec<String>, Vec<String>), String>;
+    /// Asks it to stop.
+    fn stop(&self);
+    /// Which node leads a shard, and which have copies.
+    fn replicas(&self, shard: u32) -> (Option<u64>, Vec<u64>);
+}
+
+/// What carries requests out. Clones share everything.
+#[derive(Clone)]
+pub struct Admin {
+    /// Who has mail here.
+    pub directory: Arc<dyn Directory>,
+    /// Their mail.
+    pub mailstore: Arc<dyn Mailstore>,
+    /// Hashes passwords.
+    pub hashing: BlockingPool,
+    /// The process.
+    pub host: Arc<dyn Host>,
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// What is asked for cannot be.
+    #[error("{0}")]
+    Refused(String),
+    /// The request itself is wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// Not now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// We are at fault.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        let text = error.to_string();
+        match error {
+            StoreError::Unavailable(_) | StoreError::Full(_) => Failure::Unavailable(text),
+            StoreError::Unacceptable(_) => Failure::Invalid(text),
+            StoreError::Internal(_) => Failure::Internal(text),
+        }
+    }
+}
+
+impl From<MetaRefusal> for Failure {
+    fn from(refusal: MetaRefusal) -> Failure {
+        Failure::Refused(refusal.to_string())
+    }
+}
+
+impl From<Overloaded> for Failure {
+    fn from(error: Overloaded) -> Failure {
+        Failure::Unavailable(error.to_string())
+    }
+}
+
+type Outcome = Result<Reply, Failure>;
+
+const DONE: Reply = Reply::Done { done: true };
+
+impl Admin {
+    /// Carries out one request.
+    pub async fn handle(&self, request: Request) -> Outcome {
+        match request {
+            Request::DomainAdd { domain } => self.change(MetaCommand::AddDomain(domain)).await,
+            Request::DomainList { after } => {
+                match self.directory.query(MetaQuery::Domains { after, limit: PAGE }).await? {
+                    MetaAnswer::Domains(list) => {
+                        let info = |record: mailrook_store_api::meta::DomainRecord| DomainInfo {
+                            domain: record.domain,
+                            catch_all: record.catch_all,
+                            created: rfc3339(record.created),
+                        };
+                        Ok(Reply::Domains { domains: list.into_iter().map(info).collect() })
+                    }
+                    other => Err(misfit(&other)),
+                }
+            }
+            Request::DomainRemove { domain } => self.change(MetaCommand::RemoveDomain(domain)).await,
+            Request::DomainCatchAll { domain, target } => {
+                self.change(MetaCommand::SetCatchAll { domain, target }).await
+            }
+            Request::AliasAdd { address, targets } => self.change(MetaCommand::AddAlias { address, targets }).await,
+            Request::AliasRemove { address, targets } => {
+                self.change(MetaCommand::RemoveAlias { address, targets }).await
+            }
+            Request::AliasList { domain, after } => {
+                match self.directory.query(MetaQuery::Aliases { domain, after, limit: PAGE }).await? {
+                    MetaAnswer::Aliases(list) => {
+                        let info = |record: mailrook_store_api::meta::AliasRecord| AliasInfo {
+                            alias: record.address,
+                            targets: record.targets,
+                        };
+                        Ok(Reply::Aliases { aliases: list.into_iter().map(info).collect() })
+                    }
+                    other => Err(misfit(&other)),
+                }
+            }
+            Request::MailboxList { address } => self.mailboxes(address).await,
+            Request::MailboxWhere { address } => {
+                let record = self.known_account(&address).await?;
+                let (leader, replicas) = self.host.replicas(record.shard.0);
+                Ok(Reply::Where(Where { user: record.address, shard: record.shard.0, leader, replicas }))
+            }
+            Request::Status => Ok(Reply::Status(Box::new(self.host.status().await))),
+            Request::Reload => match self.host.reload() {
+                Ok((reloaded, needs_restart)) => Ok(Reply::Reloaded { reloaded, needs_restart }),
+                Err(why) => Err(Failure::Refused(why)),
+            },
+            Request::Stop => {
+                self.host.stop();
+                Ok(DONE)
+            }
+            account => self.handle_account(account).await,
+        }
+    }
+
+    async fn handle_account(&self, request: Request) -> Outcome {
+        match request {
+            Request::AccountAdd { address, password, quota_bytes, quota_messages } => {
+                let credential = match password {
+                    Some(password) => Some(self.credential(FIRST_PASSWORD, Vec::new(), &password, None).await?),
+                    None => None,
+                };
+                self.change(MetaCommand::AddAccount(NewAccount {
+                    address,
+                    credential,
+                    quota_storage_bytes: quota_bytes,
+                    quota_messages,
+                }))
+                .await
+            }
+            Request::AccountList { domain, after } => {
+                match self.directory.query(MetaQuery::Accounts { domain, after, limit: PAGE }).await? {
+                    MetaAnswer::Accounts(list) => {
+                        Ok(Reply::Accounts { accounts: list.iter().map(account_info).collect() })
+                    }
+                    other => Err(misfit(&other)),
+                }
+            }
+            Request::AccountShow { address } => {
+                let record = self.known_account(&address).await?;
+                let usage = self.mailstore.quota(record.id).await?;
+                let usage = usage.map(|usage| Usage { bytes: usage.storage_bytes, messages: usage.messages });
+                Ok(Reply::Account { account: account_info(&record), usage })
+            }
+            Request::AccountRemove { address } => self.change(MetaCommand::RemoveAccount(address)).await,
+            Request::AccountRename { from, to } => self.change(MetaCommand::RenameAccount { from, to }).await,
+            Request::AccountEnable { address, enabled } => {
+                self.change(MetaCommand::SetEnabled { address, enabled }).await
+            }
+            Request::AccountQuota { address, quota_bytes, quota_messages } => {
+                let command = MetaCommand::SetQuota { address, storage_bytes: quota_bytes, messages: quota_messages };
+                self.change(command).await
+            }
+            other => self.handle_password(other).await,
+        }
+    }
+
+    async fn handle_password(&self, request: Request) -> Outcome {
+        match request {
+            Request::PasswordAdd { address, name, scopes, password } => {
+                let record = self.known_account(&address).await?;
+                if record.credentials.iter().any(|known| known.name == name) {
+                    let text = format!("{address} has a password named {name:?} already; `set` replaces it");
+                    return Err(Failure::Refused(text));
+                }
+                self.put_password(&record, &name, scopes.into_iter().map(meta_scope).collect(), &password).await
+            }
+            Request::PasswordSet { address, name, password } => {
+                let record = self.known_account(&address).await?;
+                let known = record.credentials.iter().find(|known| known.name == name);
+                // The first password may be set before there is one.
+                let scopes = match known {
+                    Some(known) => known.scopes.clone(),
+                    None if name == FIRST_PASSWORD => Vec::new(),
+                    None => return Err(MetaRefusal::NoSuchCredential(name).into()),
+                };
+                self.put_password(&record, &name, scopes, &password).await
+            }
+            Request::PasswordList { address } => {
+                let record = self.known_account(&address).await?;
+                let info = |credential: &Credential| PasswordInfo {
+                    name: credential.name.clone(),
+                    scopes: credential.scopes.iter().copied().map(scope).collect(),
+                    created: rfc3339(credential.created),
+                };
+                Ok(Reply::Passwords { passwords: record.credentials.iter().map(info).collect() })
+            }
+            Request::PasswordRemove { address, name } => {
+                self.change(MetaCommand::RemoveCredential { address, name }).await
+            }
+            other => Err(Failure::Internal(format!("nobody handles {other:?}"))),
+        }
+    }
+
+    async fn put_password(
+        &self,
+        record: &AccountRecord,
+        name: &str,
+        scopes: Vec<CredentialScope>,
+        password: &Secret,
+    ) -> Outcome {
+        let credential = self.credential(name, scopes, password, Some(record)).await?;
+        self.change(MetaCommand::PutCredential { address: record.address.clone(), credential }).await
+    }
+
+    /// Hashes a password, with the salt of the account's other ones: SCRAM tells a client one salt for all.
+    async fn credential(
+        &self,
+        name: &str,
+        scopes: Vec<CredentialScope>,
+        password: &Secret,
+        account: Option<&AccountRecord>,
+    ) -> Result<Credential, Failure> {
+        let prepared =
+            Password::prepare(password.reveal().as_bytes()).map_err(|error| Failure::Invalid(error.to_string()))?;
+        let known = account.into_iter().flat_map(|record| &record.credentials);
+        // A password that is replaced needs its salt no more, but the others may have the same.
+        let salt = known.filter_map(|credential| Verifier::from_bytes(&credential.verifier).ok()?.salt()).next();
+        let salt = match salt {
+            Some(salt) => salt,
+            None => Salt::random().map_err(|error| Failure::Internal(error.to_string()))?,
+        };
+        let verifier = self.hashing.run(move || Verifier::new(&prepared, salt)).await?;
+        Ok(Credential {
+            name: name.to_owned(),
+            scopes,
+            verifier: verifier.to_bytes(),
+            version: 0,
+            created: Timestamp::default(),
+        })
+    }
+
+    async fn mailboxes(&self, address: Address) -> Outcome {
+        let record = self.known_account(&address).await?;
+        let list = self.mailstore.mailboxes(record.id).await?.unwrap_or_default();
+        let info = |mailbox: &mailrook_store_api::shard::MailboxInfo| MailboxInfo {
+            name: mailbox.name.to_string(),
+            id: mailbox.status.id.to_string(),
+            messages: mailbox.status.messages,
+            unseen: mailbox.status.unseen,
+            bytes: mailbox.status.size_bytes,
+            special_use: mailbox.special_use.map(SpecialUse::attribute).map(str::to_owned),
+            subscribed: list.subscriptions.contains(&mailbox.name),
+        };
+        Ok(Reply::Mailboxes { user: record.address, mailboxes: list.mailboxes.iter().map(info).collect() })
+    }
+
+    async fn known_account(&self, address: &Address) -> Result<Box<AccountRecord>, Failure> {
+        let record = self.directory.account(address).await?;
+        record.ok_or_else(|| MetaRefusal::NoSuchAccount(address.clone()).into())
+    }
+
+    async fn change(&self, command: MetaCommand) -> Outcome {
+        match self.directory.command(command).await? {
+            MetaReply::Done => Ok(DONE),
+            MetaReply::Account(record) | MetaReply::Removed(record) => {
+                Ok(Reply::Account { account: account_info(&record), usage: None })
+            }
+            MetaReply::Refused(refusal) => Err(refusal.into()),
+            other @ MetaReply::Client(_) => Err(misfit(&other)),
+        }
+    }
+}
+
+/// How long a request may take: the store's own patience and a password's hash.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+fn misfit(answer: &dyn std::fmt::Debug) -> Failure {
+    Failure::Internal(format!("the directory's answer does not fit the question: {answer:?}"))
+}
+
+fn account_info(record: &AccountRecord) -> AccountInfo {
+    AccountInfo {
+        user: record.address.clone(),
+        id: record.id.to_string(),
+        shard: record.shard.0,
+        enabled: record.enabled,
+        quota_bytes: record.quota_storage_bytes,
+        quota_messages: record.quota_messages,
+        passwords: record.credentials.len(),
+        created: rfc3339(record.created),
+    }
+}
+
+fn meta_scope(scope: Scope) -> CredentialScope {
+    match scope {
+        Scope::Imap => CredentialScope::Imap,
+        Scope::Pop3 => CredentialScope::Pop3,
+        Scope::Smtp => CredentialScope::Smtp,
+    }
+}
+
+fn scope(scope: CredentialScope) -> Scope {
+    match scope {
+        CredentialScope::Imap => Scope::Imap,
+        CredentialScope::Pop3 => Scope::Pop3,
+        CredentialScope::Smtp => Scope::Smtp,
+    }
+}

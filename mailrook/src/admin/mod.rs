@@ -1,0 +1,14 @@
+//! The admin API: JSON over HTTP on a socket in the data directory that only the server's user can open, and if asked
+//! for on loopback, behind a token.
+
+mod client;
+mod handle;
+pub mod protocol;
+mod server;
+#[cfg(test)]
+mod tests;
+mod time;
+
+pub use client::{Client, ClientError};
+pub use handle::{Admin, FIRST_PASSWORD, Host, PAGE};
+pub use server::{AdminDoor, AdminError};

@@ -1,0 +1,274 @@
+//! What the admin commands ask of a running server, and what it answers: JSON over HTTP.
+//!
+//! `POST /v1/command` with `{"command":"account-add","address":"user@example.test","password":"…"}` answers 200 with the
+//! reply, 409 when it is refused, 400 when it is not understood, 503 when the store cannot be reached. Lists come in pages of
+//! [`PAGE`](super::PAGE) records; `after` is the last one seen.
+
+use std::fmt;
+
+use mailrook_types::{Address, Domain};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// A password in clear, on its way to be hashed. It is wiped when dropped, and never printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes a password.
+    pub fn new(text: String) -> Secret {
+        Secret(Zeroizing::new(text))
+    }
+
+    /// The password itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// What a password opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// IMAP
+    Imap,
+    /// POP3
+    Pop3,
+    /// Sending mail
+    Smtp,
+}
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Adds a domain.
+    DomainAdd { domain: Domain },
+    /// Lists domains.
+    DomainList {
+        #[serde(default)]
+        after: Option<Domain>,
+    },
+    /// Removes an empty domain.
+    DomainRemove { domain: Domain },
+    /// Says who gets the mail of unknown users.
+    DomainCatchAll { domain: Domain, target: Option<Address> },
+    /// Adds an account.
+    AccountAdd {
+        address: Address,
+        password: Option<Secret>,
+        #[serde(default)]
+        quota_bytes: Option<u64>,
+        #[serde(default)]
+        quota_messages: Option<u64>,
+    },
+    /// Lists accounts.
+    AccountList {
+        #[serde(default)]
+        domain: Option<Domain>,
+        #[serde(default)]
+        after: Option<Address>,
+    },
+    /// Shows one account.
+    AccountShow { address: Address },
+    /// Removes an account with its mail.
+    AccountRemove { address: Address },
+    /// Gives it another address.
+    AccountRename { from: Address, to: Address },
+    /// Lets it log in, or not.
+    AccountEnable { address: Address, enabled: bool },
+    /// Says how much it may hold.
+    AccountQuota { address: Address, quota_bytes: Option<u64>, quota_messages: Option<u64> },
+    /// Adds a password.
+    PasswordAdd { address: Address, name: String, scopes: Vec<Scope>, password: Secret },
+    /// Replaces a password that is there.
+    PasswordSet { address: Address, name: String, password: Secret },
+    /// Lists the passwords' names.
+    PasswordList { address: Address },
+    /// Removes a password.
+    PasswordRemove { address: Address, name: String },
+    /// Adds targets to an alias.
+    AliasAdd { address: Address, targets: Vec<Address> },
+    /// Lists aliases.
+    AliasList {
+        #[serde(default)]
+        domain: Option<Domain>,
+        #[serde(default)]
+        after: Option<Address>,
+    },
+    /// Removes targets, or the alias.
+    AliasRemove { address: Address, targets: Vec<Address> },
+    /// Lists an account's mailboxes.
+    MailboxList { address: Address },
+    /// Says which shard and node hold an account.
+    MailboxWhere { address: Address },
+    /// How the server fares.
+    Status,
+    /// Reads certificates and settings again.
+    Reload,
+    /// Stops the server gracefully.
+    Stop,
+}
+
+impl Request {
+    /// The command's name, as it stands in the JSON; for logs, which must not show the rest.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Request::DomainAdd { .. } => "domain-add",
+            Request::DomainList { .. } => "domain-list",
+            Request::DomainRemove { .. } => "domain-remove",
+            Request::DomainCatchAll { .. } => "domain-catch-all",
+            Request::AccountAdd { .. } => "account-add",
+            Request::AccountList { .. } => "account-list",
+            Request::AccountShow { .. } => "account-show",
+            Request::AccountRemove { .. } => "account-remove",
+            Request::AccountRename { .. } => "account-rename",
+            Request::AccountEnable { .. } => "account-enable",
+            Request::AccountQuota { .. } => "account-quota",
+            Request::PasswordAdd { .. } => "password-add",
+            Request::PasswordSet { .. } => "password-set",
+            Request::PasswordList { .. } => "password-list",
+            Request::PasswordRemove { .. } => "password-remove",
+            Request::AliasAdd { .. } => "alias-add",
+            Request::AliasList { .. } => "alias-list",
+            Request::AliasRemove { .. } => "alias-remove",
+            Request::MailboxList { .. } => "mailbox-list",
+            Request::MailboxWhere { .. } => "mailbox-where",
+            Request::Status => "status",
+            Request::Reload => "reload",
+            Request::Stop => "stop",
+        }
+    }
+}
+
+/// A reply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Reply {
+    /// Accounts.
+    Accounts { accounts: Vec<AccountInfo> },
+    /// Domains.
+    Domains { domains: Vec<DomainInfo> },
+    /// Aliases.
+    Aliases { aliases: Vec<AliasInfo> },
+    /// Passwords.
+    Passwords { passwords: Vec<PasswordInfo> },
+    /// Mailboxes.
+    Mailboxes { user: Address, mailboxes: Vec<MailboxInfo> },
+    /// Where an account is.
+    Where(Where),
+    /// One account.
+    Account { account: AccountInfo, #[serde(default)] usage: Option<Usage> },
+    /// What a reload did.
+    Reloaded { reloaded: Vec<String>, needs_restart: Vec<String> },
+    /// How the server fares.
+    Status(Box<Status>),
+    /// It is as asked.
+    Done { done: bool },
+}
+
+/// A domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainInfo {
+    pub domain: Domain,
+    pub catch_all: Option<Address>,
+    /// RFC 3339.
+    pub created: String,
+}
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountInfo {
+    pub user: Address,
+    pub id: String,
+    pub shard: u32,
+    pub enabled: bool,
+    pub quota_bytes: Option<u64>,
+    pub quota_messages: Option<u64>,
+    pub passwords: usize,
+    /// RFC 3339.
+    pub created: String,
+}
+
+/// How much an account holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    pub bytes: u64,
+    pub messages: u64,
+}
+
+/// A password, as far as it may be shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordInfo {
+    pub name: String,
+    /// None: everything.
+    pub scopes: Vec<Scope>,
+    /// RFC 3339.
+    pub created: String,
+}
+
+/// An alias.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasInfo {
+    pub alias: Address,
+    pub targets: Vec<Address>,
+}
+
+/// A mailbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailboxInfo {
+    pub name: String,
+    pub id: String,
+    pub messages: u64,
+    pub unseen: u64,
+    pub bytes: u64,
+    pub special_use: Option<String>,
+    pub subscribed: bool,
+}
+
+/// Where an account is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Where {
+    pub user: Address,
+    pub shard: u32,
+    /// The node that leads the shard, where known.
+    pub leader: Option<u64>,
+    /// The nodes with a copy.
+    pub replicas: Vec<u64>,
+}
+
+/// How the server fares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub pid: u32,
+    pub hostname: Domain,
+    pub uptime_seconds: u64,
+    /// Whether it takes what it is there for, and if not why.
+    pub ready: bool,
+    pub not_ready_because: Vec<String>,
+    pub listeners: Vec<ListenerInfo>,
+    /// The back end, as it tells of itself.
+    pub node: serde_json::Value,
+}
+
+/// A service that listens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerInfo {
+    pub service: String,
+    pub address: String,
+    pub connections: u64,
+}
+
+/// The body of an answer that is no reply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    pub error: String,
+}
