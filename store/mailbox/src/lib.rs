@@ -9,19 +9,38 @@
 //! mail: all that is derived from a message comes with the command.
 
 mod answer;
+mod apply;
+mod bits;
+mod body;
+mod check;
 mod command;
+mod digest;
+mod fields;
+mod index;
+mod key;
+mod lane;
+pub mod limits;
+mod mailbox;
+mod message;
+mod name;
 mod query;
+mod reap;
+mod record;
 mod reply;
 mod shard;
+mod sweep;
+mod tx;
 mod wire;
 
 pub use answer::answer;
-
+pub use check::check;
 pub use command::{
     AccountChange, AccountCommand, AppendTo, BodySource, Change, Chunk, ChunkCodec, Confirmation,
     Deliver, DeliveryKey, MailboxRef, NewBody, NewMailbox, NewMessage, QuotaLimit,
     RecipientDelivery, ShardCommand, TableCommand, TableId, TableOp, UploadChunk,
 };
+pub use digest::{account_digest, shard_digest};
+pub use key::table_slot;
 pub use query::{
     Answer, Changes, IndexEntry, MailboxInfo, MailboxList, MailboxStatus, MessageDetail, Query,
     QuotaUsage,

@@ -1,8 +1,8 @@
 //! The state machine itself: one command of the log after the other.
 
-use mailrook_kv::{Applied, ApplyError, KvError, StateMachine, View};
+use mailrook_kv::{Applied, ApplyError, StateMachine, View};
 
-use crate::ShardCommand;
+use crate::{ShardCommand, apply};
 
 /// A shard's state machine. It holds nothing: all state is in the store.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,11 +11,15 @@ pub struct Shard;
 impl StateMachine for Shard {
     fn apply(
         &self,
-        _view: &mut View<'_>,
-        _time_ms: i64,
+        view: &mut View<'_>,
+        time_ms: i64,
         command: &[u8],
     ) -> Result<Applied, ApplyError> {
-        let _command = ShardCommand::decode(command)?;
-        Err(KvError::Engine("applying is not built yet".to_owned()).into())
+        let command = ShardCommand::decode(command)?;
+        let (reply, touched) = apply::apply(view, time_ms, &command)?;
+        Ok(Applied {
+            reply: reply.encode(),
+            touched,
+        })
     }
 }

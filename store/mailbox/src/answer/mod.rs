@@ -1,0 +1,162 @@
+//! Reads: what is asked of a snapshot of a shard.
+
+mod mailboxes;
+mod messages;
+mod tables;
+
+use mailrook_kv::{KvError, Read, Space};
+use mailrook_types::{AccountId, MailboxId};
+
+use crate::{
+    Answer, Changes, Query, QuotaUsage, body,
+    index::Source,
+    key::{self, part},
+    record::{AccountRecord, MailboxRecord},
+};
+
+/// Answers `query` from `view`. `time_ms` is the log's time, by which what has expired counts as absent.
+pub fn answer(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Answer, KvError> {
+    match answer_or_absence(view, time_ms, query) {
+        Ok(answer) => Ok(answer),
+        Err(Absence::Account) => Ok(Answer::NoSuchAccount),
+        Err(Absence::Mailbox) => Ok(Answer::NoSuchMailbox),
+        Err(Absence::Body) => Ok(Answer::NoSuchBody),
+        Err(Absence::Engine(error)) => Err(error),
+    }
+}
+
+/// Why there is nothing to answer with.
+enum Absence {
+    Account,
+    Mailbox,
+    Body,
+    /// The engine failed.
+    Engine(KvError),
+}
+
+impl<E: Into<KvError>> From<E> for Absence {
+    fn from(error: E) -> Absence {
+        Absence::Engine(error.into())
+    }
+}
+
+fn answer_or_absence(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Answer, Absence> {
+    Ok(match query {
+        Query::Mailboxes { account } => {
+            require_account(view, *account)?;
+            Answer::Mailboxes(mailboxes::list(view, *account)?)
+        }
+        Query::Status { account, mailbox } => {
+            require_account(view, *account)?;
+            Answer::Status(mailboxes::status(view, *account, mailbox)?)
+        }
+        Query::Uids { account, mailbox } => {
+            let (source, _) = require_mailbox(view, *account, *mailbox)?;
+            Answer::Uids(crate::index::uid_set(&source.existing(None)?))
+        }
+        Query::Index {
+            account,
+            mailbox,
+            uids,
+            changed_since,
+            limit,
+        } => {
+            let (source, record) = require_mailbox(view, *account, *mailbox)?;
+            let selection = messages::select(&source, Some(uids), *changed_since)?;
+            Answer::Index(messages::index(&source, &record, &selection, *limit)?)
+        }
+        Query::Changes {
+            account,
+            mailbox,
+            since,
+            uids,
+        } => {
+            let (source, record) = require_mailbox(view, *account, *mailbox)?;
+            let selection = messages::select(&source, uids.as_ref(), Some(*since))?;
+            Answer::Changes(Changes {
+                status: mailboxes::status_of(&source, &record)?,
+                changed: messages::index(&source, &record, &selection, u32::MAX)?,
+                vanished: messages::vanished(&source, &record, *since, uids.as_ref())?,
+            })
+        }
+        Query::Details {
+            account,
+            mailbox,
+            uids,
+            limit,
+        } => {
+            let (source, _) = require_mailbox(view, *account, *mailbox)?;
+            Answer::Details(messages::details(&source, uids, *limit)?)
+        }
+        Query::Signatures {
+            account,
+            mailbox,
+            uids,
+            limit,
+        } => {
+            let (source, _) = require_mailbox(view, *account, *mailbox)?;
+            Answer::Signatures(messages::signatures(&source, uids, *limit)?)
+        }
+        Query::Quota { account } => {
+            let record = require_account(view, *account)?;
+            Answer::Quota(QuotaUsage {
+                limit: record.limit,
+                storage_bytes: record.storage_bytes,
+                messages: record.messages,
+            })
+        }
+        Query::Chunks { hash, first, count } => {
+            let record = body::find(view, hash)?.ok_or(Absence::Body)?;
+            Answer::Chunks(body::chunks(view, hash, &record, *first, *count)?)
+        }
+        Query::TableGet { table, key } => {
+            Answer::TableValue(tables::get(view, time_ms, *table, key)?)
+        }
+        Query::TableScan {
+            table,
+            prefix,
+            after,
+            limit,
+        } => {
+            let scan = tables::Scan {
+                table: *table,
+                prefix,
+                limit: *limit,
+            };
+            Answer::TableEntries(scan.run(view, time_ms, after.as_ref())?)
+        }
+    })
+}
+
+fn require_account(view: &dyn Read, account: AccountId) -> Result<AccountRecord, Absence> {
+    let stored = view
+        .get(Space::Index, &key::account(account))?
+        .ok_or(Absence::Account)?;
+    let record = AccountRecord::decode(&stored)?;
+    if record.deleted {
+        Err(Absence::Account)
+    } else {
+        Ok(record)
+    }
+}
+
+fn require_mailbox(
+    view: &dyn Read,
+    account: AccountId,
+    mailbox: MailboxId,
+) -> Result<(Source<'_>, MailboxRecord), Absence> {
+    let Some(stored) = view.get(
+        Space::Index,
+        &key::of_mailbox(account, part::MAILBOX, mailbox),
+    )?
+    else {
+        require_account(view, account)?;
+        return Err(Absence::Mailbox);
+    };
+    let source = Source {
+        view,
+        account,
+        mailbox,
+    };
+    Ok((source, MailboxRecord::decode(&stored)?))
+}

@@ -1,0 +1,104 @@
+//! Entries of the cluster-wide tables.
+
+use std::ops::ControlFlow;
+
+use mailrook_kv::{KvError, Read, Space, prefix_end};
+
+use crate::{
+    TableId,
+    fields::Damage,
+    index::scan,
+    key::{self, parse_table_entry, table_slot},
+    limits::TABLE_SLOTS,
+    record::TableRecord,
+};
+
+pub(super) fn get(
+    view: &dyn Read,
+    now: i64,
+    table: TableId,
+    key: &[u8],
+) -> Result<Option<Vec<u8>>, KvError> {
+    let key = key::table_entry(table_slot(table, key), table, key);
+    let Some(stored) = view.get(Space::Index, &key)? else {
+        return Ok(None);
+    };
+    let record = TableRecord::decode(&stored)?;
+    Ok((!record.has_expired(now)).then_some(record.value))
+}
+
+/// Slot, key and value of an entry.
+type Found = (u16, Vec<u8>, Vec<u8>);
+
+/// A walk over the slots, from one slot that has entries to the next.
+pub(super) struct Scan<'a> {
+    pub table: TableId,
+    pub prefix: &'a [u8],
+    pub limit: u32,
+}
+
+impl Scan<'_> {
+    pub(super) fn run(
+        &self,
+        view: &dyn Read,
+        now: i64,
+        after: Option<&(u16, Vec<u8>)>,
+    ) -> Result<Vec<Found>, KvError> {
+        let mut found = Vec::new();
+        let mut next = Some(match after {
+            None => self.start_of(0),
+            Some((slot, key)) => {
+                let mut after = key::table_entry(*slot, self.table, key);
+                after.push(0);
+                after.max(self.start_of(*slot))
+            }
+        });
+        while let Some(start) = next
+            && found.len() < self.limit as usize
+        {
+            next = self.step(view, now, &start, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    /// Where this table's entries with the prefix start in a slot.
+    fn start_of(&self, slot: u16) -> Vec<u8> {
+        key::table_entry(slot, self.table, self.prefix)
+    }
+
+    /// Reads on from `start` while keys match. Gives the place to go on from.
+    fn step(
+        &self,
+        view: &dyn Read,
+        now: i64,
+        start: &[u8],
+        found: &mut Vec<Found>,
+    ) -> Result<Option<Vec<u8>>, KvError> {
+        let mut next = None;
+        let end = prefix_end(&[key::TABLE]);
+        scan(view, Space::Index, start, &end, |stored_key, value| {
+            let (slot, table, key) =
+                parse_table_entry(stored_key).ok_or(Damage("a table's key is cut short"))?;
+            if table == self.table && key.starts_with(self.prefix) {
+                let record = TableRecord::decode(value)?;
+                if !record.has_expired(now) {
+                    found.push((slot, key.to_vec(), record.value));
+                }
+                let enough = found.len() >= self.limit as usize;
+                return Ok(if enough {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                });
+            }
+            let here = self.start_of(slot);
+            next = if stored_key < here.as_slice() {
+                Some(here)
+            } else {
+                (slot + 1 < TABLE_SLOTS).then(|| self.start_of(slot + 1))
+            };
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(next)
+    }
+}

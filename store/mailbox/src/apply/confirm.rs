@@ -1,0 +1,30 @@
+//! Confirmations: the sender has seen the acknowledgement, so that the same bytes sent again are a new message.
+
+use mailrook_kv::{KvError, Space};
+
+use crate::{
+    Confirmation,
+    key::{self, Expiring},
+    record::DeliveryRecord,
+    tx::Tx,
+};
+
+pub(crate) fn apply(tx: &mut Tx<'_>, confirmations: &[Confirmation]) -> Result<(), KvError> {
+    for confirmation in confirmations {
+        let Some(mut account) = tx.account(confirmation.account)? else {
+            continue;
+        };
+        let key = key::delivery(account.id, confirmation.mailbox, &confirmation.key);
+        let Some(stored) = account.get(&key)? else {
+            continue;
+        };
+        let expires_ms = DeliveryRecord::decode(&stored)?.expires_ms;
+        let what = Expiring::Delivery(account.id, confirmation.mailbox, confirmation.key);
+        account
+            .view
+            .delete(Space::Index, key::expiry(expires_ms, &what));
+        account.delete(key, &stored);
+        account.close();
+    }
+    Ok(())
+}

@@ -1,0 +1,282 @@
+//! Bodies: each once in the shard, with a count of the messages that have it, and the uploads that become bodies.
+
+use std::ops::ControlFlow;
+
+use mailrook_kv::{Direction, KvError, Read, Space, prefix_end};
+use mailrook_types::{BlobHash, UploadId};
+
+use crate::{
+    BodySource, Chunk, ChunkCodec, NewBody, Refusal, UploadChunk,
+    fields::Damage,
+    key::{self, Expiring},
+    limits::{BODY_KEPT, CHUNKS_MAX, UPLOAD_KEPT_MAX, millis},
+    record::{BodyRecord, PRESENT, UploadRecord},
+    tx::{Outcome, Writable},
+};
+
+/// A chunk as it is stored: one byte that says the codec, then the bytes.
+fn encode_chunk(chunk: &Chunk) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 + chunk.bytes.len());
+    bytes.push(match chunk.codec {
+        ChunkCodec::Raw => 1,
+        ChunkCodec::Zstd => 2,
+    });
+    bytes.extend_from_slice(&chunk.bytes);
+    bytes
+}
+
+fn decode_chunk(bytes: &[u8]) -> Result<Chunk, Damage> {
+    let codec = match bytes.first() {
+        Some(1) => ChunkCodec::Raw,
+        Some(2) => ChunkCodec::Zstd,
+        _ => return Err(Damage("a chunk of a body has an unknown codec")),
+    };
+    Ok(Chunk {
+        codec,
+        bytes: bytes[1..].to_vec(),
+    })
+}
+
+pub(crate) fn find(view: &dyn Read, hash: &BlobHash) -> Result<Option<BodyRecord>, KvError> {
+    match view.get(Space::Index, &key::body(hash))? {
+        Some(bytes) => Ok(Some(BodyRecord::decode(&bytes)?)),
+        None => Ok(None),
+    }
+}
+
+/// Chunks of a body: `count` from `first`, fewer at its end.
+pub(crate) fn chunks(
+    view: &dyn Read,
+    hash: &BlobHash,
+    record: &BodyRecord,
+    first: u32,
+    count: u32,
+) -> Result<Vec<Chunk>, KvError> {
+    let mut chunks = Vec::new();
+    for number in first..first.saturating_add(count).min(record.chunks) {
+        let stored = view.get(Space::Body, &key::chunk(hash, record.place, number))?;
+        chunks.push(decode_chunk(
+            &stored.ok_or(Damage("a body has lost a chunk"))?,
+        )?);
+    }
+    Ok(chunks)
+}
+
+fn find_upload(view: &dyn Writable, id: UploadId) -> Result<Option<UploadRecord>, KvError> {
+    match view.get(Space::Index, &key::upload(id))? {
+        Some(bytes) => Ok(Some(UploadRecord::decode(&bytes)?)),
+        None => Ok(None),
+    }
+}
+
+/// Insists that `body` is here already or comes whole with the command. Changes nothing.
+pub(crate) fn require(view: &dyn Writable, now: i64, body: &NewBody) -> Outcome<()> {
+    if find(view.as_read(), &body.hash)?.is_some() {
+        return Ok(());
+    }
+    let expected = u64::from(body.size).div_ceil(Chunk::RAW_LEN as u64);
+    let there = match &body.source {
+        BodySource::Inline(chunks) => chunks.len() as u64 == expected,
+        BodySource::Uploaded { upload, digests } => {
+            digests.len() as u64 == expected && has_digests(view, now, *upload, digests)?
+        }
+    };
+    if there {
+        Ok(())
+    } else {
+        Err(Refusal::BodyMissing.into())
+    }
+}
+
+fn has_digests(
+    view: &dyn Writable,
+    now: i64,
+    id: UploadId,
+    digests: &[[u8; 32]],
+) -> Result<bool, KvError> {
+    if digests.is_empty() {
+        return Ok(true);
+    }
+    let Some(UploadRecord::Open { expires_ms, chunks }) = find_upload(view, id)? else {
+        return Ok(false);
+    };
+    if expires_ms <= now || chunks as usize != digests.len() {
+        return Ok(false);
+    }
+    for (chunk, digest) in (0..).zip(digests) {
+        if view
+            .get(Space::Index, &key::upload_digest(id, chunk))?
+            .as_deref()
+            != Some(digest)
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Counts `messages` more that have `body`, which [`require`] has found to be here, and stores it if it is new.
+pub(crate) fn reference(
+    view: &mut dyn Writable,
+    body: &NewBody,
+    messages: u64,
+) -> Result<(), KvError> {
+    let record = match find(view.as_read(), &body.hash)? {
+        Some(mut record) => {
+            if let Some(expires_ms) = record.expires_ms.take() {
+                view.delete(
+                    Space::Index,
+                    key::expiry(expires_ms, &Expiring::Body(body.hash)),
+                );
+            }
+            if let BodySource::Uploaded { upload, .. } = &body.source
+                && record.place != Some(*upload)
+            {
+                drop_upload(view, *upload)?;
+            }
+            record.refs += messages;
+            record
+        }
+        None => BodyRecord {
+            refs: messages,
+            size: body.size,
+            chunks: u64::from(body.size).div_ceil(Chunk::RAW_LEN as u64) as u32,
+            place: store(view, body)?,
+            expires_ms: None,
+        },
+    };
+    view.put(Space::Index, key::body(&body.hash), record.encode());
+    Ok(())
+}
+
+/// Puts the chunks of a new body where they stay.
+fn store(view: &mut dyn Writable, body: &NewBody) -> Result<Option<UploadId>, KvError> {
+    match &body.source {
+        BodySource::Inline(chunks) => {
+            for (number, chunk) in (0..).zip(chunks) {
+                view.put(
+                    Space::Body,
+                    key::chunk(&body.hash, None, number),
+                    encode_chunk(chunk),
+                );
+            }
+            Ok(None)
+        }
+        BodySource::Uploaded { digests, .. } if digests.is_empty() => Ok(None),
+        BodySource::Uploaded { upload, .. } => {
+            forget_upload(view, *upload)?;
+            let used = UploadRecord::Used(body.hash);
+            view.put(Space::Index, key::upload(*upload), used.encode());
+            Ok(Some(*upload))
+        }
+    }
+}
+
+/// Takes one message off those that have a body. Without any it stays readable for a while.
+pub(crate) fn release(view: &mut dyn Writable, now: i64, hash: &BlobHash) -> Result<(), KvError> {
+    let mut record = find(view.as_read(), hash)?.ok_or(Damage("a message's body is not here"))?;
+    record.refs = record
+        .refs
+        .checked_sub(1)
+        .ok_or(Damage("a body has fewer references than messages"))?;
+    if record.refs == 0 {
+        let expires_ms = now.saturating_add(millis(BODY_KEPT));
+        record.expires_ms = Some(expires_ms);
+        let queue_key = key::expiry(expires_ms, &Expiring::Body(*hash));
+        view.put(Space::Index, queue_key, PRESENT.to_vec());
+    }
+    view.put(Space::Index, key::body(hash), record.encode());
+    Ok(())
+}
+
+/// Removes a body that nothing refers to. Says how many chunks it had.
+pub(crate) fn remove(view: &mut dyn Writable, hash: &BlobHash, record: &BodyRecord) -> u32 {
+    for chunk in 0..record.chunks {
+        view.delete(Space::Body, key::chunk(hash, record.place, chunk));
+    }
+    if let Some(upload) = record.place {
+        view.delete(Space::Index, key::upload(upload));
+    }
+    view.delete(Space::Index, key::body(hash));
+    record.chunks
+}
+
+/// Takes in one chunk of an upload.
+pub(crate) fn upload(view: &mut dyn Writable, now: i64, sent: &UploadChunk) -> Outcome<()> {
+    if sent.index >= CHUNKS_MAX {
+        return Err(Refusal::Limit(format!("a body has at most {CHUNKS_MAX} chunks")).into());
+    }
+    let id = sent.upload;
+    let (known, old_expires_ms) = match find_upload(view, id)? {
+        // It became a body already: this is an echo.
+        Some(UploadRecord::Used(_)) => return Ok(()),
+        Some(UploadRecord::Open { expires_ms, chunks }) if expires_ms > now => {
+            (chunks, Some(expires_ms))
+        }
+        Some(UploadRecord::Open { .. }) => {
+            drop_upload(view, id)?;
+            (0, None)
+        }
+        None => (0, None),
+    };
+    let digest_key = key::upload_digest(id, sent.index);
+    let is_new = view.get(Space::Index, &digest_key)?.is_none();
+    let latest = now.saturating_add(millis(UPLOAD_KEPT_MAX));
+    let asked = sent.expires.0.clamp(now.saturating_add(1), latest);
+    let expires_ms = asked.max(old_expires_ms.unwrap_or(asked));
+    if let Some(old) = old_expires_ms {
+        view.delete(Space::Index, key::expiry(old, &Expiring::Upload(id)));
+    }
+    let queue_key = key::expiry(expires_ms, &Expiring::Upload(id));
+    view.put(Space::Index, queue_key, PRESENT.to_vec());
+    let digest = blake3::hash(&sent.chunk.bytes);
+    view.put(Space::Index, digest_key, digest.as_bytes().to_vec());
+    let chunk_key = key::chunk(&BlobHash([0; 32]), Some(id), sent.index);
+    view.put(Space::Body, chunk_key, encode_chunk(&sent.chunk));
+    let record = UploadRecord::Open {
+        expires_ms,
+        chunks: known + u32::from(is_new),
+    };
+    view.put(Space::Index, key::upload(id), record.encode());
+    Ok(())
+}
+
+/// Removes an upload with its chunks, unless it became a body. Says how many chunks it had.
+pub(crate) fn drop_upload(view: &mut dyn Writable, id: UploadId) -> Result<u32, KvError> {
+    let chunks = forget_upload(view, id)?;
+    for chunk in &chunks {
+        view.delete(
+            Space::Body,
+            key::chunk(&BlobHash([0; 32]), Some(id), *chunk),
+        );
+    }
+    Ok(chunks.len() as u32)
+}
+
+/// Removes what is known of an open upload, but not its chunks, which it names.
+fn forget_upload(view: &mut dyn Writable, id: UploadId) -> Result<Vec<u32>, KvError> {
+    let Some(UploadRecord::Open { expires_ms, .. }) = find_upload(view, id)? else {
+        return Ok(Vec::new());
+    };
+    let prefix = key::upload(id);
+    let mut digests = Vec::new();
+    view.scan(
+        Space::Index,
+        &prefix,
+        &prefix_end(&prefix),
+        Direction::Forward,
+        &mut |key, _| {
+            digests.push(key.to_vec());
+            ControlFlow::Continue(())
+        },
+    )?;
+    let mut chunks = Vec::with_capacity(digests.len());
+    for key in digests {
+        if key.len() > prefix.len() {
+            chunks.push(key::last_u32(&key)?);
+        }
+        view.delete(Space::Index, key);
+    }
+    view.delete(Space::Index, key::expiry(expires_ms, &Expiring::Upload(id)));
+    Ok(chunks)
+}

@@ -1,0 +1,132 @@
+//! Checks every invariant of a whole shard: counters, indexes, reference counts, queues, nothing left over.
+//!
+//! It reads everything and changes nothing. Tests run it after every command; an administrator may run it on a snapshot.
+
+mod account;
+mod mailbox;
+mod shared;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+};
+
+use mailrook_kv::{KvError, Read, Space, prefix_end};
+use mailrook_types::{AccountId, BlobHash};
+
+use crate::{
+    index::{Pair, scan},
+    key::{self, Expiring},
+    record::ShardRecord,
+};
+
+/// Enough to see what is wrong, and never a flood.
+const VIOLATIONS_MAX: usize = 100;
+
+/// What of a shard's state breaks an invariant: nothing if all is well, else at most 100 sentences.
+pub fn check(view: &dyn Read) -> Result<Vec<String>, KvError> {
+    let mut check = Check {
+        view,
+        found: Vec::new(),
+        body_refs: BTreeMap::new(),
+        queued: BTreeSet::new(),
+        pending: BTreeSet::new(),
+    };
+    check.read_queues()?;
+    let mut next = vec![key::ACCOUNT];
+    while let Some(account) = check.next_account(&next)? {
+        account::check(&mut check, account)?;
+        next = prefix_end(&key::account_prefix(account));
+    }
+    shared::check(&mut check)?;
+    let left: Vec<_> = std::mem::take(&mut check.queued).into_iter().collect();
+    for entry in left {
+        check.say(|| format!("the expiry queue has {entry:?}, which is not there"));
+    }
+    Ok(check.found)
+}
+
+/// A check under way.
+struct Check<'a> {
+    view: &'a dyn Read,
+    found: Vec<String>,
+    /// How many messages of all accounts have a body.
+    body_refs: BTreeMap<BlobHash, u64>,
+    /// The expiry queue; what is accounted for is taken out.
+    queued: BTreeSet<(i64, String)>,
+    pending: BTreeSet<(u64, u64)>,
+}
+
+impl Check<'_> {
+    fn say(&mut self, what: impl FnOnce() -> String) {
+        if self.found.len() < VIOLATIONS_MAX {
+            self.found.push(what());
+        }
+    }
+
+    fn expect(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.say(what);
+        }
+    }
+
+    /// Insists that something is in the expiry queue at its time, once.
+    fn expect_queued(&mut self, time_ms: i64, what: &Expiring) {
+        let there = self.queued.remove(&(time_ms, format!("{what:?}")));
+        self.expect(there, || {
+            format!("{what:?} is not in the expiry queue at {time_ms}")
+        });
+    }
+
+    fn read_queues(&mut self) -> Result<(), KvError> {
+        let shard = match self.view.get(Space::Index, &key::shard())? {
+            Some(bytes) => ShardRecord::decode(&bytes)?,
+            None => ShardRecord::default(),
+        };
+        for (key, _) in pairs(self.view, Space::Index, &[key::EXPIRY])? {
+            let (time_ms, what) = key::parse_expiry(&key)?;
+            self.expect(time_ms >= shard.swept_to_ms, || {
+                format!("{what:?} was passed over by the sweep")
+            });
+            self.queued.insert((time_ms, format!("{what:?}")));
+        }
+        for (key, _) in pairs(self.view, Space::Index, &[key::PENDING])? {
+            let (account, mailbox) = key::parse_pending(&key)?;
+            self.pending.insert((account.0, mailbox.0));
+        }
+        let count = self.pending.len() as u64;
+        self.expect(count == shard.pending, || {
+            format!(
+                "{count} mailboxes have remains, {} are counted",
+                shard.pending
+            )
+        });
+        Ok(())
+    }
+
+    /// The first account at or after a key, in either space.
+    fn next_account(&self, from: &[u8]) -> Result<Option<AccountId>, KvError> {
+        let end = prefix_end(&[key::ACCOUNT]);
+        let mut first = None;
+        for space in [Space::Index, Space::Detail] {
+            scan(self.view, space, from, &end, |key, _| {
+                if let Some(id) = key.get(1..9).and_then(<[u8]>::first_chunk) {
+                    let id = u64::from_be_bytes(*id);
+                    first = Some(first.map_or(id, |known: u64| known.min(id)));
+                }
+                Ok(ControlFlow::Break(()))
+            })?;
+        }
+        Ok(first.map(AccountId))
+    }
+}
+
+/// All pairs under a prefix.
+fn pairs(view: &dyn Read, space: Space, prefix: &[u8]) -> Result<Vec<Pair>, KvError> {
+    let mut pairs = Vec::new();
+    scan(view, space, prefix, &prefix_end(prefix), |key, value| {
+        pairs.push((key.to_vec(), value.to_vec()));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(pairs)
+}

@@ -1,0 +1,61 @@
+//! Every bound of a shard, with its reason.
+
+use std::time::Duration;
+
+use crate::Chunk;
+
+/// 10,000 mailboxes an account: ten times what the largest archives that import tools report hold; LIST of all of
+/// them, and a RENAME or DELETE of all of them in one entry, stays in the tens of milliseconds.
+pub const MAILBOXES_MAX: u32 = 10_000;
+
+/// 10,000 subscriptions an account: one for each mailbox that there can be.
+pub const SUBSCRIPTIONS_MAX: u32 = 10_000;
+
+/// 10,000,000 messages a mailbox: the UIDs of so many fit in 10,000 records, which one command may rewrite.
+pub const MESSAGES_MAX: u64 = 10_000_000;
+
+/// 512 keywords a mailbox: Dovecot's mdbox and maildir carry 26 to some hundreds; a client that invents a keyword for each
+/// message is stopped before the table costs more than the messages.
+pub const KEYWORDS_MAX: usize = 512;
+
+/// 64 unanswered operations in a lane: as many as a pipelining client keeps under way; more want another lane.
+pub const UNANSWERED_MAX: usize = 64;
+
+/// Kept replies live for 24 hours of log time after a lane's last operation, far longer than any retry.
+pub const REPLY_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// Delivery keys live for 7 days unless confirmed: longer than the 5 days for which RFC 5321 §4.5.4.1 has senders retry.
+pub const DUPLICATE_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Bodies without a reference stay readable for an hour, for fetches under way (DESIGN, "Bodies").
+pub const BODY_KEPT: Duration = Duration::from_secs(3600);
+
+/// An upload lives for a day at most, whatever its proposer asks.
+pub const UPLOAD_KEPT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// The chunks of the largest body whose size fits the 32 bits of RFC822.SIZE.
+pub const CHUNKS_MAX: u32 = (u32::MAX as u64).div_ceil(Chunk::RAW_LEN as u64) as u32;
+
+/// Records of 1,024 UIDs in a mailbox's history of expunged messages. One command expunges at most [`MESSAGES_MAX`], which is
+/// 9,767 records, so that the newest expunge is always told in full.
+pub const HISTORY_RECORDS_MAX: u32 = 16_384;
+
+/// The fixed slots over which the cluster-wide tables are hashed (DESIGN, "Sizes").
+pub const TABLE_SLOTS: u16 = 4_096;
+
+/// What has expired is looked for at most once in a second of log time while nothing is overdue.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Units of overdue work that a command does beside its own, one unit being one record or one chunk: about a millisecond.
+pub const SWEEP_UNITS: u32 = 256;
+
+/// Messages of deleted mailboxes and of expunges whose remains a command removes beside its own work: about a millisecond.
+pub const REAP_MESSAGES: u32 = 64;
+
+/// The same for a tick, which has nothing else to do: about 20 ms, so that 1,000,000 messages are gone after 500 ticks.
+pub const REAP_MESSAGES_TICK: u32 = 2_000;
+
+/// A span in the log's milliseconds.
+pub(crate) const fn millis(span: Duration) -> i64 {
+    span.as_millis() as i64
+}

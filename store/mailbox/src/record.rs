@@ -1,0 +1,444 @@
+//! The formats of stored values.
+//!
+//! What is read and written by the thousand has a fixed layout, little-endian, after a byte of version: messages in the
+//! index, blocks, messages, details. The rest is postcard of an enum of versions. Either way the first byte says the version, and
+//! a build reads every version that was ever released.
+
+use mailrook_kv::{KvError, RecordError, decode, encode};
+use mailrook_types::{
+    BlobHash, Keyword, MailboxId, ModSeq, SpecialUse, SystemFlags, UidValidity, UploadId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    DeliveryOutcome, QuotaLimit,
+    bits::Bits,
+    digest::Sum,
+    fields::{Damage, Fields},
+};
+
+/// Implements `encode` and `decode` of a record by an enum of its versions, of which there is one so far.
+macro_rules! versioned {
+    ($($name:ident),*) => {
+        $(impl $name {
+            pub(crate) fn encode(&self) -> Vec<u8> {
+                encode(&Versioned::V1(self))
+            }
+
+            pub(crate) fn decode(bytes: &[u8]) -> Result<$name, RecordError> {
+                let Versioned::V1(record) = decode(bytes)?;
+                Ok(record)
+            }
+        })*
+    };
+}
+
+/// Postcard writes the variant as the first byte: later versions are appended.
+#[derive(Serialize, Deserialize)]
+enum Versioned<T> {
+    V1(T),
+}
+
+versioned!(
+    AccountRecord,
+    BodyRecord,
+    KeywordTable,
+    LaneRecord,
+    MailboxRecord,
+    ShardRecord,
+    TableRecord,
+    UploadRecord
+);
+
+/// What the shard knows of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShardRecord {
+    /// Everything that expired before this is dealt with.
+    pub swept_to_ms: i64,
+    /// Whether something is overdue.
+    pub behind: bool,
+    /// Mailboxes of which there are remains to be removed.
+    pub pending: u64,
+}
+
+impl Default for ShardRecord {
+    fn default() -> ShardRecord {
+        ShardRecord {
+            swept_to_ms: i64::MIN,
+            behind: false,
+            pending: 0,
+        }
+    }
+}
+
+/// An account. It stays, without mailboxes, when the account is deleted: its counters must not start again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AccountRecord {
+    pub deleted: bool,
+    pub modseq: ModSeq,
+    pub next_mailbox: u64,
+    pub next_message: u64,
+    /// The largest UIDVALIDITY granted; zero before the first.
+    pub last_uid_validity: u32,
+    pub limit: QuotaLimit,
+    pub storage_bytes: u64,
+    pub messages: u64,
+    pub mailboxes: u32,
+    pub subscriptions: u32,
+    pub special_uses: Vec<(SpecialUse, MailboxId)>,
+    /// Over all other pairs of the account in the index.
+    pub sum: Sum,
+}
+
+impl Default for AccountRecord {
+    fn default() -> AccountRecord {
+        AccountRecord {
+            deleted: true,
+            modseq: ModSeq::ZERO,
+            next_mailbox: 1,
+            next_message: 1,
+            last_uid_validity: 0,
+            limit: QuotaLimit::default(),
+            storage_bytes: 0,
+            messages: 0,
+            mailboxes: 0,
+            subscriptions: 0,
+            special_uses: Vec::new(),
+            sum: Sum::default(),
+        }
+    }
+}
+
+/// A mailbox. Its name stands in the table of names alone, so that RENAME of a tree touches nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MailboxRecord {
+    pub uid_validity: UidValidity,
+    pub uid_next: u32,
+    pub highest_modseq: ModSeq,
+    pub history_floor: ModSeq,
+    pub history_records: u32,
+    pub messages: u64,
+    pub unseen: u64,
+    pub deleted: u64,
+    pub size_bytes: u64,
+    pub special_use: Option<SpecialUse>,
+    pub keywords: u16,
+}
+
+/// A mailbox's keywords in the order in which they were seen first: a keyword's number is its place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeywordTable(pub Vec<Keyword>);
+
+/// What is kept of a lane's operations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LaneRecord {
+    /// Operations below this are refused.
+    pub lowest: u64,
+    pub last_used_ms: i64,
+    /// Where its entry in the expiry queue stands, which may be earlier than it expires.
+    pub queued_ms: i64,
+    /// Replies by number, ascending.
+    pub kept: Vec<(u64, Kept)>,
+}
+
+/// A kept reply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kept {
+    /// The encoded reply to an account command.
+    Reply(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// What became of this account's parts of a delivery, in the command's order.
+    Delivery(Vec<DeliveryOutcome>),
+}
+
+/// A body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BodyRecord {
+    /// Messages that have it.
+    pub refs: u64,
+    pub size: u32,
+    pub chunks: u32,
+    /// Under which upload the chunks stand; `None`: under the hash.
+    pub place: Option<UploadId>,
+    /// When it is removed; set while nothing refers to it.
+    pub expires_ms: Option<i64>,
+}
+
+/// An upload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum UploadRecord {
+    /// Chunks are coming in.
+    Open {
+        expires_ms: i64,
+        /// How many have come.
+        chunks: u32,
+    },
+    /// Its chunks are those of a body, as long as the body is there. What comes late is ignored.
+    Used(BlobHash),
+}
+
+/// An entry of a cluster-wide table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TableRecord {
+    #[serde(with = "serde_bytes")]
+    pub value: Vec<u8>,
+    pub expires_ms: Option<i64>,
+}
+
+impl TableRecord {
+    pub(crate) fn has_expired(&self, now_ms: i64) -> bool {
+        self.expires_ms.is_some_and(|expires| expires <= now_ms)
+    }
+}
+
+/// A message in a mailbox: 38 bytes, and two for each keyword.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IndexRecord {
+    pub modseq: u64,
+    pub system: SystemFlags,
+    pub internal_date_ms: i64,
+    pub saved_ms: i64,
+    pub size: u32,
+    pub message: u64,
+    /// Numbers in the mailbox's table, ascending.
+    pub keywords: Vec<u16>,
+}
+
+impl IndexRecord {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(38 + 2 * self.keywords.len());
+        bytes.push(1);
+        bytes.extend_from_slice(&self.modseq.to_le_bytes());
+        bytes.push(self.system.bits());
+        bytes.extend_from_slice(&self.internal_date_ms.to_le_bytes());
+        bytes.extend_from_slice(&self.saved_ms.to_le_bytes());
+        bytes.extend_from_slice(&self.size.to_le_bytes());
+        bytes.extend_from_slice(&self.message.to_le_bytes());
+        for number in &self.keywords {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<IndexRecord, Damage> {
+        let mut fields = Fields::new(bytes);
+        fields.version_1()?;
+        let (modseq, system) = (fields.u64()?, fields.u8()?);
+        let (internal_date_ms, saved_ms) = (fields.i64()?, fields.i64()?);
+        let (size, message) = (fields.u32()?, fields.u64()?);
+        let (pairs, []) = fields.rest().as_chunks::<2>() else {
+            return Err(Damage("a message's keywords are cut short"));
+        };
+        Ok(IndexRecord {
+            modseq,
+            system: SystemFlags::from_bits(system),
+            internal_date_ms,
+            saved_ms,
+            size,
+            message,
+            keywords: pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect(),
+        })
+    }
+}
+
+/// The messages of one block of UIDs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BlockRecord {
+    /// Bytes of all of them.
+    pub size_bytes: u64,
+    /// Those that are there.
+    pub uids: Bits,
+    /// Those of them without `\Seen`.
+    pub unseen: Bits,
+    /// Those of them with `\Deleted`.
+    pub deleted: Bits,
+}
+
+impl BlockRecord {
+    pub(crate) const EMPTY: BlockRecord = BlockRecord {
+        size_bytes: 0,
+        uids: Bits::EMPTY,
+        unseen: Bits::EMPTY,
+        deleted: Bits::EMPTY,
+    };
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(64);
+        bytes.push(1);
+        bytes.extend_from_slice(&self.size_bytes.to_le_bytes());
+        self.uids.encode_to(&mut bytes);
+        self.unseen.encode_to(&mut bytes);
+        self.deleted.encode_to(&mut bytes);
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<BlockRecord, Damage> {
+        let mut fields = Fields::new(bytes);
+        fields.version_1()?;
+        let block = BlockRecord {
+            size_bytes: fields.u64()?,
+            uids: Bits::decode_from(&mut fields)?,
+            unseen: Bits::decode_from(&mut fields)?,
+            deleted: Bits::decode_from(&mut fields)?,
+        };
+        fields.end()?;
+        Ok(block)
+    }
+}
+
+/// A message of an account, whatever the number of mailboxes that have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MessageRecord {
+    /// Entries in indexes, those among the remains of expunges included.
+    pub refs: u64,
+    pub hash: BlobHash,
+    /// The start of the BLAKE3 of its detail and signature, by which copies of an account are compared without reading them.
+    pub content: [u8; 16],
+}
+
+impl MessageRecord {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(57);
+        bytes.push(1);
+        bytes.extend_from_slice(&self.refs.to_le_bytes());
+        bytes.extend_from_slice(&self.hash.0);
+        bytes.extend_from_slice(&self.content);
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<MessageRecord, Damage> {
+        let mut fields = Fields::new(bytes);
+        fields.version_1()?;
+        let message = MessageRecord {
+            refs: fields.u64()?,
+            hash: BlobHash(fields.array()?),
+            content: fields.array()?,
+        };
+        fields.end()?;
+        Ok(message)
+    }
+}
+
+/// What FETCH needs of a message beside the index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DetailRecord {
+    pub hash: BlobHash,
+    pub body_size: u32,
+    pub prefix: Vec<u8>,
+    pub detail: Vec<u8>,
+}
+
+impl DetailRecord {
+    /// The bytes of a detail of these parts.
+    pub(crate) fn encode(hash: &BlobHash, body_size: u32, prefix: &[u8], detail: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(41 + prefix.len() + detail.len());
+        bytes.push(1);
+        bytes.extend_from_slice(&hash.0);
+        bytes.extend_from_slice(&body_size.to_le_bytes());
+        // A message's size, prefix included, fits 32 bits: checked before it is stored.
+        bytes.extend_from_slice(&(prefix.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(prefix);
+        bytes.extend_from_slice(detail);
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<DetailRecord, Damage> {
+        let mut fields = Fields::new(bytes);
+        fields.version_1()?;
+        let (hash, body_size) = (BlobHash(fields.array()?), fields.u32()?);
+        let prefix_len = fields.u32()? as usize;
+        Ok(DetailRecord {
+            hash,
+            body_size,
+            prefix: fields.bytes(prefix_len)?.to_vec(),
+            detail: fields.rest().to_vec(),
+        })
+    }
+}
+
+/// A delivery that has not been confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DeliveryRecord {
+    pub uid: u32,
+    pub expires_ms: i64,
+}
+
+impl DeliveryRecord {
+    pub(crate) fn encode(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(13);
+        bytes.push(1);
+        bytes.extend_from_slice(&self.uid.to_le_bytes());
+        bytes.extend_from_slice(&self.expires_ms.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<DeliveryRecord, Damage> {
+        let mut fields = Fields::new(bytes);
+        fields.version_1()?;
+        let record = DeliveryRecord {
+            uid: fields.u32()?,
+            expires_ms: fields.i64()?,
+        };
+        fields.end()?;
+        Ok(record)
+    }
+}
+
+/// The mailbox id that a name stands for.
+pub(crate) fn decode_name(bytes: &[u8]) -> Result<MailboxId, KvError> {
+    let mut fields = Fields::new(bytes);
+    fields.version_1()?;
+    let id = fields.u64()?;
+    fields.end()?;
+    Ok(MailboxId(id))
+}
+
+pub(crate) fn encode_name(mailbox: MailboxId) -> Vec<u8> {
+    let mut bytes = vec![1];
+    bytes.extend_from_slice(&mailbox.0.to_le_bytes());
+    bytes
+}
+
+/// The value of keys that say all by being there.
+pub(crate) const PRESENT: &[u8] = &[1];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn index_records_are_read_back(
+            modseq: u64, system in 0u8..32, date: i64, size: u32, message: u64,
+            keywords in prop::collection::vec(any::<u16>(), 0..5),
+        ) {
+            let record = IndexRecord {
+                modseq, system: SystemFlags::from_bits(system), internal_date_ms: date, saved_ms: !date, size, message, keywords,
+            };
+            prop_assert_eq!(IndexRecord::decode(&record.encode()), Ok(record));
+        }
+
+        #[test]
+        fn never_panics_on_garbage(mut bytes in prop::collection::vec(any::<u8>(), 0..300), version in 0u8..2) {
+            if let Some(first) = bytes.first_mut() {
+                *first = version;
+            }
+            let _ = (IndexRecord::decode(&bytes), BlockRecord::decode(&bytes), MessageRecord::decode(&bytes));
+            let _ = (DetailRecord::decode(&bytes), DeliveryRecord::decode(&bytes), decode_name(&bytes));
+            let _ = (AccountRecord::decode(&bytes), MailboxRecord::decode(&bytes), KeywordTable::decode(&bytes));
+            let _ = (LaneRecord::decode(&bytes), BodyRecord::decode(&bytes), UploadRecord::decode(&bytes));
+            let _ = (TableRecord::decode(&bytes), ShardRecord::decode(&bytes));
+        }
+    }
+
+    #[test]
+    fn details_are_read_back() {
+        let bytes = DetailRecord::encode(&BlobHash([1; 32]), 7, b"Return-Path: <>\r\n", b"detail");
+        let record = DetailRecord::decode(&bytes).unwrap();
+        assert_eq!(
+            (record.body_size, &*record.prefix, &*record.detail),
+            (7, &b"Return-Path: <>\r\n"[..], &b"detail"[..])
+        );
+    }
+}

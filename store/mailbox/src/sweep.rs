@@ -1,0 +1,115 @@
+//! Removing what has expired, a bounded amount with each command.
+//!
+//! Nothing depends on when this happens: what has expired counts as absent already. Entries come into the queue only for
+//! times to come, so that what was swept once stays empty and is not looked at again.
+
+use std::ops::ControlFlow;
+
+use mailrook_kv::{KvError, Space};
+
+use crate::{
+    body,
+    index::scan,
+    key::{self, Expiring},
+    limits::{REPLY_KEPT, SWEEP_EVERY, millis},
+    record::{DeliveryRecord, LaneRecord, PRESENT},
+    tx::Tx,
+};
+
+/// Works off at most about `units` of what is overdue.
+pub(crate) fn run(tx: &mut Tx<'_>, units: u32) -> Result<(), KvError> {
+    if !tx.shard.behind && tx.now < tx.shard.swept_to_ms.saturating_add(millis(SWEEP_EVERY)) {
+        return Ok(());
+    }
+    let start = key::expiry_from(tx.shard.swept_to_ms);
+    let end = key::expiry_from(tx.now.saturating_add(1));
+    let mut due = Vec::new();
+    scan(tx.view.as_read(), Space::Index, &start, &end, |key, _| {
+        due.push(key.to_vec());
+        let enough = due.len() >= units as usize;
+        Ok(if enough {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
+    })?;
+    let mut done = 0;
+    let mut behind = due.len() >= units as usize;
+    for key in due {
+        let (time_ms, what) = key::parse_expiry(&key)?;
+        if done >= units {
+            tx.shard.swept_to_ms = time_ms;
+            behind = true;
+            break;
+        }
+        tx.shard.swept_to_ms = time_ms;
+        tx.view.delete(Space::Index, key);
+        done += 1 + expire(tx, &what)?;
+    }
+    tx.shard.behind = behind;
+    if !behind {
+        tx.shard.swept_to_ms = tx.now;
+    }
+    Ok(())
+}
+
+/// Removes one thing that has expired. Gives the chunks that went with it.
+fn expire(tx: &mut Tx<'_>, what: &Expiring) -> Result<u32, KvError> {
+    match what {
+        Expiring::Lane(..) | Expiring::Delivery(..) => expire_of_account(tx, what).map(|()| 0),
+        Expiring::Body(hash) => match body::find(tx.view.as_read(), hash)? {
+            Some(record) if record.refs == 0 => Ok(body::remove(tx.view, hash, &record)),
+            _ => Ok(0),
+        },
+        Expiring::Upload(upload) => body::drop_upload(tx.view, *upload),
+        Expiring::Entry(slot, table, entry) => {
+            tx.view
+                .delete(Space::Index, key::table_entry(*slot, *table, entry));
+            Ok(0)
+        }
+    }
+}
+
+fn expire_of_account(tx: &mut Tx<'_>, what: &Expiring) -> Result<(), KvError> {
+    let now = tx.now;
+    let (Expiring::Lane(id, ..) | Expiring::Delivery(id, ..)) = what else {
+        return Ok(());
+    };
+    // An account that has moved away took what expires with it.
+    let Some(mut account) = tx.account(*id)? else {
+        return Ok(());
+    };
+    match what {
+        Expiring::Lane(_, client, lane) => {
+            let key = key::lane(*id, *client, *lane);
+            let Some(stored) = account.get(&key)? else {
+                return Ok(());
+            };
+            let mut record = LaneRecord::decode(&stored)?;
+            let expires_ms = record.last_used_ms.saturating_add(millis(REPLY_KEPT));
+            if expires_ms <= now {
+                account.delete(key, &stored);
+            } else {
+                // It was used since: its entry moves only now, so that using a lane costs no write here.
+                record.queued_ms = expires_ms;
+                account.view.put(
+                    Space::Index,
+                    key::expiry(expires_ms, what),
+                    PRESENT.to_vec(),
+                );
+                account.put(key, Some(&stored), record.encode());
+            }
+        }
+        Expiring::Delivery(_, mailbox, delivery) => {
+            let key = key::delivery(*id, *mailbox, delivery);
+            if let Some(stored) = account.get(&key)?
+                && DeliveryRecord::decode(&stored)?.expires_ms <= now
+            {
+                account.delete(key, &stored);
+            }
+        }
+        _ => {}
+    }
+    account.close();
+    Ok(())
+}
