@@ -152,6 +152,23 @@ fn literals_are_asked_for_or_not() {
 }
 
 #[test]
+fn what_a_command_changes_holds_for_the_next() {
+    let wire = "a DELETE \"A & B\"\r\n".repeat(2);
+    let mut framer = Framer::new();
+    let (used, event) = framer.next(wire.as_bytes());
+    assert!(matches!(
+        event,
+        Some(Event::Bad {
+            error: ParseError::MailboxEncoding,
+            ..
+        })
+    ));
+    framer.set_utf8(true);
+    let (_, event) = framer.next(&wire.as_bytes()[used..]);
+    assert!(matches!(event, Some(Event::Command(_))));
+}
+
+#[test]
 fn nothing_is_kept_between_commands() {
     let mut session = Session::new(true);
     session
