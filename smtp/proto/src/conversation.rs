@@ -69,6 +69,7 @@ impl Driver {
             input = &input[taken..];
             match step {
                 Step::Event(event) => self.on_event(event),
+                Step::Text(text) => self.body.extend_from_slice(text),
                 Step::NeedInput => {
                     assert!(input.is_empty());
                     break;
@@ -87,10 +88,8 @@ impl Driver {
         self.session.output_sent(self.session.output().len());
     }
 
-    fn on_event(&mut self, event: Event<'_>) {
-        if !matches!(event, Event::Text(_)) {
-            self.events.push(format!("{event:?}"));
-        }
+    fn on_event(&mut self, event: Event) {
+        self.events.push(format!("{event:?}"));
         let refused = || Reply::new(R::MailboxUnavailable550, E::NO_SUCH_MAILBOX, "no");
         let later = || Reply::new(R::LocalError451, E::SYSTEM, "later");
         match event {
@@ -122,7 +121,6 @@ impl Driver {
                 self.body.clear();
                 self.session.accept();
             }
-            Event::Text(text) => self.body.extend_from_slice(text),
             Event::End { octets } => {
                 assert_eq!(octets, self.body.len() as u64);
                 let stored = Reply::new(R::Ok250, E::OTHER, format!("stored {octets}"));

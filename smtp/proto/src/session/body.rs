@@ -1,6 +1,6 @@
 //! Messages on their way in: text up to the dot, chunks of BDAT (RFC 3030), and octets that are only dropped.
 
-use super::{Aborted, CloseReason, Event, Question, Session, State};
+use super::{Aborted, CloseReason, Event, Question, Session, State, Step};
 use crate::{
     command::{BodyType, MailCommand},
     config::Service,
@@ -76,16 +76,16 @@ impl Transaction {
     }
 
     /// Counts what came out of the decoder, or sets the verdict.
-    fn receive<'a>(&mut self, piece: &Piece<'a>, size_max: u64) -> Option<Event<'a>> {
+    fn receive<'a>(&mut self, piece: &Piece<'a>, size_max: u64) -> Option<Step<'a>> {
         match piece {
             _ if self.verdict.is_some() => None,
             Piece::Text(text) => {
                 self.octets += text.len() as u64;
                 if self.octets > size_max {
                     self.verdict = Some(too_large(size_max));
-                    return Some(Event::Aborted(Aborted::TooLarge));
+                    return Some(Step::Event(Event::Aborted(Aborted::TooLarge)));
                 }
-                Some(Event::Text(text))
+                Some(Step::Text(text))
             }
             Piece::Bare => {
                 self.verdict = Some(Reply::new(
@@ -93,7 +93,7 @@ impl Transaction {
                     EnhancedCode::INVALID_CHARACTERS,
                     "the message has a bare CR or LF; lines end in CRLF (RFC 5321 section 2.3.8)",
                 ));
-                Some(Event::Aborted(Aborted::BareNewline))
+                Some(Step::Event(Event::Aborted(Aborted::BareNewline)))
             }
             Piece::End => None,
         }
@@ -112,7 +112,7 @@ fn too_large(size_max: u64) -> Reply {
 
 impl Session {
     /// Input while a message, or octets to drop, are awaited.
-    pub(super) fn take_body<'a>(&mut self, input: &'a [u8]) -> (usize, Option<Event<'a>>) {
+    pub(super) fn take_body<'a>(&mut self, input: &'a [u8]) -> (usize, Option<Step<'a>>) {
         let size_max = self.config.size_max;
         let unwanted = match &mut self.state {
             State::ExpectText(transaction, decoder) => {
@@ -121,7 +121,7 @@ impl Session {
                     let event = self
                         .take_transaction()
                         .and_then(|transaction| self.conclude(transaction));
-                    return (count, event);
+                    return (count, event.map(Step::Event));
                 }
                 let event = piece.and_then(|piece| transaction.receive(&piece, size_max));
                 if transaction.verdict.is_none() || event.is_some() {
@@ -215,7 +215,7 @@ impl Session {
         Ok(())
     }
 
-    fn take_chunk<'a>(&mut self, input: &'a [u8]) -> (usize, Option<Event<'a>>) {
+    fn take_chunk<'a>(&mut self, input: &'a [u8]) -> (usize, Option<Step<'a>>) {
         let size_max = self.config.size_max;
         let State::ExpectChunk(transaction, chunk) = &mut self.state else {
             return (0, None);
@@ -230,7 +230,7 @@ impl Session {
             let event = held
                 .and_then(|mut decoder| decoder.finish())
                 .and_then(|piece| transaction.receive(&piece, size_max));
-            return (0, event.or_else(|| self.end_of_chunk()));
+            return (0, event.or_else(|| self.end_of_chunk().map(Step::Event)));
         }
         let within = &input[..input
             .len()
@@ -249,7 +249,7 @@ impl Session {
     }
 
     /// All octets of a BDAT have come.
-    fn end_of_chunk(&mut self) -> Option<Event<'static>> {
+    fn end_of_chunk(&mut self) -> Option<Event> {
         match std::mem::replace(&mut self.state, State::ExpectMail) {
             State::ExpectChunk(transaction, Chunk { last: true, .. }) => self.conclude(transaction),
             State::ExpectChunk(transaction, chunk) => {
@@ -266,7 +266,7 @@ impl Session {
     }
 
     /// All of the message has come: the driver's turn, unless the session has refused it.
-    fn conclude(&mut self, transaction: Transaction) -> Option<Event<'static>> {
+    fn conclude(&mut self, transaction: Transaction) -> Option<Event> {
         if let Some(verdict) = &transaction.verdict {
             (0..transaction.replies(self.config.service)).for_each(|_| self.write(verdict));
             return None;

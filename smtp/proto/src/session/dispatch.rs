@@ -15,7 +15,7 @@ use crate::{
 
 impl Session {
     /// Input while a line is awaited.
-    pub(super) fn take_line<'a>(&mut self, input: &'a [u8]) -> (usize, Option<Event<'a>>) {
+    pub(super) fn take_line(&mut self, input: &[u8]) -> (usize, Option<Event>) {
         let auth = matches!(self.state, State::ExpectAuthResponse);
         let (count, line) = self.line.next(input, auth);
         let Some(line) = line else {
@@ -41,7 +41,7 @@ impl Session {
         (count, event)
     }
 
-    fn bad_line(&mut self, bad: BadLine, auth: bool) -> Option<Event<'static>> {
+    fn bad_line(&mut self, bad: BadLine, auth: bool) -> Option<Event> {
         let (code, enhanced, text) = match bad {
             BadLine::BareLf => (
                 R::SyntaxError500,
@@ -78,7 +78,7 @@ impl Session {
         None
     }
 
-    fn command(&mut self, command: Command) -> Option<Event<'static>> {
+    fn command(&mut self, command: Command) -> Option<Event> {
         let outside = matches!(self.state, State::ExpectHello | State::ExpectMail);
         if self.draining && outside && command != Command::Quit {
             let reply = Reply::new(
@@ -149,9 +149,9 @@ impl Session {
     /// Runs `handle`, whose error is a reply to a client's mistake.
     fn or_error<T>(
         &mut self,
-        handle: impl FnOnce(&mut Session, T) -> Result<Event<'static>, Reply>,
+        handle: impl FnOnce(&mut Session, T) -> Result<Event, Reply>,
         argument: T,
-    ) -> Option<Event<'static>> {
+    ) -> Option<Event> {
         match handle(self, argument) {
             Ok(event) => Some(event),
             Err(reply) => {
@@ -166,7 +166,7 @@ impl Session {
         self.junk();
     }
 
-    fn hello(&mut self, verb: HelloVerb, name: HelloName) -> Option<Event<'static>> {
+    fn hello(&mut self, verb: HelloVerb, name: HelloName) -> Option<Event> {
         // RFC 2033 §4.1: LMTP has LHLO alone, SMTP has it not.
         if (verb == HelloVerb::Lhlo) != (self.config.service == Service::Lmtp) {
             self.error(&command::unknown_command());
@@ -182,7 +182,7 @@ impl Session {
         Some(Event::Hello { verb, name })
     }
 
-    fn mail(&mut self, mail: MailCommand) -> Result<Event<'static>, Reply> {
+    fn mail(&mut self, mail: MailCommand) -> Result<Event, Reply> {
         match self.state {
             State::ExpectHello => return Err(self.hello_first()),
             State::ExpectMail => {}
@@ -190,7 +190,7 @@ impl Session {
         }
         let config = &self.config;
         if config.auth_required && !self.authenticated {
-            let must_encrypt = config.mechanisms(self.tls).is_empty();
+            let must_encrypt = self.mechanisms().is_empty();
             // RFC 3207 §4, RFC 4954 §6.
             let text = if must_encrypt {
                 "must issue STARTTLS first"
@@ -230,7 +230,7 @@ impl Session {
         Ok(Event::Mail(mail))
     }
 
-    fn rcpt(&mut self, rcpt: RcptCommand) -> Result<Event<'static>, Reply> {
+    fn rcpt(&mut self, rcpt: RcptCommand) -> Result<Event, Reply> {
         let State::ExpectRcpt(transaction) = &self.state else {
             return Err(sequence("MAIL first"));
         };
@@ -257,7 +257,7 @@ impl Session {
         Ok(Event::Rcpt(rcpt))
     }
 
-    fn data(&mut self) -> Result<Event<'static>, Reply> {
+    fn data(&mut self) -> Result<Event, Reply> {
         match &self.state {
             State::ExpectRcpt(transaction) => {
                 recipients_there(transaction)?;
@@ -273,7 +273,7 @@ impl Session {
         Ok(Event::Data)
     }
 
-    fn bdat(&mut self, chunk: Chunk) -> Option<Event<'static>> {
+    fn bdat(&mut self, chunk: Chunk) -> Option<Event> {
         let (allowed, first) = match &self.state {
             State::ExpectRcpt(transaction) => (
                 recipients_there(transaction).and_then(|()| self.chunk_allowed(transaction, chunk)),
@@ -298,12 +298,7 @@ impl Session {
     }
 
     /// BDAT that cannot be taken. Its octets are on their way, whatever we say.
-    fn unwanted_chunk(
-        &mut self,
-        chunk: Chunk,
-        reply: Reply,
-        first: bool,
-    ) -> Option<Event<'static>> {
+    fn unwanted_chunk(&mut self, chunk: Chunk, reply: Reply, first: bool) -> Option<Event> {
         self.counters.errors += 1;
         if chunk.octets > self.config.size_max.saturating_add(limits::SWALLOW_MAX)
             || self.counters.errors >= limits::ERRORS_MAX
@@ -324,7 +319,7 @@ impl Session {
         news.then_some(Event::Aborted(super::Aborted::TooLarge))
     }
 
-    fn reset(&mut self) -> Event<'static> {
+    fn reset(&mut self) -> Event {
         if !matches!(self.state, State::ExpectHello) {
             self.state = State::ExpectMail;
         }
@@ -332,7 +327,7 @@ impl Session {
         Event::Reset
     }
 
-    fn starttls(&mut self) -> Result<Event<'static>, Reply> {
+    fn starttls(&mut self) -> Result<Event, Reply> {
         if !self.config.starttls {
             return Err(Reply::new(
                 R::NotImplemented502,
@@ -353,7 +348,7 @@ impl Session {
         Ok(Event::StartTls)
     }
 
-    fn plaintext_after_starttls(&mut self) -> Option<Event<'static>> {
+    fn plaintext_after_starttls(&mut self) -> Option<Event> {
         let text = "nothing may follow STARTTLS before its reply (RFC 3207 section 4.2)";
         self.close(
             &Reply::new(R::TransactionFailed554, E::INVALID_COMMAND, text),
@@ -362,11 +357,7 @@ impl Session {
         None
     }
 
-    fn auth(
-        &mut self,
-        mechanism: String,
-        initial: Option<Vec<u8>>,
-    ) -> Result<Event<'static>, Reply> {
+    fn auth(&mut self, mechanism: String, initial: Option<Vec<u8>>) -> Result<Event, Reply> {
         let config = &self.config;
         if config.mechanisms_tls.is_empty() && config.mechanisms_plaintext.is_empty() {
             return Err(Reply::new(
@@ -383,7 +374,7 @@ impl Session {
         if self.authenticated {
             return Err(sequence("authenticated already"));
         }
-        if !config.mechanisms(self.tls).contains(&mechanism) {
+        if !self.mechanisms().contains(&mechanism) {
             if !self.tls && config.mechanisms_tls.contains(&mechanism) {
                 let text = "this mechanism needs encryption; STARTTLS first";
                 return Err(Reply::new(
@@ -406,7 +397,7 @@ impl Session {
         })
     }
 
-    fn auth_response(&mut self, line: &str) -> Option<Event<'static>> {
+    fn auth_response(&mut self, line: &str) -> Option<Event> {
         let refusal = match line {
             // RFC 4954 §4.
             "*" => Reply::new(

@@ -8,7 +8,9 @@ use crate::command::{HelloName, HelloVerb, MailCommand, RcptCommand};
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step<'a> {
     /// Something happened.
-    Event(Event<'a>),
+    Event(Event),
+    /// Some octets of the message: dots unstuffed, no bare CR or LF unless the body is BINARYMIME.
+    Text(&'a [u8]),
     /// All input was taken: send the output, then read more.
     NeedInput,
     /// The output is large: send it before the next step.
@@ -19,7 +21,7 @@ pub enum Step<'a> {
 
 /// What the client did. Each variant says whether the driver must answer.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event<'a> {
+pub enum Event {
     /// EHLO, HELO or LHLO. Ends a transaction under way. Answer: accept or reject.
     Hello {
         /// Which of them.
@@ -45,10 +47,8 @@ pub enum Event<'a> {
     Mail(MailCommand),
     /// RCPT. Answer: accept or reject.
     Rcpt(RcptCommand),
-    /// The message starts: DATA, or the first BDAT. Answer: accept or reject (which ends the transaction).
+    /// The message starts: DATA, or the first BDAT. [`Step::Text`] follows. Answer: accept or reject (which ends the transaction).
     Data,
-    /// Some octets of the message: dots unstuffed, no bare CR or LF unless the body is BINARYMIME. No answer.
-    Text(&'a [u8]),
     /// The message is complete. Answer: [`Session::finish`](crate::Session::finish).
     End {
         /// Its size.

@@ -41,6 +41,8 @@ pub struct Session {
     tls: bool,
     authenticated: bool,
     draining: bool,
+    /// What [`Session::offer`] said; the configuration's mechanisms otherwise.
+    offered: Option<Vec<String>>,
     counters: Counters,
 }
 
@@ -112,6 +114,7 @@ impl Session {
             tls,
             authenticated: false,
             draining: false,
+            offered: None,
             counters: Counters::default(),
         }
     }
@@ -151,15 +154,18 @@ impl Session {
             if rest.is_empty() && !due {
                 return (taken, Step::NeedInput);
             }
-            let (count, event) = match self.state {
+            let (count, step) = match self.state {
                 State::ExpectText(..) | State::ExpectChunk(..) | State::ExpectDiscard(_) => {
                     self.take_body(rest)
                 }
-                _ => self.take_line(rest),
+                _ => {
+                    let (count, event) = self.take_line(rest);
+                    (count, event.map(Step::Event))
+                }
             };
             taken += count;
-            if let Some(event) = event {
-                return (taken, Step::Event(event));
+            if let Some(step) = step {
+                return (taken, step);
             }
         }
     }
@@ -318,7 +324,14 @@ impl Session {
         self.tls = true;
         self.extended = false;
         self.line = LineReader::default();
+        self.offered = None;
         self.state = State::ExpectHello;
+    }
+
+    /// Offers these SASL mechanisms on this connection, until TLS starts, instead of the configuration's: what a
+    /// connection can bind to is known only once it is there (RFC 5802 §6).
+    pub fn offer(&mut self, mechanisms: impl IntoIterator<Item = impl Into<String>>) {
+        self.offered = Some(mechanisms.into_iter().map(Into::into).collect());
     }
 
     /// From now on no new transaction starts: the next command outside of one is answered with 421.
@@ -423,12 +436,20 @@ impl Session {
             if config.starttls && !self.tls {
                 text.push_str("\nSTARTTLS");
             }
-            let mechanisms = config.mechanisms(self.tls);
+            let mechanisms = self.mechanisms();
             if !mechanisms.is_empty() && !self.authenticated {
                 text.push_str(&format!("\nAUTH {}", mechanisms.join(" ")));
             }
         }
         self.write(&Reply::plain(ReplyCode::Ok250, text));
+    }
+
+    /// The mechanisms that AUTH offers now.
+    fn mechanisms(&self) -> &[String] {
+        match &self.offered {
+            Some(mechanisms) => mechanisms,
+            None => self.config.mechanisms(self.tls),
+        }
     }
 
     fn write(&mut self, reply: &Reply) {

@@ -1,0 +1,586 @@
+//! One session's I/O: bytes to the session, its events to the policy and the store, replies to the client.
+//!
+//! Replies are sent when all input is taken, so that a pipelined group has one write (RFC 2920). Each wait has its time
+//! (RFC 5321 §4.5.3.2), and ends when the process is to stop.
+
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
+
+use mailrook_net::{Admission, Connection, Peer, SessionId, Shutdown, Stream};
+use mailrook_smtp_proto::{
+    AuthBytes, Awaiting, CloseReason, EnhancedCode, Event, HelloName, MailCommand, RcptCommand,
+    Reply, ReplyCode, Service, Session, SessionConfig, Step,
+};
+use mailrook_store_api::{Lane, meta::LoginAccount};
+use mailrook_types::Timestamp;
+use tokio::{
+    io::AsyncWriteExt,
+    time::{Instant, timeout, timeout_at},
+};
+use tracing::{debug, info};
+
+use crate::{
+    auth::{self, Login, Outcome},
+    body::Body,
+    confirm::Confirmations,
+    delivery,
+    front::{Endpoint, Shared},
+    input::Input,
+    metrics::count,
+    policy,
+    trace::Arrival,
+    transaction::{Recipient, Transaction},
+};
+
+/// Accounts of one message, behind all its recipients: ten times RCPTMAX, for aliases.
+const TARGETS_MAX: usize = 10_000;
+
+/// A last word is not waited for as long as others.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a session ends.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    /// The connection was closed by the client, or is to be closed by us, all said.
+    #[error("closed")]
+    Closed,
+    /// The client took too long.
+    #[error("the client took too long")]
+    Timeout,
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(io::Error),
+    /// The TLS handshake failed: nothing can be said any more.
+    #[error("no TLS")]
+    NoTls,
+    /// The process stops, and the client is told.
+    #[error("the server stops")]
+    Stopping,
+}
+
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    endpoint: Arc<Endpoint>,
+    /// Away only during a handshake.
+    stream: Option<Stream>,
+    peer: Peer,
+    id: SessionId,
+    admission: Admission,
+    shutdown: Shutdown,
+    draining: bool,
+    session: Session,
+    input: Input,
+    hello: Option<HelloName>,
+    login: Option<Login>,
+    user: Option<Box<LoginAccount>>,
+    transaction: Option<Transaction>,
+    messages: u64,
+    lane: Option<Lane>,
+    confirmations: Confirmations,
+    /// When the command, or the message, that is awaited must be complete.
+    deadline: Instant,
+    lines: u64,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        endpoint: Arc<Endpoint>,
+        config: Arc<SessionConfig>,
+        connection: Connection,
+    ) -> Driver {
+        let session = Session::new(config, connection.stream.is_tls());
+        let deadline = Instant::now() + shared.settings.timeouts.command;
+        Driver {
+            shared,
+            endpoint,
+            stream: Some(connection.stream),
+            peer: connection.peer,
+            id: connection.id,
+            admission: connection.admission,
+            shutdown: connection.shutdown,
+            draining: false,
+            session,
+            input: Input::default(),
+            hello: None,
+            login: None,
+            user: None,
+            transaction: None,
+            messages: 0,
+            lane: None,
+            confirmations: Confirmations::default(),
+            deadline,
+            lines: 0,
+        }
+    }
+
+    /// Holds the session to its end.
+    pub(crate) async fn run(mut self) {
+        count(&self.shared.metrics.sessions_started);
+        if self.endpoint.service == Service::Lmtp {
+            self.admission.logged_in();
+        }
+        self.offer_mechanisms();
+        self.session.accept();
+        let end = self.talk().await;
+        debug!(%end, messages = self.messages, "session ended");
+        if let End::Timeout = end {
+            count(&self.shared.metrics.timeouts);
+            let text = "too slow, closing the connection";
+            self.say_farewell(&Reply::new(
+                ReplyCode::ServiceNotAvailable421,
+                EnhancedCode::BAD_CONNECTION,
+                text,
+            ))
+            .await;
+        }
+        if let End::Stopping = end {
+            let text = "this server is stopping, try again";
+            self.say_farewell(&Reply::new(
+                ReplyCode::ServiceNotAvailable421,
+                EnhancedCode::SYSTEM_SHUTTING_DOWN,
+                text,
+            ))
+            .await;
+        }
+        self.store_confirmations().await;
+        if let Some(mut stream) = self.stream {
+            // TLS says goodbye; the peer may be gone already.
+            let _ = timeout(FAREWELL_TIMEOUT, stream.shutdown()).await;
+        }
+        count(&self.shared.metrics.sessions_ended);
+    }
+
+    async fn talk(&mut self) -> End {
+        loop {
+            let (taken, step) = self.session.step(self.input.unread());
+            let event = match step {
+                Step::Text(text) => {
+                    if let Some(body) = self
+                        .transaction
+                        .as_mut()
+                        .and_then(|transaction| transaction.body.as_mut())
+                    {
+                        body.push(text).await;
+                    }
+                    self.input.consume(taken);
+                    continue;
+                }
+                Step::Event(event) => Some(event),
+                Step::NeedInput | Step::Flush => None,
+                Step::Closed => return End::Closed,
+            };
+            let more = event.is_none();
+            self.input.consume(taken);
+            self.note_lines();
+            let done = match event {
+                Some(event) => self.on_event(event).await,
+                None => self.flush().await,
+            };
+            if let Err(end) = done {
+                return end;
+            }
+            if more
+                && self.input.unread().is_empty()
+                && let Err(end) = self.read().await
+            {
+                return end;
+            }
+        }
+    }
+
+    /// A new line starts the time of the next, and shows that what was said before it was heard.
+    fn note_lines(&mut self) {
+        if self.session.lines_seen() != self.lines {
+            self.lines = self.session.lines_seen();
+            self.confirmations.lines_seen(self.lines);
+            self.deadline = Instant::now() + self.shared.settings.timeouts.command;
+        }
+    }
+
+    async fn on_event(&mut self, event: Event) -> Result<(), End> {
+        match event {
+            Event::Hello { name, .. } => self.on_hello(name),
+            Event::StartTls => self.on_starttls().await?,
+            Event::Auth { mechanism, initial } => self.on_auth(&mechanism, initial).await?,
+            Event::AuthResponse(response) => self.on_auth_response(&response).await,
+            Event::AuthCancelled => self.login = None,
+            Event::Mail(mail) => self.on_mail(mail),
+            Event::Rcpt(rcpt) => self.on_rcpt(rcpt).await,
+            Event::Data => self.on_data(),
+            Event::End { octets } => self.on_end(octets).await?,
+            Event::Aborted(_) => {
+                count(&self.shared.metrics.messages_refused);
+                self.transaction = None;
+            }
+            Event::Reset => self.transaction = None,
+            Event::Close(reason) => {
+                if reason != CloseReason::Quit {
+                    info!(?reason, "session closed");
+                }
+                self.transaction = None;
+                self.flush().await?;
+                return Err(End::Closed);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_hello(&mut self, name: HelloName) {
+        self.transaction = None;
+        let settings = &self.shared.settings;
+        let verdict = policy::check_hello(
+            settings.hello,
+            self.endpoint.service,
+            &name,
+            &settings.hostname,
+            self.is_nearby(),
+        );
+        match verdict {
+            Ok(()) => {
+                // Nobody logs in on port 25; who has introduced itself counts as settled.
+                if self.endpoint.service == Service::Mx {
+                    self.admission.logged_in();
+                }
+                self.hello = Some(name);
+                self.session.accept();
+            }
+            Err(reply) => self.session.reject(reply),
+        }
+    }
+
+    async fn on_starttls(&mut self) -> Result<(), End> {
+        self.flush().await?;
+        let (Some(stream), Some(tls)) = (self.stream.take(), &self.endpoint.tls) else {
+            return Err(End::NoTls);
+        };
+        match stream.start_tls(tls).await {
+            Ok(stream) => self.stream = Some(stream),
+            Err(error) => {
+                debug!(%error, "STARTTLS failed");
+                return Err(End::NoTls);
+            }
+        }
+        self.hello = None;
+        self.session.tls_started();
+        self.offer_mechanisms();
+        self.deadline = Instant::now() + self.shared.settings.timeouts.command;
+        Ok(())
+    }
+
+    fn offer_mechanisms(&mut self) {
+        if self.endpoint.service == Service::Submission
+            && let Some(stream) = &self.stream
+        {
+            let plaintext = self.endpoint.plaintext_auth && self.is_nearby();
+            self.session.offer(auth::offered(stream, plaintext));
+        }
+    }
+
+    async fn on_auth(&mut self, mechanism: &str, initial: Option<AuthBytes>) -> Result<(), End> {
+        let stream = self.stream.as_ref().ok_or(End::Closed)?;
+        let initial = initial.as_ref().map(|initial| initial.0.as_slice());
+        let services = &self.shared.services;
+        let start = Login::start(
+            mechanism,
+            initial,
+            stream,
+            self.ip(),
+            &services.logins,
+            &*services.directory,
+        );
+        let (login, outcome) = Box::pin(start).await;
+        self.login = login;
+        self.on_login(outcome);
+        Ok(())
+    }
+
+    async fn on_auth_response(&mut self, response: &AuthBytes) {
+        let services = &self.shared.services;
+        let outcome = match &mut self.login {
+            Some(login) => {
+                Box::pin(login.respond(&response.0, &services.logins, &*services.directory)).await
+            }
+            None => Outcome::Failed(Reply::new(
+                ReplyCode::ParameterError501,
+                EnhancedCode::SYNTAX,
+                "no authentication is under way",
+            )),
+        };
+        self.on_login(outcome);
+    }
+
+    fn on_login(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Challenge(challenge) => self.session.challenge(&challenge),
+            Outcome::Done(user) => {
+                info!(account = %user.record.address, "logged in");
+                count(&self.shared.metrics.logins_succeeded);
+                self.admission.logged_in();
+                (self.login, self.user) = (None, Some(user));
+                self.session.accept();
+            }
+            Outcome::Failed(reply) => {
+                info!(code = reply.code.number(), "login failed");
+                count(&self.shared.metrics.logins_failed);
+                self.login = None;
+                self.session.reject(reply);
+            }
+        }
+    }
+
+    fn on_mail(&mut self, mail: MailCommand) {
+        let verdict = match (self.endpoint.service, &self.user) {
+            (Service::Mx, _) => self.shared.rate.check(self.ip()),
+            (_, Some(user)) => policy::check_sender(&mail.reverse_path, &user.senders),
+            (_, None) => Ok(()),
+        };
+        match verdict {
+            Ok(()) => {
+                self.transaction = Some(Transaction::new(mail));
+                self.session.accept();
+            }
+            Err(reply) => self.session.reject(reply),
+        }
+    }
+
+    async fn on_rcpt(&mut self, rcpt: RcptCommand) {
+        let metrics = &self.shared.metrics;
+        match Box::pin(self.find_recipient(rcpt)).await {
+            Ok(recipient) => {
+                count(&metrics.recipients_accepted);
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.recipients.push(recipient);
+                }
+                self.session.accept();
+            }
+            Err(reply) => {
+                debug!(%reply, "recipient refused");
+                let temporary = reply.code.is_temporary();
+                count(if temporary {
+                    &metrics.recipients_deferred
+                } else {
+                    &metrics.recipients_refused
+                });
+                if reply.enhanced == Some(EnhancedCode::NOT_AUTHORISED) {
+                    count(&metrics.relays_refused);
+                }
+                self.session.reject(reply);
+            }
+        }
+    }
+
+    async fn find_recipient(&self, rcpt: RcptCommand) -> Result<Recipient, Reply> {
+        let (services, hostname) = (&self.shared.services, &self.shared.settings.hostname);
+        let found = policy::recipient::find(
+            &*services.directory,
+            rcpt.path,
+            hostname,
+            self.user.is_some(),
+        )
+        .await?;
+        let Some(transaction) = &self.transaction else {
+            return Err(Reply::new(
+                ReplyCode::BadSequence503,
+                EnhancedCode::INVALID_COMMAND,
+                "MAIL first",
+            ));
+        };
+        let earlier: usize = transaction
+            .recipients
+            .iter()
+            .map(|recipient| recipient.found.targets.len())
+            .sum();
+        if earlier + found.targets.len() > TARGETS_MAX {
+            let text = "too many mailboxes behind the recipients of one message";
+            return Err(Reply::new(
+                ReplyCode::InsufficientStorage452,
+                EnhancedCode::TOO_MANY_RECIPIENTS,
+                text,
+            ));
+        }
+        if self.endpoint.service != Service::Lmtp && earlier > 0 {
+            let size = transaction.mail.size.unwrap_or(1);
+            for target in &found.targets {
+                policy::check_quota(&*services.mailstore, target.account, size).await?;
+            }
+        }
+        Ok(Recipient {
+            found,
+            notify: rcpt.notify,
+            original: rcpt.original,
+        })
+    }
+
+    fn on_data(&mut self) {
+        let timeouts = &self.shared.settings.timeouts;
+        self.deadline = Instant::now() + timeouts.message;
+        if let Some(transaction) = &mut self.transaction {
+            transaction.body = Some(Body::new(Arc::clone(&self.shared.memory), timeouts.memory));
+        }
+        self.session.accept();
+    }
+
+    async fn on_end(&mut self, octets: u64) -> Result<(), End> {
+        self.messages += 1;
+        let transaction = self.transaction.take().ok_or(End::Closed)?;
+        let (from, rcpts) = (
+            transaction.mail.reverse_path.clone(),
+            transaction.recipients.len(),
+        );
+        let id = format!("{}.{}", self.id, self.messages);
+        let tls = self.stream.as_ref().and_then(Stream::tls_info);
+        let arrival = Arrival {
+            hostname: &self.shared.settings.hostname,
+            service: self.endpoint.service,
+            hello: self.hello.as_ref().map_or("unknown", HelloName::as_str),
+            ip: self.peer.ip(),
+            tls: tls.as_ref(),
+            authenticated: self.user.is_some(),
+            extended: self.session.is_extended(),
+            smtputf8: transaction.mail.smtputf8,
+            id: &id,
+            at: Timestamp::now(),
+        };
+        let confirmed = self.confirmations.seen().to_vec();
+        let deliver = delivery::deliver(
+            &self.shared,
+            &mut self.lane,
+            transaction,
+            self.user.as_deref(),
+            &arrival,
+            confirmed,
+        );
+        let verdict = Box::pin(deliver).await;
+        if verdict.confirmed {
+            self.confirmations.stored();
+        }
+        self.count_message(&verdict.replies);
+        let codes: Vec<u16> = verdict
+            .replies
+            .iter()
+            .map(|reply| reply.code.number())
+            .take(10)
+            .collect();
+        info!(message = id, %from, rcpts, octets, ?codes, "message");
+        // What has come by now was sent before the reply could be heard.
+        if let Some(stream) = &mut self.stream {
+            self.input.read_ready(stream).await;
+        }
+        self.confirmations.told(
+            verdict.acknowledged,
+            self.session.lines_seen(),
+            self.input.unread(),
+        );
+        self.session
+            .finish(&verdict.replies[..self.session.replies_due().min(verdict.replies.len())]);
+        self.deadline = Instant::now() + self.shared.settings.timeouts.command;
+        Ok(())
+    }
+
+    fn count_message(&self, replies: &[Reply]) {
+        let metrics = &self.shared.metrics;
+        if replies.iter().any(|reply| !reply.code.is_failure()) {
+            count(&metrics.messages_accepted);
+        } else if replies.iter().any(|reply| reply.code.is_temporary()) {
+            count(&metrics.messages_deferred);
+        } else {
+            count(&metrics.messages_refused);
+        }
+    }
+
+    /// Sends what was said. Before that, what the client showed to have heard is made known, unless a message is under
+    /// way that will take it along.
+    async fn flush(&mut self) -> Result<(), End> {
+        if !matches!(
+            self.session.awaiting(),
+            Awaiting::Command { transaction: true } | Awaiting::Text
+        ) {
+            self.store_confirmations().await;
+        }
+        self.send(self.shared.settings.timeouts.reply).await
+    }
+
+    async fn send(&mut self, patience: Duration) -> Result<(), End> {
+        let output = self.session.output();
+        if output.is_empty() {
+            return Ok(());
+        }
+        let stream = self.stream.as_mut().ok_or(End::Closed)?;
+        let write = async {
+            stream.write_all(output).await?;
+            stream.flush().await
+        };
+        match timeout(patience, write).await {
+            Ok(Ok(())) => {
+                let sent = output.len();
+                self.session.output_sent(sent);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(End::Broken(error)),
+            // It takes no replies, so a farewell is none of its concern.
+            Err(_) => Err(End::Closed),
+        }
+    }
+
+    async fn say_farewell(&mut self, reply: &Reply) {
+        self.session.shut_down(reply);
+        if let Err(end) = self.send(FAREWELL_TIMEOUT).await {
+            debug!(%end, "the last reply was not sent");
+        }
+    }
+
+    async fn store_confirmations(&mut self) {
+        if self.confirmations.seen().is_empty() {
+            return;
+        }
+        match self
+            .shared
+            .services
+            .mailstore
+            .confirm(self.confirmations.seen().to_vec())
+            .await
+        {
+            Ok(()) => self.confirmations.stored(),
+            // They go along with the next message or the end; at worst a copy sent again on purpose within a week
+            // is taken for a repetition.
+            Err(error) => debug!(%error, "confirmations could not be stored"),
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), End> {
+        let text = self.session.awaiting() == Awaiting::Text;
+        let until = if text {
+            self.deadline
+                .min(Instant::now() + self.shared.settings.timeouts.text)
+        } else {
+            self.deadline
+        };
+        let stream = self.stream.as_mut().ok_or(End::Closed)?;
+        let read = tokio::select! {
+            biased;
+            () = self.shutdown.requested(), if !self.draining => None,
+            read = timeout_at(until, self.input.read(stream, text)) => Some(read),
+        };
+        match read {
+            None => {
+                self.draining = true;
+                self.session.drain();
+                let idle = self.session.awaiting() == Awaiting::Command { transaction: false };
+                if idle { Err(End::Stopping) } else { Ok(()) }
+            }
+            Some(Err(_)) => Err(End::Timeout),
+            Some(Ok(Ok(0))) => Err(End::Closed),
+            Some(Ok(Ok(_))) => Ok(()),
+            Some(Ok(Err(error))) => Err(End::Broken(error)),
+        }
+    }
+
+    fn ip(&self) -> Option<IpAddr> {
+        self.peer.ip()
+    }
+
+    /// A client on this machine.
+    fn is_nearby(&self) -> bool {
+        self.ip().is_none_or(|ip| ip.is_loopback())
+    }
+}

@@ -1,0 +1,157 @@
+//! What all sessions share, and how an endpoint's listener is run.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use mailrook_net::{
+    BlockingPool, Connection, Limiter, Listener, LoginThrottle, Network, Refusal, ServeSettings,
+    Shutdown, TlsAcceptor,
+};
+use mailrook_sasl::{FakeSaltKey, PasswordCache};
+use mailrook_smtp_proto::{Service, SessionConfig};
+use mailrook_store_api::{Directory, Mailstore};
+use tokio::sync::Semaphore;
+
+use crate::{Metrics, Settings, body, driver::Driver, policy::rate::RateLimiter};
+
+/// The front end: sessions of any number of endpoints over one store. Clones share everything.
+#[derive(Clone)]
+pub struct FrontEnd(Arc<Shared>);
+
+/// What the front end stands on.
+#[derive(Clone)]
+pub struct Services {
+    /// Where mail goes.
+    pub mailstore: Arc<dyn Mailstore>,
+    /// Who gets it.
+    pub directory: Arc<dyn Directory>,
+    /// What a login needs.
+    pub logins: Logins,
+    /// Prepares large messages: hashing, parsing, compression.
+    pub preparing: BlockingPool,
+}
+
+/// What a login needs; shared with the other protocols.
+#[derive(Clone)]
+pub struct Logins {
+    /// Passwords that were right.
+    pub cache: Arc<PasswordCache>,
+    /// Hides which users exist.
+    pub fake_salts: FakeSaltKey,
+    /// Slows down who guesses.
+    pub throttle: Arc<LoginThrottle>,
+    /// Hashes passwords.
+    pub hashing: BlockingPool,
+}
+
+/// One port or socket.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// In logs: `submission`.
+    pub name: &'static str,
+    /// What it speaks.
+    pub service: Service,
+    /// TLS, from the first byte or by STARTTLS.
+    pub tls: Option<TlsAcceptor>,
+    /// TLS from the first byte (port 465).
+    pub implicit_tls: bool,
+    /// Submission only: AUTH is offered without TLS to clients on this machine's loopback addresses.
+    pub plaintext_auth: bool,
+    /// Balancers whose PROXY header is believed.
+    pub proxies: Vec<Network>,
+    /// Counts connections. Where nobody logs in, give one without a login deadline.
+    pub limiter: Arc<Limiter>,
+    /// How long sessions may go on after a shutdown is asked for.
+    pub drain_timeout: Duration,
+}
+
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) services: Services,
+    pub(crate) metrics: Metrics,
+    /// In units of [`body::UNIT`].
+    pub(crate) memory: Arc<Semaphore>,
+    pub(crate) rate: RateLimiter,
+}
+
+impl FrontEnd {
+    /// A front end.
+    pub fn new(settings: Settings, services: Services) -> FrontEnd {
+        let units = usize::try_from(settings.memory_max / body::UNIT).unwrap_or(usize::MAX);
+        let memory = Arc::new(Semaphore::new(units.clamp(1, Semaphore::MAX_PERMITS)));
+        let rate = RateLimiter::new(settings.rate.clone());
+        FrontEnd(Arc::new(Shared {
+            settings,
+            services,
+            metrics: Metrics::default(),
+            memory,
+            rate,
+        }))
+    }
+
+    /// What it has done.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// Serves a listener until shutdown, and drains it.
+    pub async fn serve(&self, listener: Listener, endpoint: Endpoint, shutdown: Shutdown) {
+        let settings = ServeSettings {
+            name: endpoint.name,
+            implicit_tls: endpoint.tls.clone().filter(|_| endpoint.implicit_tls),
+            proxies: endpoint.proxies.clone(),
+            limiter: Arc::clone(&endpoint.limiter),
+            refusal,
+            drain_timeout: endpoint.drain_timeout,
+        };
+        let front = self.clone();
+        let endpoint = Arc::new(endpoint);
+        mailrook_net::serve(listener, settings, shutdown, move |connection| {
+            front.session(Arc::clone(&endpoint), connection)
+        })
+        .await;
+    }
+
+    /// Runs one session to its end.
+    pub fn session(
+        &self,
+        endpoint: Arc<Endpoint>,
+        connection: Connection,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let config = Arc::new(self.config(&endpoint));
+        let driver = Driver::new(Arc::clone(&self.0), endpoint, config, connection);
+        driver.run()
+    }
+
+    fn config(&self, endpoint: &Endpoint) -> SessionConfig {
+        let settings = &self.0.settings;
+        let submission = endpoint.service == Service::Submission;
+        SessionConfig {
+            size_max: settings.size_max,
+            rcpt_max: settings.rcpt_max,
+            mail_max: settings.mail_max,
+            starttls: endpoint.tls.is_some() && !endpoint.implicit_tls,
+            auth_required: submission,
+            // Only to tell "needs encryption" from "not offered": what is offered, the connection decides.
+            mechanisms_tls: if submission {
+                crate::auth::all_mechanisms()
+            } else {
+                Vec::new()
+            },
+            // Where the sender is a user of ours, every report that it may ask for can be delivered.
+            dsn: submission,
+            bare_newlines: settings.bare_newlines,
+            ..SessionConfig::new(endpoint.service, settings.hostname.clone())
+        }
+    }
+}
+
+/// What a client hears that is not let in (RFC 5321 §3.1).
+fn refusal(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::TooManyConnections => "421 4.3.2 too many connections, try again later\r\n",
+        Refusal::TooManyFromAddress => {
+            "421 4.7.0 too many connections from your address, try again later\r\n"
+        }
+        Refusal::ShuttingDown => "421 4.3.2 this server is stopping, try again\r\n",
+    }
+}

@@ -1,0 +1,98 @@
+//! Who gets mail here: RCPT is answered by the directory.
+
+use mailrook_smtp_proto::{EnhancedCode, ForwardPath, Reply, ReplyCode};
+use mailrook_store_api::{
+    Directory, StoreError,
+    meta::{MetaAnswer, MetaQuery, Resolution, ResolvedTarget},
+};
+use mailrook_types::{Address, Domain, LocalPart};
+
+use super::{relay, store_unreachable};
+
+/// Who a RCPT leads to.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    /// The address as RCPT named it.
+    pub(crate) address: Address,
+    /// The accounts behind it, at least one.
+    pub(crate) targets: Vec<ResolvedTarget>,
+}
+
+/// Resolves a forward-path, or says why not.
+pub(crate) async fn find(
+    directory: &dyn Directory,
+    path: ForwardPath,
+    hostname: &Domain,
+    authenticated: bool,
+) -> Result<Found, Reply> {
+    let address = match path {
+        ForwardPath::Address(address) => address,
+        ForwardPath::Postmaster => postmaster(directory, hostname).await?,
+    };
+    match directory.resolve(&address).await {
+        Ok(Resolution::Local {
+            accounts,
+            elsewhere,
+        }) if elsewhere.is_empty() && !accounts.is_empty() => Ok(Found {
+            address,
+            targets: accounts,
+        }),
+        Ok(Resolution::Local { .. }) => Err(relay::refuse_forward()),
+        Ok(Resolution::NoSuchUser) => {
+            let text = "no such user here";
+            Err(Reply::new(
+                ReplyCode::MailboxUnavailable550,
+                EnhancedCode::NO_SUCH_MAILBOX,
+                text,
+            ))
+        }
+        Ok(Resolution::NotLocal) => Err(relay::refuse(authenticated, &address.domain)),
+        Err(error) => Err(store_unreachable(&error)),
+    }
+}
+
+/// RFC 5321 §4.5.1: `<postmaster>` without a domain is this host's: of the first of its name's domains that is ours, or
+/// else of the first domain at all.
+async fn postmaster(directory: &dyn Directory, hostname: &Domain) -> Result<Address, Reply> {
+    let local = LocalPart::parse("postmaster").map_err(|_| no_domain())?;
+    let mut name = hostname.as_str();
+    while let Ok(domain) = Domain::parse(name) {
+        let address = Address {
+            local: local.clone(),
+            domain,
+        };
+        match directory.resolve(&address).await {
+            Ok(Resolution::NotLocal) => {}
+            Ok(_) => return Ok(address),
+            Err(error) => return Err(store_unreachable(&error)),
+        }
+        match name.split_once('.') {
+            Some((_, parent)) => name = parent,
+            None => break,
+        }
+    }
+    match directory
+        .query(MetaQuery::Domains {
+            after: None,
+            limit: 1,
+        })
+        .await
+    {
+        Ok(MetaAnswer::Domains(mut domains)) => {
+            let domain = domains.pop().ok_or_else(no_domain)?.domain;
+            Ok(Address { local, domain })
+        }
+        Ok(other) => Err(store_unreachable(&StoreError::Internal(format!(
+            "asked for domains, got {other:?}"
+        )))),
+        Err(error) => Err(store_unreachable(&error)),
+    }
+}
+
+fn no_domain() -> Reply {
+    Reply::new(
+        ReplyCode::LocalError451,
+        EnhancedCode::SYSTEM,
+        "no domain is set up here yet",
+    )
+}

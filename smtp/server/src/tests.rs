@@ -1,0 +1,7 @@
+//! Whole conversations over in-process streams, against the in-memory twin of the store.
+
+mod delivery;
+mod faults;
+mod hostile;
+mod rig;
+mod submission;
