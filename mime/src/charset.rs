@@ -3,7 +3,9 @@
 //! encoding_rs reads the charsets of the web; UTF-7 (RFC 2152) is read here. A missing, unknown or us-ascii label is
 //! read as UTF-8, and a byte that is none as windows-1252: what mail without a right label mostly is.
 
-use encoding_rs::{DecoderResult, Encoding};
+use std::sync::LazyLock;
+
+use encoding_rs::{CoderResult, Encoding};
 
 /// Decodes one text, chunk by chunk.
 pub(crate) enum TextDecoder {
@@ -64,21 +66,17 @@ fn decode_labelled(
     out: &mut String,
 ) {
     loop {
+        // Room for all at once: encoding_rs clears what is free of the buffer at each call.
         out.reserve(
             decoder
-                .max_utf8_buffer_length_without_replacement(bytes.len())
+                .max_utf8_buffer_length(bytes.len())
                 .unwrap_or(bytes.len())
                 .max(16),
         );
-        let (result, read) = decoder.decode_to_string_without_replacement(bytes, out, last);
+        let (result, read, _) = decoder.decode_to_string(bytes, out, last);
         bytes = &bytes[read..];
-        match result {
-            DecoderResult::InputEmpty => return,
-            DecoderResult::OutputFull => {}
-            DecoderResult::Malformed(..) => {
-                out.reserve(3);
-                out.push('\u{fffd}');
-            }
+        if result == CoderResult::InputEmpty {
+            return;
         }
     }
 }
@@ -132,14 +130,20 @@ fn guess(mut bytes: &[u8], out: &mut String) -> usize {
     }
 }
 
+/// All 256 characters of windows-1252.
+static WINDOWS_1252: LazyLock<[char; 256]> = LazyLock::new(|| {
+    let bytes: Vec<u8> = (0..=u8::MAX).collect();
+    let (text, _) = encoding_rs::WINDOWS_1252.decode_without_bom_handling(&bytes);
+    let mut table = ['\u{fffd}'; 256];
+    table
+        .iter_mut()
+        .zip(text.chars())
+        .for_each(|(entry, character)| *entry = character);
+    table
+});
+
 fn windows_1252(byte: u8) -> char {
-    let mut out = [0_u8; 4];
-    let mut decoder = encoding_rs::WINDOWS_1252.new_decoder_without_bom_handling();
-    let (_, _, written, _) = decoder.decode_to_utf8(&[byte], &mut out, true);
-    std::str::from_utf8(&out[..written])
-        .ok()
-        .and_then(|text| text.chars().next())
-        .unwrap_or('\u{fffd}')
+    WINDOWS_1252[usize::from(byte)]
 }
 
 /// RFC 2152: `+` starts base64 of UTF-16, `-` or any other character ends it.

@@ -6,22 +6,21 @@
 
 use std::sync::LazyLock;
 
-/// Characters below this are folded by table: Latin, Greek, Cyrillic and all other scripts with much mail and cases.
-const TABLE_CHARS: usize = 0x2000;
+/// Characters below this are folded by table: all scripts with cases but for a few rare ones. Above them is Han.
+const TABLE_CHARS: u32 = 0x2e80;
 
-/// In the table: folds to more than one character.
-const SEVERAL: u16 = u16::MAX;
-
-static TABLE: LazyLock<Box<[u16]>> = LazyLock::new(|| {
-    let entry = |code: usize| {
-        let Some(character) = u32::try_from(code).ok().and_then(char::from_u32) else {
-            return SEVERAL;
-        };
-        let mut folded = fold_char(character);
-        match (folded.next(), folded.next()) {
-            (Some(one), None) => u16::try_from(u32::from(one)).unwrap_or(SEVERAL),
-            _ => SEVERAL,
-        }
+/// What a character folds to, in UTF-8: up to seven bytes, and their number.
+static TABLE: LazyLock<Box<[([u8; 7], u8)]>> = LazyLock::new(|| {
+    let entry = |code: u32| {
+        let folded: String = char::from_u32(code)
+            .into_iter()
+            .flat_map(fold_char)
+            .collect();
+        let mut bytes = [0; 7];
+        // Longer ones do not occur; should one, it would be found by nobody, as it is not in the needle either.
+        let length = folded.len().min(bytes.len());
+        bytes[..length].copy_from_slice(&folded.as_bytes()[..length]);
+        (bytes, length as u8)
     };
     (0..TABLE_CHARS).map(entry).collect()
 });
@@ -77,12 +76,12 @@ fn fold_one(character: char, out: &mut Vec<u8>) {
     let mut push =
         |character: char| out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
     match u32::from(character) {
-        code @ 0..0x2000 => match TABLE[code as usize] {
-            SEVERAL => fold_char(character).for_each(push),
-            folded => push(char::from_u32(u32::from(folded)).unwrap_or(character)),
-        },
-        // Kana, Han, Hangul: no cases.
-        0x2e80..0xa640 | 0xac00..0xd7a4 => push(character),
+        code @ 0..TABLE_CHARS => {
+            let (bytes, length) = &TABLE[code as usize];
+            out.extend_from_slice(&bytes[..usize::from(*length)]);
+        }
+        // Kana, Han, Hangul, emoji: no cases.
+        0x2e80..0xa640 | 0xac00..0xd7a4 | 0x1_f300..0x1_fb00 => push(character),
         _ => fold_char(character).for_each(push),
     }
 }

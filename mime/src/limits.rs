@@ -13,6 +13,10 @@ pub const DEPTH_MAX: usize = 50;
 /// (`header_size_limit`); ten times that is generous. Later fields are still fetched, but not told of or searched.
 pub const HEADER_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of all header sections of one message, its parts' included, whose fields are looked at. Fields of a few bytes
+/// cost a hundred nanoseconds each, so that this keeps the worst message below a second.
+pub const HEADER_BYTES_TOTAL_MAX: usize = 4 << 20;
+
 /// Addresses in all envelopes of one message.
 pub const ADDRESSES_MAX: usize = 10_000;
 
@@ -42,3 +46,7 @@ pub const CHUNK_BYTES: usize = 64 << 10;
 
 /// Trigrams and tetragrams of a needle that are asked of a signature. More would hardly exclude more.
 pub const NEEDLE_GRAMS_MAX: usize = 64;
+
+/// Bytes of folded text that go into a signature, of headers and of bodies. A longer text has almost every gram that
+/// its language has; its signature then excludes nothing, and costs no more time.
+pub const SIGNATURE_TEXT_BYTES_MAX: usize = 8 << 20;

@@ -8,7 +8,7 @@ use mailrook_types::{Envelope, EnvelopeAddress, PartFields};
 use crate::{
     address::parse_addresses,
     header::{Field, fields, unfold},
-    limits::{HEADER_BYTES_MAX, LANGUAGES_MAX},
+    limits::{ADDRESSES_MAX, HEADER_BYTES_MAX, HEADER_BYTES_TOTAL_MAX, LANGUAGES_MAX},
     parameter::{Parameter, parse_content_type, parse_disposition, parse_token},
     token::Cursor,
 };
@@ -24,11 +24,34 @@ pub(crate) enum DefaultType {
 
 /// The part of `header` whose fields are looked at, whole lines.
 pub(crate) fn examined(header: &[u8]) -> &[u8] {
-    if header.len() <= HEADER_BYTES_MAX {
+    examined_within(header, &mut HEADER_BYTES_MAX.clone())
+}
+
+/// The same, at most `budget` bytes, which it lowers by what is looked at.
+pub(crate) fn examined_within<'a>(header: &'a [u8], budget: &mut usize) -> &'a [u8] {
+    let length_max = HEADER_BYTES_MAX.min(*budget);
+    *budget -= header.len().min(length_max);
+    if header.len() <= length_max {
         return header;
     }
-    let cut = &header[..HEADER_BYTES_MAX];
+    let cut = &header[..length_max];
     memchr::memrchr(b'\n', cut).map_or(cut, |at| &cut[..=at])
+}
+
+/// What the headers of one message may still cost.
+pub(crate) struct HeaderBudget {
+    pub(crate) bytes: usize,
+    pub(crate) addresses: usize,
+}
+
+impl HeaderBudget {
+    /// For one message with all its parts.
+    pub(crate) fn new() -> Self {
+        HeaderBudget {
+            bytes: HEADER_BYTES_TOTAL_MAX,
+            addresses: ADDRESSES_MAX,
+        }
+    }
 }
 
 /// Reads the MIME fields of a header, and its envelope into `envelope` if there is one to fill.
@@ -36,15 +59,15 @@ pub(crate) fn read(
     header: &[u8],
     default: DefaultType,
     mut envelope: Option<&mut Envelope>,
-    addresses_left: &mut usize,
+    left: &mut HeaderBudget,
 ) -> PartFields {
     let mut mime = MimeFields::default();
-    for field in fields(examined(header)) {
+    for field in fields(examined_within(header, &mut left.bytes)) {
         match field.name.first().map(u8::to_ascii_lowercase) {
             Some(b'c') if field.name.len() > 2 => mime.take(field),
             Some(_) => {
                 if let Some(envelope) = envelope.as_deref_mut() {
-                    envelope_field(envelope, field, addresses_left);
+                    envelope_field(envelope, field, &mut left.addresses);
                 }
             }
             None => {}

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     fold::fold_into,
-    limits::NEEDLE_GRAMS_MAX,
+    limits::{NEEDLE_GRAMS_MAX, SIGNATURE_TEXT_BYTES_MAX},
     text::{TextSink, read_bodies, read_headers},
 };
 
@@ -37,7 +37,8 @@ const SIZE_LOG2_MAX: u32 = 12;
 /// The smallest one: 64 bytes.
 const SIZE_LOG2_MIN: u32 = 6;
 
-const BITMAP_BYTES_MAX: usize = 1 << SIZE_LOG2_MAX;
+/// Bits of the largest bitmap.
+const MARKS: usize = 8 << SIZE_LOG2_MAX;
 
 /// One bit in two: where a bitmap of given size excludes most. Half the size costs more messages read in vain than the
 /// smaller signatures save; twice the size is more to read for each search than a message in eight.
@@ -87,7 +88,7 @@ impl Signature {
             body: Bitmap::new(),
             folded: Vec::new(),
         };
-        // The builder never breaks off.
+        // It breaks off where a bitmap is full: then the rest of that text does not matter.
         let _ = read_headers(raw, root, &mut builder);
         let _ = read_bodies(raw, root, &mut builder);
         let mut bytes = vec![VERSION, 0, 0];
@@ -169,9 +170,13 @@ impl TextSink for Builder {
     fn piece(&mut self, scope: SearchScope, text: &str) -> ControlFlow<()> {
         self.folded.clear();
         fold_into(text, &mut self.folded);
-        match scope {
-            SearchScope::Header => self.header.add(&self.folded),
-            SearchScope::Body | SearchScope::Text => self.body.add(&self.folded),
+        let bitmap = match scope {
+            SearchScope::Header => &mut self.header,
+            SearchScope::Body | SearchScope::Text => &mut self.body,
+        };
+        bitmap.add(&self.folded);
+        if bitmap.is_full() {
+            return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
     }
@@ -184,26 +189,37 @@ impl TextSink for Builder {
     }
 }
 
-/// A bitmap of the largest size, and the text's last bytes.
+/// A bitmap of the largest size in the making, and the text's last bytes.
 struct Bitmap {
-    /// Bit n of the bitmap is bit n mod 64 of word n / 64.
-    words: Box<[u64; BITMAP_BYTES_MAX / 8]>,
+    /// A byte for each bit: to set one is a store, whereas a bit must be read first, which takes three times as long.
+    marks: Vec<u8>,
     /// The last four bytes, the last one lowest.
     last: u32,
     /// How many of them belong to this text, up to three.
     seen: usize,
+    /// Bytes that may still be added.
+    left: usize,
 }
 
 impl Bitmap {
     fn new() -> Self {
         Bitmap {
-            words: Box::new([0; BITMAP_BYTES_MAX / 8]),
+            marks: vec![0; MARKS],
             last: 0,
             seen: 0,
+            left: SIGNATURE_TEXT_BYTES_MAX,
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.left == 0
+    }
+
     fn add(&mut self, text: &[u8]) {
+        self.left = self.left.saturating_sub(text.len());
+        if self.is_full() {
+            return;
+        }
         let (first, rest) = text.split_at(text.len().min(3 - self.seen));
         for &byte in first {
             self.last = self.last << 8 | u32::from(byte);
@@ -222,33 +238,41 @@ impl Bitmap {
     }
 
     fn set(&mut self, bit: u16) {
-        self.words[usize::from(bit >> 6)] |= 1 << (bit & 63);
+        self.marks[usize::from(bit)] = 1;
     }
 
     /// Appends the bitmap, folded in halves as long as it stays sparse; gives the byte that tells its size.
     fn append_to(mut self, out: &mut Vec<u8>) -> u8 {
-        let mut words = &mut self.words[..];
-        if words.iter().all(|&word| word == 0) {
+        if self.is_full() {
+            // All ones, in the smallest size.
+            out.extend_from_slice(&[u8::MAX; 1 << SIZE_LOG2_MIN]);
+            return SIZE_LOG2_MIN as u8;
+        }
+        let mut marks = &mut self.marks[..];
+        if marks.iter().all(|&mark| mark == 0) {
             return 0;
         }
         let mut size_log2 = SIZE_LOG2_MAX;
         while size_log2 > SIZE_LOG2_MIN {
-            let (low, high) = words.split_at_mut(words.len() / 2);
-            let ones: usize = low
-                .iter()
-                .zip(&*high)
-                .map(|(low, high)| (low | high).count_ones() as usize)
-                .sum();
-            if ones * SPARSE_SHARE > low.len() * 64 {
+            let (low, high) = marks.split_at_mut(marks.len() / 2);
+            // Cannot wrap; said so, it runs on many bytes at once.
+            let ones = low.iter().zip(&*high).fold(0_u32, |ones, (low, high)| {
+                ones.wrapping_add(u32::from(low | high))
+            });
+            if ones as usize * SPARSE_SHARE > low.len() {
                 break;
             }
             low.iter_mut()
                 .zip(high)
                 .for_each(|(low, high)| *low |= *high);
-            words = &mut words[..1 << (size_log2 - 1 - 3)];
+            marks = &mut marks[..8 << (size_log2 - 1)];
             size_log2 -= 1;
         }
-        out.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        // Eight marks of 0 or 1 to a byte: the factor moves mark n to bit 56 + n, and nothing else comes there.
+        let byte = |marks: &[u8; 8]| {
+            (u64::from_le_bytes(*marks).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
+        };
+        out.extend(marks.as_chunks().0.iter().map(byte));
         size_log2 as u8
     }
 }

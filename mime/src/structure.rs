@@ -15,22 +15,20 @@
 //! boundaries, of which there are at most [`DEPTH_MAX`].
 
 use mailrook_types::{BodyPart, Envelope, MultipartBody, PartContent, PartFields, TextPart};
-use memchr::memmem;
 
 use crate::{
     header::{is_line_end, line_length},
-    limits::{ADDRESSES_MAX, BOUNDARY_BYTES_MAX, DEPTH_MAX, PARTS_MAX},
-    part_header::{self, DefaultType, parameter},
+    limits::{BOUNDARY_BYTES_MAX, DEPTH_MAX, PARTS_MAX},
+    part_header::{self, DefaultType, HeaderBudget, parameter},
 };
 
 /// The envelope and the root part of a message of less than 4 GiB.
 pub(crate) fn read_message(raw: &[u8]) -> (Envelope, BodyPart) {
     let mut walker = Walker {
         raw,
-        line_start_finder: memmem::Finder::new(b"\n--"),
-        open: Vec::new(),
+        open: OpenBoundaries::default(),
         parts_left: PARTS_MAX,
-        addresses_left: ADDRESSES_MAX,
+        header_budget: HeaderBudget::new(),
     };
     let mut envelope = Envelope::default();
     let (root, _) = walker.part(0, DefaultType::TextPlain, Some(&mut envelope), 0);
@@ -39,37 +37,57 @@ pub(crate) fn read_message(raw: &[u8]) -> (Envelope, BodyPart) {
 
 struct Walker<'a> {
     raw: &'a [u8],
-    line_start_finder: memmem::Finder<'static>,
-    /// Boundaries of the multiparts that are open, the outermost first.
-    open: Vec<Boundary>,
+    open: OpenBoundaries,
     parts_left: usize,
-    addresses_left: usize,
+    header_budget: HeaderBudget,
 }
 
-/// A boundary, with its first bytes as a number: many lines are told apart by one comparison.
-struct Boundary {
-    text: Vec<u8>,
-    head: u64,
-    head_mask: u64,
+/// Boundaries of the multiparts that are open, the outermost first.
+#[derive(Default)]
+struct OpenBoundaries {
+    texts: Vec<Vec<u8>>,
+    /// The same with their levels, sorted, equal ones with the innermost last: a line is looked up among them and not
+    /// compared with each.
+    sorted: Vec<(Vec<u8>, usize)>,
 }
 
-impl Boundary {
-    fn new(text: &[u8]) -> Self {
-        let (head, length) = head(text);
-        Boundary {
-            text: text.to_vec(),
-            head,
-            head_mask: u64::MAX.checked_shr(64 - 8 * length as u32).unwrap_or(0),
+impl OpenBoundaries {
+    fn push(&mut self, text: &[u8]) {
+        self.texts.push(text.to_vec());
+        self.sort();
+    }
+
+    fn truncate(&mut self, level: usize) {
+        if self.texts.len() > level {
+            self.texts.truncate(level);
+            self.sort();
         }
     }
-}
 
-/// The first up to eight bytes, the first one lowest, and how many they are.
-fn head(text: &[u8]) -> (u64, usize) {
-    let mut bytes = [0; 8];
-    let length = text.len().min(8);
-    bytes[..length].copy_from_slice(&text[..length]);
-    (u64::from_le_bytes(bytes), length)
+    fn sort(&mut self) {
+        self.sorted = self.texts.iter().cloned().zip(0..).collect();
+        self.sorted.sort_unstable();
+    }
+
+    /// The level and length of the boundary that `line` starts with: the longest, of equal ones the innermost.
+    fn find(&self, line: &[u8]) -> Option<(usize, usize)> {
+        let mut start = line;
+        loop {
+            // Of the boundaries that `start` begins with, the longest is the last one not above it, unless one stands
+            // between that is above the boundary by a byte that differs; then both begin with what those have in common.
+            let below = self.sorted.partition_point(|(text, _)| text[..] <= *start);
+            let (text, level) = self.sorted[..below].last()?;
+            let common = text
+                .iter()
+                .zip(start)
+                .take_while(|(one, other)| one == other)
+                .count();
+            if common == text.len() {
+                return Some((*level, common));
+            }
+            start = &start[..common];
+        }
+    }
 }
 
 /// Why a part ended.
@@ -102,7 +120,7 @@ impl Walker<'_> {
     ) -> (BodyPart, Stop) {
         self.parts_left = self.parts_left.saturating_sub(1);
         if self.parts_left == 0 {
-            self.open.clear();
+            self.open.truncate(0);
             let stop = Stop {
                 at: self.raw.len(),
                 delimiter: None,
@@ -117,7 +135,7 @@ impl Walker<'_> {
             &self.raw[start..body_start],
             default,
             envelope,
-            &mut self.addresses_left,
+            &mut self.header_budget,
         );
         let is = |media_type: &str| fields.media_type.eq_ignore_ascii_case(media_type);
         let is_message = is("message")
@@ -160,13 +178,13 @@ impl Walker<'_> {
             subtype if subtype.eq_ignore_ascii_case("digest") => DefaultType::MessageRfc822,
             _ => DefaultType::TextPlain,
         };
-        let level = self.open.len();
+        let level = self.open.texts.len();
         let mut parts = Vec::new();
         let mut stop = match (header_stop, boundary) {
             (Some(stop), _) => stop,
             (None, None) => self.next_delimiter(body_start, body_start),
             (None, Some(boundary)) => {
-                self.open.push(Boundary::new(boundary));
+                self.open.push(boundary);
                 self.next_delimiter(body_start, body_start)
             }
         };
@@ -251,7 +269,7 @@ impl Walker<'_> {
     }
 
     fn whole_body_as_text(&mut self, start: usize, end: usize) -> BodyPart {
-        let fields = part_header::read(&[], DefaultType::TextPlain, None, &mut 0);
+        let fields = part_header::read(&[], DefaultType::TextPlain, None, &mut self.header_budget);
         let lines = self.lines(start, end);
         body_part(
             start,
@@ -290,25 +308,24 @@ impl Walker<'_> {
             at: self.raw.len(),
             delimiter: None,
         };
-        if self.open.is_empty() {
+        if self.open.texts.is_empty() {
             return end;
         }
-        let mut line = from;
-        loop {
+        let stop_at = |line: usize, delimiter| Stop {
+            at: self.before_line_end(line).max(body_start),
+            delimiter: Some(delimiter),
+        };
+        if let Some(delimiter) = self.delimiter_at(from) {
+            return stop_at(from, delimiter);
+        }
+        let rest = &self.raw[from.min(self.raw.len())..];
+        for newline in memchr::memchr_iter(b'\n', rest) {
+            let line = from + newline + 1;
             if let Some(delimiter) = self.delimiter_at(line) {
-                return Stop {
-                    at: self.before_line_end(line).max(body_start),
-                    delimiter: Some(delimiter),
-                };
-            }
-            match self
-                .line_start_finder
-                .find(&self.raw[line.min(self.raw.len())..])
-            {
-                Some(found) => line += found + 1,
-                None => return end,
+                return stop_at(line, delimiter);
             }
         }
+        end
     }
 
     /// Where the line before the one at `line` ends, its CRLF or LF left out.
@@ -320,20 +337,7 @@ impl Walker<'_> {
     /// The delimiter on the line that starts at `line`, if it is one.
     fn delimiter_at(&self, line: usize) -> Option<Delimiter> {
         let text = self.raw.get(line..)?.strip_prefix(b"--")?;
-        let (start, _) = head(text);
-        let mut best: Option<(usize, usize)> = None;
-        for (level, boundary) in self.open.iter().enumerate() {
-            let length = boundary.text.len();
-            // `>=`: of equal ones the innermost.
-            let better = best.is_none_or(|(_, best_length)| length >= best_length);
-            if start & boundary.head_mask == boundary.head
-                && better
-                && text.starts_with(&boundary.text)
-            {
-                best = Some((level, length));
-            }
-        }
-        let (level, length) = best?;
+        let (level, length) = self.open.find(text)?;
         let closing = text[length..].starts_with(b"--");
         let after = line + 2 + length;
         Some(Delimiter {

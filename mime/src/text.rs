@@ -17,8 +17,8 @@ use crate::{
     charset::TextDecoder,
     encoded_word::decode_header,
     header::fields,
-    limits::CHUNK_BYTES,
-    part_header::{examined, parameter},
+    limits::{CHUNK_BYTES, HEADER_BYTES_TOTAL_MAX},
+    part_header::{examined_within, parameter},
     section::{body_range, header_range, slice},
     signature::SearchScope,
     transfer::TransferDecoder,
@@ -36,10 +36,19 @@ pub(crate) trait TextSink {
 /// Reads out the headers of the message and of all its parts.
 pub(crate) fn read_headers(
     raw: &[u8],
-    part: &BodyPart,
+    root: &BodyPart,
     sink: &mut impl TextSink,
 ) -> ControlFlow<()> {
-    for field in fields(examined(slice(raw, header_range(part)))) {
+    read_part_headers(raw, root, sink, &mut HEADER_BYTES_TOTAL_MAX.clone())
+}
+
+fn read_part_headers(
+    raw: &[u8],
+    part: &BodyPart,
+    sink: &mut impl TextSink,
+    bytes_left: &mut usize,
+) -> ControlFlow<()> {
+    for field in fields(examined_within(slice(raw, header_range(part)), bytes_left)) {
         let text = decode_header(field.value);
         if let Ok(name) = std::str::from_utf8(field.name) {
             sink.piece(SearchScope::Header, name)?;
@@ -61,7 +70,7 @@ pub(crate) fn read_headers(
     }
     children(part)
         .iter()
-        .try_for_each(|child| read_headers(raw, child, sink))
+        .try_for_each(|child| read_part_headers(raw, child, sink, bytes_left))
 }
 
 /// Reads out the bodies of the part and of those within.

@@ -109,6 +109,28 @@ fn a_signature_of_another_version_excludes_nothing() {
 }
 
 #[test]
+fn a_long_text_is_never_excluded() {
+    let raw = [
+        &b"Subject: x\r\n\r\n"[..],
+        &b"word ".repeat(2 << 20),
+        b"needle",
+    ]
+    .concat();
+    assert_eq!(found(&raw, "needle"), BODY);
+    let scope = SearchScope::Body;
+    assert!(
+        derive(&raw)
+            .signature
+            .may_contain(scope, Matcher::new("absent").grams())
+    );
+    assert!(
+        !derive(&raw)
+            .signature
+            .may_contain(SearchScope::Header, Matcher::new("absent").grams())
+    );
+}
+
+#[test]
 fn short_needles_are_never_excluded() {
     let derived = derive(b"Subject: x\r\n\r\n");
     for needle in ["", "q", "qz"] {

@@ -16,10 +16,10 @@ const SIZE: usize = 8 << 10;
 fn best(mut work: impl FnMut()) -> Duration {
     let round = |work: &mut dyn FnMut()| {
         let start = Instant::now();
-        (0..100).for_each(|_| work());
-        start.elapsed() / 100
+        (0..20).for_each(|_| work());
+        start.elapsed() / 20
     };
-    (0..50).map(|_| round(&mut work)).min().unwrap_or_default()
+    (0..500).map(|_| round(&mut work)).min().unwrap_or_default()
 }
 
 fn report(name: &str, took: Duration, bytes: usize) {

@@ -1,6 +1,11 @@
 //! What the tests share: structures in a form that reads at a glance, and mail to try them on.
 #![allow(dead_code)] // each test file uses its own share
 
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
 use mailrook_mime::{body_range, derive, slice};
 use mailrook_types::{BodyPart, EnvelopeAddress, PartContent};
 
@@ -152,4 +157,12 @@ impl Words {
         }
         text
     }
+}
+
+/// CPU time of this thread, where the kernel tells it: other work on the machine must not fail a test.
+pub fn cpu_time() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = told.split(' ').next().and_then(|first| first.parse().ok());
+    nanoseconds.map_or_else(|| START.elapsed(), Duration::from_nanos)
 }
