@@ -1,1 +1,17 @@
-//! Routes calls to the leaders of their shards, retries, and keeps operation ids
+//! The store's traits, carried out by the groups of the cluster: each call is routed to the group that holds its account
+//! or its table slot, sent again under the same operation id while the group cannot answer, and ended by a deadline.
+//!
+//! *Architecture Invariant:* this crate decides nothing about mail. It neither reads nor writes state but through a
+//! group, and it reports a group that cannot be reached as just that, never as something that does not exist (P6).
+
+mod calls;
+mod client;
+mod deliver;
+mod directory;
+mod mailstore;
+mod placement;
+mod shared;
+mod upload;
+mod watches;
+
+pub use client::{Client, ClientOptions};

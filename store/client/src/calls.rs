@@ -1,0 +1,130 @@
+//! One call to one group: sent, and sent again while the group cannot answer, until the deadline.
+
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use mailrook_cluster::{Group, GroupError};
+use mailrook_kv::Read;
+use mailrook_mailbox::{Answer, Query, ShardCommand, ShardReply};
+use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply};
+use mailrook_store_api::StoreError;
+use mailrook_types::{ShardId, Timestamp};
+use tokio::time::Instant;
+
+/// The groups, and how long each call to them may take.
+pub(crate) struct Calls {
+    groups: BTreeMap<ShardId, Arc<dyn Group>>,
+    deadline: Duration,
+}
+
+/// The first wait before a call is repeated: an election takes tens of milliseconds.
+const BACKOFF_MIN: Duration = Duration::from_millis(5);
+/// The longest wait before a call is repeated.
+const BACKOFF_MAX: Duration = Duration::from_millis(250);
+
+impl Calls {
+    pub(crate) fn new(groups: BTreeMap<ShardId, Arc<dyn Group>>, deadline: Duration) -> Calls {
+        Calls { groups, deadline }
+    }
+
+    /// The shards known, without the meta group.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = ShardId> {
+        self.groups
+            .keys()
+            .copied()
+            .filter(|shard| *shard != ShardId::META)
+    }
+
+    /// Has a shard carry out `command`. The command is idempotent by its operation id, or by its nature.
+    pub(crate) async fn shard_command(
+        &self,
+        shard: ShardId,
+        command: &ShardCommand,
+    ) -> Result<ShardReply, StoreError> {
+        let reply = self.propose(shard, command.encode().into()).await?;
+        ShardReply::decode(&reply).map_err(internal)
+    }
+
+    /// Asks a shard.
+    pub(crate) async fn shard_query(
+        &self,
+        shard: ShardId,
+        query: &Query,
+    ) -> Result<Answer, StoreError> {
+        let read = |state: &dyn Read| mailrook_mailbox::answer(state, Timestamp::now().0, query);
+        self.read(shard, read).await?.map_err(internal)
+    }
+
+    /// Has the meta group carry out `command`.
+    pub(crate) async fn meta_command(
+        &self,
+        command: &MetaCommand,
+    ) -> Result<MetaReply, StoreError> {
+        let reply = self.propose(ShardId::META, command.encode().into()).await?;
+        MetaReply::decode(&reply).map_err(internal)
+    }
+
+    /// Asks the meta group.
+    pub(crate) async fn meta_query(&self, query: &MetaQuery) -> Result<MetaAnswer, StoreError> {
+        self.read(ShardId::META, |state| mailrook_meta::answer(state, query))
+            .await?
+            .map_err(internal)
+    }
+
+    async fn propose(&self, shard: ShardId, command: Bytes) -> Result<Bytes, StoreError> {
+        let group = self.group(shard)?;
+        self.until_deadline(|| group.propose(command.clone())).await
+    }
+
+    async fn read<T>(
+        &self,
+        shard: ShardId,
+        read: impl Fn(&dyn Read) -> T,
+    ) -> Result<T, StoreError> {
+        let group = self.group(shard)?;
+        self.until_deadline(|| async {
+            group.read_barrier().await?;
+            group.read(&read)
+        })
+        .await
+    }
+
+    fn group(&self, shard: ShardId) -> Result<&Arc<dyn Group>, StoreError> {
+        let unknown =
+            || StoreError::Unavailable(format!("shard {shard} is not served by this process"));
+        self.groups.get(&shard).ok_or_else(unknown)
+    }
+
+    /// Repeats `call` while its failure is a passing one.
+    async fn until_deadline<T, F>(&self, call: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, GroupError>>,
+    {
+        let deadline = Instant::now() + self.deadline;
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            let error = match tokio::time::timeout_at(deadline, call()).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => error,
+                Err(_elapsed) => GroupError::Timeout,
+            };
+            match error {
+                GroupError::TooLarge { .. } => {
+                    return Err(StoreError::Unacceptable(error.to_string()));
+                }
+                // Waiting would only hold the caller up: room is made by people.
+                GroupError::Full { .. } => return Err(StoreError::Full(error.to_string())),
+                _ if Instant::now() + backoff >= deadline => {
+                    return Err(StoreError::Unavailable(error.to_string()));
+                }
+                _ => {}
+            }
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+}
+
+fn internal(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Internal(error.to_string())
+}

@@ -1,0 +1,102 @@
+//! The client: the groups it knows, its granted id, and what it caches.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use mailrook_cluster::Group;
+use mailrook_meta::{MetaCommand, MetaReply};
+use mailrook_store_api::{Lane, StoreError};
+use mailrook_types::{ClientId, ShardId};
+use tokio::sync::OnceCell;
+
+use crate::{calls::Calls, placement::Placement, watches::Watches};
+
+/// How the client behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientOptions {
+    /// How long a call is tried before it ends with [`StoreError::Unavailable`]. A session's own patience is longer: the
+    /// senders of SMTP wait 10 minutes for the reply to DATA (RFC 5321 §4.5.3.2.6), mail clients about one.
+    pub deadline: Duration,
+}
+
+impl Default for ClientOptions {
+    fn default() -> ClientOptions {
+        ClientOptions {
+            deadline: Duration::from_secs(20),
+        }
+    }
+}
+
+/// The store, as the front ends of this process see it. Clones share everything.
+#[derive(Clone)]
+pub struct Client {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) calls: Calls,
+    pub(crate) placement: Placement,
+    pub(crate) watches: Watches,
+    /// Granted at the first use, so that a process can start before the meta group can be reached.
+    id: OnceCell<ClientId>,
+    nonce: [u8; 16],
+    lanes: AtomicU64,
+}
+
+impl Client {
+    /// A client of these groups, the meta group among them. `nonce` is random, new for each process: it marks the
+    /// process when it is granted its id.
+    ///
+    /// Must be called within a tokio runtime: it follows each group's changes in a task.
+    pub fn new(
+        groups: BTreeMap<ShardId, Arc<dyn Group>>,
+        nonce: [u8; 16],
+        options: ClientOptions,
+    ) -> Client {
+        let watches = Watches::default();
+        for (shard, group) in &groups {
+            if *shard != ShardId::META {
+                watches.follow(group);
+            }
+        }
+        Client {
+            inner: Arc::new(Inner {
+                calls: Calls::new(groups, options.deadline),
+                placement: Placement::default(),
+                watches,
+                id: OnceCell::new(),
+                nonce,
+                lanes: AtomicU64::new(1),
+            }),
+        }
+    }
+
+    /// A sequence of operations that no one else uses.
+    pub(crate) async fn new_lane(&self) -> Result<Lane, StoreError> {
+        let grant = || async {
+            let command = MetaCommand::GrantClient {
+                nonce: self.inner.nonce,
+            };
+            match self.inner.calls.meta_command(&command).await? {
+                MetaReply::Client(id) => Ok(id),
+                other => Err(misfit(&other)),
+            }
+        };
+        let id = self.inner.id.get_or_try_init(grant).await?;
+        Ok(Lane::new(
+            *id,
+            self.inner.lanes.fetch_add(1, Ordering::Relaxed),
+        ))
+    }
+}
+
+/// The answer is of another kind than the question: we are at fault.
+pub(crate) fn misfit(answer: &dyn std::fmt::Debug) -> StoreError {
+    StoreError::Internal(format!("the answer does not fit the question: {answer:?}"))
+}

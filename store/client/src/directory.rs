@@ -1,0 +1,52 @@
+//! [`Directory`]: the meta group's part of the store.
+
+use futures::FutureExt;
+use mailrook_mailbox::{AccountChange, QuotaLimit};
+use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply};
+use mailrook_store_api::{Call, Directory, StoreError};
+
+use crate::Client;
+
+impl Client {
+    /// Changes the directory, and then the shard where the change has a second half. If the process dies between the two,
+    /// the same command sent again completes it; a missing account is made up for on its first use.
+    async fn command_now(&self, command: MetaCommand) -> Result<MetaReply, StoreError> {
+        let reply = self.inner.calls.meta_command(&command).await?;
+        match (&command, &reply) {
+            (MetaCommand::AddAccount(_), MetaReply::Account(record)) => {
+                self.create_on_shard(record).await?
+            }
+            (
+                MetaCommand::SetQuota {
+                    storage_bytes,
+                    messages,
+                    ..
+                },
+                MetaReply::Account(record),
+            ) => {
+                let quota = QuotaLimit {
+                    storage_bytes: *storage_bytes,
+                    messages: *messages,
+                };
+                self.change_on_shard(record, AccountChange::SetQuota(quota))
+                    .await?;
+            }
+            (_, MetaReply::Removed(record)) => {
+                self.change_on_shard(record, AccountChange::Delete).await?;
+                self.inner.placement.forget(record.id);
+            }
+            _ => {}
+        }
+        Ok(reply)
+    }
+}
+
+impl Directory for Client {
+    fn command(&self, command: MetaCommand) -> Call<'_, MetaReply> {
+        self.command_now(command).boxed()
+    }
+
+    fn query(&self, query: MetaQuery) -> Call<'_, MetaAnswer> {
+        async move { self.inner.calls.meta_query(&query).await }.boxed()
+    }
+}

@@ -1,0 +1,189 @@
+//! [`Mailstore`]: calls about one account.
+
+use bytes::Bytes;
+use futures::FutureExt;
+use mailrook_mailbox::{
+    AccountCommand, Answer, AppendTo, Appended, Change, ChangeReply, Chunk, Confirmation,
+    DeliveryOutcome, NewMessage, Query, Refusal, ShardCommand, ShardReply,
+};
+use mailrook_store_api::{
+    Append, BODY_READ_MAX, Call, Delivery, Lane, Mailstore, StoreError, Watch, copy_range,
+};
+use mailrook_types::{AccountId, BlobHash};
+
+use crate::{Client, client::misfit};
+
+/// How often a command is tried whose body the shard does not have, or whose account it does not know. Each time the
+/// cause was mended; after three times something else is wrong.
+const MENDED_TRIES_MAX: usize = 3;
+
+impl Client {
+    /// Carries out a change on the account's shard.
+    async fn change_now(
+        &self,
+        lane: &mut Lane,
+        account: AccountId,
+        change: Change,
+    ) -> Result<Result<ChangeReply, Refusal>, StoreError> {
+        let op = lane.begin();
+        let command = ShardCommand::Account(AccountCommand {
+            account,
+            op,
+            change,
+        });
+        for _ in 0..MENDED_TRIES_MAX {
+            let Some(shard) = self.shard_of(account).await? else {
+                break;
+            };
+            match self.inner.calls.shard_command(shard, &command).await? {
+                ShardReply::Account(Err(Refusal::NoSuchAccount)) => {
+                    if !self.recover_account(account).await? {
+                        break;
+                    }
+                }
+                ShardReply::Account(result) => {
+                    lane.answered(op);
+                    return Ok(result);
+                }
+                other => return Err(misfit(&other)),
+            }
+        }
+        lane.answered(op);
+        Ok(Err(Refusal::NoSuchAccount))
+    }
+
+    async fn append_now(
+        &self,
+        lane: &mut Lane,
+        account: AccountId,
+        append: Append,
+    ) -> Result<Result<Appended, Refusal>, StoreError> {
+        let mut last = Refusal::NoSuchAccount;
+        for _ in 0..MENDED_TRIES_MAX {
+            let Some(shard) = self.shard_of(account).await? else {
+                return Ok(Err(Refusal::NoSuchAccount));
+            };
+            let several = append.messages.len() > 1;
+            let mut messages = Vec::with_capacity(append.messages.len());
+            for (message, flags, internal_date) in &append.messages {
+                // Several together could pass the log's limit: each goes ahead of the command.
+                let source = if several {
+                    self.upload(shard, message).await?
+                } else {
+                    self.send_body(shard, message).await?
+                };
+                let (flags, internal_date) = (flags.clone(), *internal_date);
+                messages.push(NewMessage {
+                    body: message.body(source),
+                    prefix: Vec::new(),
+                    internal_date,
+                    flags,
+                });
+            }
+            let change = Change::Append(AppendTo {
+                mailbox: append.mailbox.clone(),
+                messages,
+            });
+            match self.change_now(lane, account, change).await? {
+                Ok(ChangeReply::Appended(appended)) => return Ok(Ok(appended)),
+                Ok(other) => return Err(misfit(&other)),
+                Err(refusal @ Refusal::BodyMissing) => last = refusal,
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+        Err(StoreError::Unavailable(format!(
+            "the shard did not keep the message's body: {last}"
+        )))
+    }
+
+    async fn query_now(&self, account: AccountId, query: Query) -> Result<Answer, StoreError> {
+        for _ in 0..MENDED_TRIES_MAX {
+            let Some(shard) = self.shard_of(account).await? else {
+                break;
+            };
+            match self.inner.calls.shard_query(shard, &query).await? {
+                Answer::NoSuchAccount => {
+                    if !self.recover_account(account).await? {
+                        break;
+                    }
+                }
+                answer => return Ok(answer),
+            }
+        }
+        Ok(Answer::NoSuchAccount)
+    }
+
+    async fn body_now(
+        &self,
+        account: AccountId,
+        hash: BlobHash,
+        start: u32,
+        end: u32,
+    ) -> Result<Bytes, StoreError> {
+        let end = end.min(start.saturating_add(BODY_READ_MAX));
+        if start >= end {
+            return Ok(Bytes::new());
+        }
+        let chunk_len = Chunk::RAW_LEN as u32;
+        let first = start / chunk_len;
+        let count = end.div_ceil(chunk_len) - first;
+        match self
+            .query_now(account, Query::Chunks { hash, first, count })
+            .await?
+        {
+            Answer::Chunks(chunks) => copy_range(&chunks, first, start, end).map(Bytes::from),
+            Answer::NoSuchBody | Answer::NoSuchAccount => Err(StoreError::Internal(format!(
+                "the body {hash} is not there"
+            ))),
+            other => Err(misfit(&other)),
+        }
+    }
+}
+
+impl Mailstore for Client {
+    fn open_lane(&self) -> Call<'_, Lane> {
+        self.new_lane().boxed()
+    }
+
+    fn change<'a>(
+        &'a self,
+        lane: &'a mut Lane,
+        account: AccountId,
+        change: Change,
+    ) -> Call<'a, Result<ChangeReply, Refusal>> {
+        self.change_now(lane, account, change).boxed()
+    }
+
+    fn append<'a>(
+        &'a self,
+        lane: &'a mut Lane,
+        account: AccountId,
+        append: Append,
+    ) -> Call<'a, Result<Appended, Refusal>> {
+        self.append_now(lane, account, append).boxed()
+    }
+
+    fn deliver<'a>(
+        &'a self,
+        lane: &'a mut Lane,
+        delivery: Delivery,
+    ) -> Call<'a, Vec<Result<DeliveryOutcome, StoreError>>> {
+        self.deliver_now(lane, delivery).boxed()
+    }
+
+    fn confirm(&self, confirmations: Vec<Confirmation>) -> Call<'_, ()> {
+        self.confirm_now(confirmations).boxed()
+    }
+
+    fn query(&self, account: AccountId, query: Query) -> Call<'_, Answer> {
+        self.query_now(account, query).boxed()
+    }
+
+    fn body(&self, account: AccountId, hash: BlobHash, start: u32, end: u32) -> Call<'_, Bytes> {
+        self.body_now(account, hash, start, end).boxed()
+    }
+
+    fn watch(&self, account: AccountId) -> Call<'_, Watch> {
+        async move { Ok(self.inner.watches.watch(account)) }.boxed()
+    }
+}

@@ -1,0 +1,121 @@
+//! Where accounts are, as far as this process has heard.
+
+use std::collections::HashMap;
+
+use mailrook_mailbox::{
+    AccountChange, AccountCommand, Change, QuotaLimit, Refusal, ShardCommand, ShardReply,
+};
+use mailrook_meta::{AccountRecord, MetaAnswer, MetaQuery};
+use mailrook_store_api::{StoreError, default_mailboxes};
+use mailrook_types::{AccountId, ShardId};
+use parking_lot::RwLock;
+
+use crate::{Client, client::misfit};
+
+/// A cache of the meta group's placement. An entry may be old: the shard that no longer has the account says so, and the
+/// entry is dropped.
+#[derive(Default)]
+pub(crate) struct Placement {
+    shards: RwLock<HashMap<AccountId, ShardId>>,
+}
+
+/// A million entries are about 30 MB; beyond that the cache starts anew.
+const CACHED_MAX: usize = 1 << 20;
+
+impl Placement {
+    fn get(&self, account: AccountId) -> Option<ShardId> {
+        self.shards.read().get(&account).copied()
+    }
+
+    pub(crate) fn put(&self, account: AccountId, shard: ShardId) {
+        let mut shards = self.shards.write();
+        if shards.len() >= CACHED_MAX {
+            shards.clear();
+        }
+        shards.insert(account, shard);
+    }
+
+    pub(crate) fn forget(&self, account: AccountId) {
+        self.shards.write().remove(&account);
+    }
+}
+
+impl Client {
+    /// The shard that holds the account; `None` if the directory has no such account.
+    pub(crate) async fn shard_of(&self, account: AccountId) -> Result<Option<ShardId>, StoreError> {
+        if let Some(shard) = self.inner.placement.get(account) {
+            return Ok(Some(shard));
+        }
+        let Some(record) = self.account_record(account).await? else {
+            return Ok(None);
+        };
+        self.inner.placement.put(account, record.shard);
+        Ok(Some(record.shard))
+    }
+
+    async fn account_record(
+        &self,
+        account: AccountId,
+    ) -> Result<Option<Box<AccountRecord>>, StoreError> {
+        match self
+            .inner
+            .calls
+            .meta_query(&MetaQuery::AccountById(account))
+            .await?
+        {
+            MetaAnswer::Account(record) => Ok(record),
+            other => Err(misfit(&other)),
+        }
+    }
+
+    /// Makes the account on its shard. Adding an account is two steps, directory and shard; whoever finds the second one
+    /// missing, because the process died between them, makes it up. An account that is there is left as it is.
+    pub(crate) async fn create_on_shard(&self, record: &AccountRecord) -> Result<(), StoreError> {
+        let quota = QuotaLimit {
+            storage_bytes: record.quota_storage_bytes,
+            messages: record.quota_messages,
+        };
+        let change = AccountChange::Create {
+            mailboxes: default_mailboxes(),
+            quota,
+        };
+        self.change_on_shard(record, change).await
+    }
+
+    /// Changes the account as a whole on its shard.
+    pub(crate) async fn change_on_shard(
+        &self,
+        record: &AccountRecord,
+        change: AccountChange,
+    ) -> Result<(), StoreError> {
+        let op = self.new_lane().await?.begin();
+        let command = ShardCommand::Account(AccountCommand {
+            account: record.id,
+            op,
+            change: Change::Account(change),
+        });
+        match self
+            .inner
+            .calls
+            .shard_command(record.shard, &command)
+            .await?
+        {
+            // Gone already is as good as removed now.
+            ShardReply::Account(Ok(_) | Err(Refusal::NoSuchAccount)) => {
+                self.inner.placement.put(record.id, record.shard);
+                Ok(())
+            }
+            other => Err(misfit(&other)),
+        }
+    }
+
+    /// What to do when a shard does not know an account: look the placement up anew, and make up for an account whose
+    /// second step is missing. Says whether the call is worth repeating.
+    pub(crate) async fn recover_account(&self, account: AccountId) -> Result<bool, StoreError> {
+        self.inner.placement.forget(account);
+        match self.account_record(account).await? {
+            Some(record) => self.create_on_shard(&record).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+}
