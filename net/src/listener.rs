@@ -220,3 +220,52 @@ impl fmt::Display for Bind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// As systemd starts a service: a socket at descriptor 3, and who it is for in the environment.
+    #[test]
+    fn takes_over_sockets_of_systemd() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let script =
+            r#"export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=imap; exec "$0" "$@" 3<&0"#;
+        let output = Command::new("sh")
+            .args(["-c", script])
+            .arg(env::current_exe().unwrap())
+            .args(["--exact", "listener::tests::as_a_service", "--nocapture"])
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(socket)))
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            printed.contains(&format!("listens on port {port};")),
+            "{printed}"
+        );
+    }
+
+    /// The other half: does nothing but in the process that the first half starts.
+    #[tokio::test]
+    async fn as_a_service() {
+        if env::var_os("LISTEN_FDS").is_none() {
+            return;
+        }
+        let mut inherited = InheritedSockets::from_env();
+        assert_eq!(inherited.len(), 1);
+        assert!(inherited.take("pop3").unwrap().is_none());
+        let listener = inherited.take("imap").unwrap().unwrap();
+        println!("listens on port {};", listener.local_addr().unwrap().port());
+        assert!(inherited.take("imap").unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn says_that_a_port_is_taken() {
+        let first = Listener::bind(&Bind::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+        let again = Listener::bind(&Bind::Tcp(first.local_addr().unwrap()));
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+}
