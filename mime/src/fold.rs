@@ -10,7 +10,9 @@ use std::sync::LazyLock;
 const TABLE_CHARS: u32 = 0x2e80;
 
 /// What a character folds to, in UTF-8: up to seven bytes, and their number.
-static TABLE: LazyLock<Box<[([u8; 7], u8)]>> = LazyLock::new(|| {
+type Folded = ([u8; 7], u8);
+
+static TABLE: LazyLock<Box<[Folded]>> = LazyLock::new(|| {
     let entry = |code: u32| {
         let folded: String = char::from_u32(code)
             .into_iter()
@@ -80,8 +82,8 @@ fn fold_one(character: char, out: &mut Vec<u8>) {
             let (bytes, length) = &TABLE[code as usize];
             out.extend_from_slice(&bytes[..usize::from(*length)]);
         }
-        // Kana, Han, Hangul, emoji: no cases.
-        0x2e80..0xa640 | 0xac00..0xd7a4 | 0x1_f300..0x1_fb00 => push(character),
+        // Kana, Han, Hangul, emoji, and what stands for broken text: no cases.
+        0xfffd | 0x2e80..0xa640 | 0xac00..0xd7a4 | 0x1_f300..0x1_fb00 => push(character),
         _ => fold_char(character).for_each(push),
     }
 }

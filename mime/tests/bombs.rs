@@ -2,6 +2,8 @@
 //!
 //! Dev builds are ten times as slow as release ones and get ten times the time.
 
+#![allow(clippy::print_stdout)] // what was measured
+
 mod support;
 
 use std::time::Duration;
@@ -30,7 +32,8 @@ fn within_time(name: &str, raw: &[u8]) -> BodyPart {
     let took = cpu_time() - start;
     println!("{name}: {} KB in {took:?}", raw.len() >> 10);
     assert!(took < TIME_MAX, "{name}: {took:?}");
-    let stored = postcard::to_allocvec(&(&derived.envelope, &derived.structure)).unwrap();
+    let stored = postcard::to_allocvec(&(&derived.envelope, &derived.structure))
+        .expect("plain data serialises");
     assert!(
         stored.len() <= limits::DERIVED_BYTES_MAX,
         "{name}: {} bytes",

@@ -1,5 +1,7 @@
 //! How fast ordinary mail is read: `cargo test --release -p mailrook-mime --test speed -- --ignored --nocapture`.
 
+#![allow(clippy::print_stdout)] // what was measured
+
 mod support;
 
 use std::{
