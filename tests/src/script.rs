@@ -7,6 +7,7 @@
 //! S: a1 OK ...                the server's next line must match
 //! S* * 3 EXISTS               among the lines before the next `S:` there is one that matches, in any order
 //! S! * ... EXPUNGE            among the lines before the next `S:` there is none that matches
+//! S~ a1 OK ...                the same as `S:`, with any lines before it
 //! C2: a1 NOOP                 the same on a second connection (up to 9), opened when it first appears
 //! TLS                         hand the connection to TLS (`TLS2` for the second)
 //! DEFLATE                     start compression
@@ -16,7 +17,7 @@
 //! In patterns `...` stands for anything, `<<name>>` for the value that `name` has; a name without a value takes what
 //! stands there (no spaces, brackets or parentheses). `(~a b c)` is a list in any order; with `...` as a member it may
 //! hold more. Letters match without regard to case. An IMAP literal belongs to the line that announces it.
-//! Before an `S:` that follows `S*` or `S!` lines any other line may come.
+//! Before an `S:` that follows `S*` or `S!` lines any other line may come, too.
 
 use std::collections::HashMap;
 use std::io;
@@ -126,10 +127,12 @@ impl Script {
                 }
                 Verb::Among => wanted.push(step.text),
                 Verb::Never => unwanted.push(step.text),
-                Verb::Expect => {
+                Verb::Expect | Verb::Eventually => {
                     let (wanted, unwanted) =
                         (std::mem::take(&mut wanted), std::mem::take(&mut unwanted));
-                    self.expect(step.connection, &step.text, wanted, &unwanted)?;
+                    let skip =
+                        step.verb == Verb::Eventually || !wanted.is_empty() || !unwanted.is_empty();
+                    self.expect(&step, skip, wanted, &unwanted)?;
                 }
                 Verb::Tls => {
                     let ca = self
@@ -202,12 +205,12 @@ impl Script {
 
     fn expect(
         &mut self,
-        number: char,
-        last: &str,
+        step: &Step,
+        skip: bool,
         wanted: Vec<String>,
         unwanted: &[String],
     ) -> io::Result<()> {
-        let skip = !wanted.is_empty() || !unwanted.is_empty();
+        let (number, last) = (step.connection, &step.text);
         let mut missing = wanted;
         for _ in 0..LINES_SKIPPED_MAX {
             let line = self.next_line(number).map_err(|e| {
@@ -266,6 +269,7 @@ enum Verb {
     Send,
     SendRaw,
     Expect,
+    Eventually,
     Among,
     Never,
     Tls,
@@ -306,6 +310,7 @@ impl Step {
             (Some('C'), Some(':')) => Verb::Send,
             (Some('C'), Some('-')) => Verb::SendRaw,
             (Some('S'), Some(':')) => Verb::Expect,
+            (Some('S'), Some('~')) => Verb::Eventually,
             (Some('S'), Some('*')) => Verb::Among,
             (Some('S'), Some('!')) => Verb::Never,
             _ => return Err(bad()),

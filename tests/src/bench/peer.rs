@@ -7,13 +7,14 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
-use crate::harness::{Account, Ports, ProcessTree, free_ports, wait_for_port, wait_until};
+use crate::harness::{Account, Guard, Ports, ProcessTree, free_ports, wait_for_port, wait_until};
 
 /// As many as `mailrook dev --accounts 100` makes: the loads spread over a hundred mailboxes.
 const ACCOUNTS: usize = 100;
@@ -44,6 +45,8 @@ pub struct Peer {
     ports: Ports,
     dovecot: Option<Child>,
     postfix: Option<Child>,
+    /// End both should this process die without stopping them.
+    guards: Vec<Guard>,
 }
 
 /// Installs the peer from Debian's packages if it is missing.
@@ -129,6 +132,7 @@ impl Peer {
             ports,
             dovecot: None,
             postfix: None,
+            guards: Vec::new(),
         };
         fs::write(folder.join("etc/dovecot.conf"), peer.dovecot_conf(options))?;
         fs::write(folder.join("etc/users"), peer.users())?;
@@ -177,6 +181,7 @@ impl Peer {
 
     /// Kills every process of both.
     pub fn kill9(&mut self) -> io::Result<()> {
+        self.guards.clear();
         // The masters first, so that nothing is started again meanwhile.
         let pids = self.processes().pids();
         for child in [self.dovecot.take(), self.postfix.take()]
@@ -195,6 +200,7 @@ impl Peer {
 
     /// Stops both in good order.
     pub fn stop(&mut self) -> io::Result<()> {
+        self.guards.clear();
         let processes = self.processes();
         let pids = processes.pids();
         for child in [self.postfix.take(), self.dovecot.take()]
@@ -224,7 +230,9 @@ impl Peer {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log.try_clone()?);
-        self.dovecot = Some(dovecot.spawn()?);
+        let dovecot = dovecot.process_group(0).spawn()?;
+        self.guards.push(Guard::new(dovecot.id(), None)?);
+        self.dovecot = Some(dovecot);
         let config = self.folder.join("postfix");
         let check = Command::new("/usr/sbin/postfix")
             .arg("-c")
@@ -246,13 +254,14 @@ impl Peer {
             .arg("-c")
             .arg(&config)
             .env("MAIL_CONFIG", &config);
-        self.postfix = Some(
-            master
-                .stdin(Stdio::null())
-                .stdout(log.try_clone()?)
-                .stderr(log)
-                .spawn()?,
-        );
+        let master = master
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        self.guards.push(Guard::new(master.id(), None)?);
+        self.postfix = Some(master);
         for port in [
             self.ports.imap,
             self.ports.pop3,

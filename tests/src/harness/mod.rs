@@ -2,9 +2,12 @@
 
 mod node;
 mod proc;
+mod shared;
 
+pub(crate) use node::Guard;
 pub use node::{Account, DevInfo, Node, NodeInfo, NodeOptions, Ports, mailrook_bin};
 pub use proc::{ProcessTree, Usage, cpu_of_self_ms, pss_kib, raise_file_limit};
+pub use shared::{Fixture, Shared, mail};
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

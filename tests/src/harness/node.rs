@@ -108,14 +108,51 @@ impl Default for NodeOptions {
     }
 }
 
-/// A running node. Killed when dropped.
+/// A running node. Killed when dropped, and when the process that started it ends in whatever way.
 pub struct Node {
     child: Child,
+    guard: Guard,
     info: DevInfo,
     options: NodeOptions,
     data: PathBuf,
     log: PathBuf,
     _own_data: Option<TempDir>,
+}
+
+/// Ends a process group, and removes its folder, when this process has ended: a server that all tests of a binary share
+/// is never dropped. It is a shell that waits for the end of its input.
+pub(crate) struct Guard(Child);
+
+impl Guard {
+    pub(crate) fn new(group: u32, folder: Option<&Path>) -> io::Result<Self> {
+        let script =
+            r#"cat >/dev/null; kill -KILL -- "-$1" 2>/dev/null; [ -z "$2" ] || rm -rf -- "$2""#;
+        let mut shell = Command::new("/bin/sh");
+        shell
+            .arg("-c")
+            .arg(script)
+            .arg("guard")
+            .arg(group.to_string())
+            .arg(folder.unwrap_or(Path::new("")));
+        // A group of its own: an interrupt from the keyboard must not end it before its work is done.
+        shell
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Ok(Self(shell.spawn()?))
+    }
+
+    pub(crate) fn release(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.release();
+    }
 }
 
 /// The program under test: `MAILROOK_BIN`, or the release build beside this test's own build.
@@ -185,7 +222,9 @@ impl Node {
             options.base_port = Some(free_port_range(20)?);
         }
         let (child, info) = launch(&options, &data, &log)?;
+        let guard = Guard::new(child.id(), own_data.as_ref().map(TempDir::path))?;
         Ok(Self {
+            guard,
             child,
             info,
             options,
@@ -277,6 +316,7 @@ impl Node {
     /// Starts it again on the same data and ports. It must have ended before.
     pub fn restart(&mut self) -> io::Result<()> {
         (self.child, self.info) = launch(&self.options, &self.data, &self.log)?;
+        self.guard = Guard::new(self.child.id(), self._own_data.as_ref().map(TempDir::path))?;
         Ok(())
     }
 
@@ -307,6 +347,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        self.guard.release();
         if self.is_running() {
             let _ = self.kill9();
         }
