@@ -1,7 +1,10 @@
-//! Reads raft-engine's files without raft-engine: version 0.4.2, file format 2.
+//! Reads raft-engine's files without raft-engine: version 0.4.2.
+//!
+//! It writes files of its version 2. One whose header a crash tore it begins again, as version 1: without the
+//! alignment, and without the file's number in the checksums.
 //!
 //! ```text
-//! file   = magic, version u64 (2), alignment u64 (0), batch*
+//! file   = magic, version u64, alignment u64 (0), batch*
 //! batch  = length u56 and compression u8, footer's offset u64, entries, footer
 //! entries: may be empty, else ends in the CRC-32 of the rest, little-endian
 //! footer : ends in the CRC-32 of the rest XOR the low 32 bits of the file's number, little-endian
@@ -10,20 +13,45 @@
 //! Big-endian where nothing is said.
 
 const MAGIC: &[u8] = b"RAFT-LOG-FILE-HEADER-9986AB3E47F320B394C8E84916EB0ED5";
-const VERSION: u64 = 2;
 const BATCH_HEADER_BYTES: usize = 16;
 const CRC_BYTES: usize = 4;
 /// None, or LZ4.
 const COMPRESSIONS: std::ops::RangeInclusive<u64> = 0..=1;
 
-/// Where the batches of a file begin.
-pub(super) const FILE_HEADER_BYTES: usize = MAGIC.len() + 16;
+/// How a file is to be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Format {
+    /// Where the batches begin.
+    pub(super) first_batch: usize,
+    /// What the footers' checksums are mixed with.
+    signature: u32,
+}
 
-/// Whether the file begins as it should.
-pub(super) fn header_is_valid(file: &[u8]) -> bool {
-    file.starts_with(MAGIC)
-        && u64_at(file, MAGIC.len()) == Some(VERSION)
-        && u64_at(file, MAGIC.len() + 8) == Some(0)
+impl Format {
+    /// Reads the header of the file with this number; `None` if it is not what was written.
+    pub(super) fn of(file: &[u8], file_number: u64) -> Option<Format> {
+        let version = file
+            .starts_with(MAGIC)
+            .then(|| u64_at(file, MAGIC.len()))??;
+        let versioned = MAGIC.len() + 8;
+        match version {
+            1 => Some(Format {
+                first_batch: versioned,
+                signature: 0,
+            }),
+            2 if u64_at(file, versioned) == Some(0) => Some(Format::newest(file_number)),
+            _ => None,
+        }
+    }
+
+    /// As files are written today.
+    pub(super) fn newest(file_number: u64) -> Format {
+        Format {
+            first_batch: MAGIC.len() + 16,
+            // The low 32 bits.
+            signature: file_number as u32,
+        }
+    }
 }
 
 /// Where the parts of a batch lie.
@@ -59,8 +87,8 @@ impl Batch {
     }
 
     /// Whether the list of what is in the batch is what was written, to this file.
-    pub(super) fn footer_is_valid(&self, file: &[u8], file_number: u64) -> bool {
-        crc_matches(&file[self.footer..self.end], file_number as u32)
+    pub(super) fn footer_is_valid(&self, file: &[u8], format: Format) -> bool {
+        crc_matches(&file[self.footer..self.end], format.signature)
     }
 
     /// Whether the entries are what was written.

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::batch::{Batch, FILE_HEADER_BYTES, header_is_valid};
+use super::batch::{Batch, Format};
 use crate::{
     OpenError,
     data_dir::{damaged, io},
@@ -72,10 +72,12 @@ fn check_file(
     let file = fs::read(path).map_err(|source| io("reading", path, source))?;
     let mut valid_to = 0;
     let mut suspect = None;
-    if header_is_valid(&file) {
-        valid_to = FILE_HEADER_BYTES;
+    let header = Format::of(&file, number);
+    let format = header.unwrap_or(Format::newest(number));
+    if header.is_some() {
+        valid_to = format.first_batch;
         while let Some(batch) =
-            Batch::at(&file, valid_to).filter(|batch| batch.footer_is_valid(&file, number))
+            Batch::at(&file, valid_to).filter(|batch| batch.footer_is_valid(&file, format))
         {
             // Of the last batch alone the entries may be torn.
             if let Some(before) = suspect.take() {
@@ -101,7 +103,7 @@ fn check_file(
             format!("at offset {valid_to} it is not what was written"),
         ));
     }
-    check_tear(path, &file, number, queue, valid_to).map(|torn| report.torn_bytes += torn)
+    check_tear(path, &file, format, queue, valid_to).map(|torn| report.torn_bytes += torn)
 }
 
 fn mark(report: &mut FilesReport, path: &Path, offset: usize) {
@@ -115,7 +117,7 @@ fn mark(report: &mut FilesReport, path: &Path, offset: usize) {
 fn check_tear(
     path: &Path,
     file: &[u8],
-    number: u64,
+    format: Format,
     queue: Queue,
     valid_to: usize,
 ) -> Result<usize, OpenError> {
@@ -149,7 +151,7 @@ fn check_tear(
             ));
         };
         search_bytes = left;
-        if batch.footer_is_valid(file, number) {
+        if batch.footer_is_valid(file, format) {
             let what = format!(
                 "at offset {valid_to} it is not what was written, and valid entries follow at {start}"
             );

@@ -139,10 +139,7 @@ pub(crate) fn check_entries(
 }
 
 fn read_id(log: &dyn LogStore, group: u64, index: u64) -> Result<LogId, LogError> {
-    let missing = || LogError {
-        doing: "reading entries",
-        cause: format!("entry {index} is missing"),
-    };
+    let missing = || LogError::damage("reading entries", format!("entry {index} is missing"));
     let raw = log
         .read(group, index, index + 1, READ_BYTES)?
         .pop()

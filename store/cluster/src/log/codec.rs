@@ -59,10 +59,10 @@ enum StoredMembers {
 }
 
 fn damaged(what: &str, cause: impl ToString) -> LogError {
-    LogError {
-        doing: "reading what it holds",
-        cause: format!("{what}: {}", cause.to_string()),
-    }
+    LogError::damage(
+        "reading what it holds",
+        format!("{what}: {}", cause.to_string()),
+    )
 }
 
 pub(crate) fn log_id(term: u64, node: u64, index: u64) -> LogId {

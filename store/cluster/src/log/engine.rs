@@ -105,12 +105,14 @@ fn caught<T>(
     doing: &'static str,
     call: impl FnOnce() -> raft_engine::Result<T>,
 ) -> Result<T, LogError> {
-    let cause = match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => return Ok(value),
-        Ok(Err(error)) => error.to_string(),
-        Err(panic) => crate::panic_text(&*panic),
-    };
-    Err(LogError { doing, cause })
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error @ raft_engine::Error::Corruption(_))) => {
+            Err(LogError::damage(doing, error.to_string()))
+        }
+        Ok(Err(error)) => Err(LogError::failure(doing, error.to_string())),
+        Err(panic) => Err(LogError::damage(doing, crate::panic_text(&*panic))),
+    }
 }
 
 fn batch_of(writes: Vec<LogWrite>) -> raft_engine::Result<LogBatch> {
@@ -168,10 +170,7 @@ impl<F: FileSystem + 'static> LogStore for EngineLog<F> {
             .find_map(|(index, entry)| (entry.index != index).then_some(index))
         {
             let cause = format!("entry {wrong} of group {group} is not where it should be");
-            return Err(LogError {
-                doing: "reading entries",
-                cause,
-            });
+            return Err(LogError::damage("reading entries", cause));
         }
         Ok(entries)
     }

@@ -82,8 +82,30 @@ impl RecordKey {
 #[derive(Clone, Debug, Error)]
 #[error("the log failed {doing}: {cause}")]
 pub(crate) struct LogError {
-    pub(crate) doing: &'static str,
-    pub(crate) cause: String,
+    doing: &'static str,
+    cause: String,
+    /// What is there is not what was written; otherwise something else is wrong, as a missing right.
+    pub(crate) is_damage: bool,
+}
+
+impl LogError {
+    /// What is there is not what was written.
+    pub(crate) fn damage(doing: &'static str, cause: impl Into<String>) -> LogError {
+        LogError {
+            doing,
+            cause: cause.into(),
+            is_damage: true,
+        }
+    }
+
+    /// Something else is wrong.
+    pub(crate) fn failure(doing: &'static str, cause: impl Into<String>) -> LogError {
+        LogError {
+            doing,
+            cause: cause.into(),
+            is_damage: false,
+        }
+    }
 }
 
 impl From<LogError> for std::io::Error {

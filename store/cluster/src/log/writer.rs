@@ -8,7 +8,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mailrook_types::ShardId;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::{LogError, LogStore, LogWrite, WRITE_BYTES_MAX};
 use crate::{
@@ -75,8 +75,8 @@ impl Job {
 
 /// The log with its writer.
 pub(crate) struct SharedLog {
-    store: Arc<dyn LogStore>,
-    /// Gone once the log is closed.
+    /// Gone, as all below, once the log is closed.
+    store: RwLock<Option<Arc<dyn LogStore>>>,
     jobs: Mutex<Option<Sender<Job>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -98,7 +98,7 @@ impl SharedLog {
             .name("log-writer".into())
             .spawn(move || writer.run(&queue))?;
         Ok(SharedLog {
-            store,
+            store: RwLock::new(Some(store)),
             jobs: Mutex::new(Some(jobs)),
             writer: Mutex::new(Some(writer)),
         })
@@ -134,8 +134,8 @@ impl SharedLog {
     }
 
     /// What the log holds.
-    pub(crate) fn store(&self) -> &dyn LogStore {
-        &*self.store
+    pub(crate) fn store(&self) -> Result<Arc<dyn LogStore>, LogError> {
+        self.store.read().clone().ok_or_else(closed)
     }
 
     /// Writes what waits, and stops.
@@ -146,6 +146,7 @@ impl SharedLog {
         {
             tracing::error!("the log's writer panicked");
         }
+        self.store.write().take();
     }
 }
 
@@ -156,10 +157,7 @@ impl Drop for SharedLog {
 }
 
 fn closed() -> LogError {
-    LogError {
-        doing: "writing",
-        cause: "it is closed".into(),
-    }
+    LogError::failure("using it", "it is closed")
 }
 
 struct Writer {
@@ -194,10 +192,9 @@ impl Writer {
     fn write(&self, writes: Vec<LogWrite>, votes: &[(ShardId, VoteMark)]) -> Result<(), LogError> {
         self.store.write_synced(writes)?;
         if !votes.is_empty() {
-            self.witness.raise_votes(votes).map_err(|error| LogError {
-                doing: "writing the witness",
-                cause: error.to_string(),
-            })?;
+            self.witness
+                .raise_votes(votes)
+                .map_err(|error| LogError::failure("writing the witness", error.to_string()))?;
         }
         Ok(())
     }

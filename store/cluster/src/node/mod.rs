@@ -100,7 +100,7 @@ impl Node {
             disk_free_bytes: inner.reserve.free_bytes(),
             disk_reserve_bytes: inner.reserve.reserve_bytes(),
             disk_full: inner.reserve.is_full(),
-            log_bytes: inner.log.store().used_bytes(),
+            log_bytes: inner.log.store().map_or(0, |log| log.used_bytes()),
             groups: inner.groups.values().map(|group| group.status()).collect(),
         }
     }

@@ -189,7 +189,10 @@ fn open_log(
         bytes_max: options.log_bytes_max.max(LOG_BYTES_MIN),
         file_bytes,
     };
-    let log = open(&path, &engine).map_err(|error| damaged(&path, error.to_string()))?;
+    let log = open(&path, &engine).map_err(|error| match error.is_damage {
+        true => damaged(&path, error.to_string()),
+        false => io("opening", &path, std::io::Error::other(error)),
+    })?;
     for (shard, state) in states {
         let marks = groups.get(shard).copied().unwrap_or_default();
         let evidence = GroupEvidence {

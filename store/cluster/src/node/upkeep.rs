@@ -157,7 +157,7 @@ impl Upkeep<'_> {
     }
 
     fn purge_log(&self) {
-        let lagging = match self.inner.log.store().purge() {
+        let lagging = match self.inner.log.store().and_then(|log| log.purge()) {
             Ok(lagging) => lagging,
             Err(error) => return tracing::warn!(%error, "the log's old files stay for now"),
         };

@@ -42,9 +42,8 @@ impl Applied {
             log_id,
             membership,
             time_ms,
-        } = decode(bytes).map_err(|error| LogError {
-            doing: "reading how far the tables are",
-            cause: error.to_string(),
+        } = decode(bytes).map_err(|error| {
+            LogError::damage("reading how far the tables are", error.to_string())
         })?;
         Ok(Applied {
             log_id: log_id.map(|bytes| decode_log_id(&bytes)).transpose()?,

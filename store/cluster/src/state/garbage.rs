@@ -30,7 +30,7 @@ impl GroupState {
     }
 
     fn collect_garbage_above(&self, bytes_min: u64) -> Result<u64, KvError> {
-        let tables = self.tables();
+        let tables = self.tables()?;
         let body = tables.space(Space::Body)?;
         let number = |name| {
             let value = tables
@@ -89,7 +89,7 @@ mod tests {
         state.commit(batch, Applied::default()).unwrap();
         state.flush().unwrap();
         let used = || {
-            let tables = state.tables();
+            let tables = state.tables().unwrap();
             let body = tables.space(Space::Body).unwrap();
             let name = super::ON_DISK;
             tables
@@ -100,8 +100,8 @@ mod tests {
         };
         let before = used();
         // RocksDB sees what is garbage when it merges the tables.
-        state.tables().db.compact_range_cf(
-            &state.tables().space(Space::Body).unwrap(),
+        state.tables().unwrap().db.compact_range_cf(
+            &state.tables().unwrap().space(Space::Body).unwrap(),
             None::<&[u8]>,
             None::<&[u8]>,
         );
@@ -110,6 +110,7 @@ mod tests {
         assert_eq!(
             state
                 .tables()
+                .unwrap()
                 .get(Space::Body, &60u32.to_be_bytes())
                 .unwrap(),
             Some(body(60))

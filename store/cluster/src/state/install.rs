@@ -18,7 +18,7 @@ impl GroupState {
     /// Its files are shared with the group's until one of both removes them; it must lie on the same file system.
     pub(crate) fn checkpoint(&self, folder: &Path) -> Result<Applied, KvError> {
         let _one = self.maintenance.lock();
-        let tables = self.tables();
+        let tables = self.tables()?;
         // It flushes; commands go on being applied meanwhile, so only the folder itself knows how far it is.
         Checkpoint::new(&tables.db)
             .and_then(|checkpoint| checkpoint.create_checkpoint(folder))
@@ -40,7 +40,7 @@ impl GroupState {
         let tables = Tables::open(&self.engine, &place, false)?;
         let applied = tables.applied()?;
         replace_file(&self.dir.join(CURRENT), format!("{name}\n").as_bytes()).map_err(broken)?;
-        *self.tables.write() = Arc::new(tables);
+        *self.tables.write() = Some(Arc::new(tables));
         *self.applied.lock() = applied.clone();
         *self.flushed.lock() = Flushed {
             applied: applied.clone(),

@@ -56,8 +56,9 @@ pub(crate) struct GroupState {
     dir: PathBuf,
     shard: ShardId,
     engine: Arc<StateEngine>,
-    /// Replaced as a whole when a snapshot is installed; readers keep the old one as long as they read.
-    tables: RwLock<Arc<Tables>>,
+    /// Replaced as a whole when a snapshot is installed, and none once closed; readers keep the old one as long as
+    /// they read.
+    tables: RwLock<Option<Arc<Tables>>>,
     applied: Mutex<Applied>,
     flushed: Mutex<Flushed>,
     /// One flush, checkpoint or install at a time.
@@ -79,17 +80,15 @@ impl GroupState {
             if let Some(parent) = dir.parent() {
                 sync_dir(parent).map_err(|source| io("syncing", parent, source))?;
             }
-            Tables::open(engine, &dir.join(FIRST), true)
-                .map_err(|error| damaged(dir, error.to_string()))?;
+            let first = dir.join(FIRST);
+            Tables::open(engine, &first, true).map_err(|error| refused(&first, error))?;
             replace_file(&current, format!("{FIRST}\n").as_bytes())
                 .map_err(|source| io("writing", &current, source))?;
         }
         let folder = read_current(dir)?;
-        let tables = Tables::open(engine, &folder, false)
-            .map_err(|error| damaged(&folder, error.to_string()))?;
-        let applied = tables
-            .applied()
-            .map_err(|error| damaged(&folder, error.to_string()))?;
+        let tables =
+            Tables::open(engine, &folder, false).map_err(|error| refused(&folder, error))?;
+        let applied = tables.applied().map_err(|error| refused(&folder, error))?;
         let flushed = Flushed {
             applied: applied.clone(),
             at: Instant::now(),
@@ -98,7 +97,7 @@ impl GroupState {
             dir: dir.to_owned(),
             shard,
             engine: Arc::clone(engine),
-            tables: RwLock::new(Arc::new(tables)),
+            tables: RwLock::new(Some(Arc::new(tables))),
             applied: Mutex::new(applied),
             flushed: Mutex::new(flushed),
             maintenance: Mutex::new(()),
@@ -129,20 +128,24 @@ impl GroupState {
     }
 
     /// The tables as of now. What is read through them changes as commands are applied.
-    pub(crate) fn tables(&self) -> Arc<Tables> {
-        Arc::clone(&self.tables.read())
+    pub(crate) fn tables(&self) -> Result<Arc<Tables>, KvError> {
+        self.tables
+            .read()
+            .clone()
+            .ok_or_else(|| KvError::Engine("the group is closed".into()))
     }
 
     /// Calls `visit` with a snapshot.
-    pub(crate) fn visit(&self, visit: &mut dyn FnMut(&dyn Read)) {
-        let tables = self.tables();
+    pub(crate) fn visit(&self, visit: &mut dyn FnMut(&dyn Read)) -> Result<(), KvError> {
+        let tables = self.tables()?;
         visit(&tables.snapshot());
+        Ok(())
     }
 
     /// Makes `batch`, which leads to `applied`, visible as a whole. Not durable: the log is.
     pub(crate) fn commit(&self, batch: Batch, applied: Applied) -> Result<(), KvError> {
         let bytes = batch.value_bytes() as u64;
-        self.tables.read().commit(batch, Some(&applied))?;
+        self.tables()?.commit(batch, Some(&applied))?;
         *self.applied.lock() = applied;
         self.unflushed_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
@@ -157,8 +160,7 @@ impl GroupState {
     fn flush_locked(&self) -> Result<Applied, KvError> {
         let bytes = self.unflushed_bytes();
         let applied = self.applied();
-        let tables = self.tables();
-        tables.flush()?;
+        self.tables()?.flush()?;
         self.unflushed_bytes.fetch_sub(bytes, Ordering::Relaxed);
         *self.flushed.lock() = Flushed {
             applied: applied.clone(),
@@ -167,11 +169,21 @@ impl GroupState {
         Ok(applied)
     }
 
-    /// Flushes, and ends RocksDB's work in the background.
+    /// Flushes, and closes the tables, once nobody reads them any more.
     pub(crate) fn close(&self) -> Result<(), KvError> {
         let flushed = self.flush().map(drop);
-        self.tables().close();
+        if let Some(tables) = self.tables.write().take() {
+            tables.close();
+        }
         flushed
+    }
+}
+
+/// What is damaged needs a backup; what the system refuses, something else.
+fn refused(folder: &Path, error: KvError) -> OpenError {
+    match error {
+        KvError::Damaged(what) => damaged(folder, what),
+        KvError::Engine(cause) => io("opening", folder, std::io::Error::other(cause)),
     }
 }
 
@@ -267,8 +279,8 @@ mod tests {
                     [Direction::Forward, Direction::Backward].map(|direction| (space, direction))
                 }) {
                     let expected = all(&twin.snapshot(), space, direction);
-                    prop_assert_eq!(&all(&*state.tables(), space, direction), &expected);
-                    state.visit(&mut |snapshot| assert_eq!(all(snapshot, space, direction), expected));
+                    prop_assert_eq!(&all(&*state.tables().unwrap(), space, direction), &expected);
+                    state.visit(&mut |snapshot| assert_eq!(all(snapshot, space, direction), expected)).unwrap();
                 }
                 state.flush().unwrap();
             }
@@ -280,15 +292,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = fresh(dir.path());
         state.commit(put(b"k", b"old"), at(1)).unwrap();
-        state.visit(&mut |snapshot| {
-            state.commit(put(b"k", b"new"), at(2)).unwrap();
-            assert_eq!(
-                snapshot.get(Space::Index, b"k").unwrap(),
-                Some(b"old".to_vec())
-            );
-        });
+        state
+            .visit(&mut |snapshot| {
+                state.commit(put(b"k", b"new"), at(2)).unwrap();
+                assert_eq!(
+                    snapshot.get(Space::Index, b"k").unwrap(),
+                    Some(b"old".to_vec())
+                );
+            })
+            .unwrap();
         assert_eq!(
-            state.tables().get(Space::Index, b"k").unwrap(),
+            state.tables().unwrap().get(Space::Index, b"k").unwrap(),
             Some(b"new".to_vec())
         );
     }
@@ -306,10 +320,13 @@ mod tests {
         assert_eq!(other.install(&folder).unwrap(), at(7));
         let shows = |state: &GroupState| {
             assert_eq!(
-                state.tables().get(Space::Index, b"k").unwrap(),
+                state.tables().unwrap().get(Space::Index, b"k").unwrap(),
                 Some(b"1".to_vec())
             );
-            assert_eq!(state.tables().get(Space::Index, b"other").unwrap(), None);
+            assert_eq!(
+                state.tables().unwrap().get(Space::Index, b"other").unwrap(),
+                None
+            );
             assert_eq!(state.applied(), at(7));
         };
         shows(&other);
@@ -350,6 +367,7 @@ mod tests {
         };
         let error = state
             .tables()
+            .unwrap()
             .scan(Space::Index, &[0], &[9], Direction::Forward, &mut |_, _| {
                 ControlFlow::Continue(())
             })

@@ -34,14 +34,18 @@ impl Group for RaftGroup {
     fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read)) -> Result<(), GroupError> {
         self.standing.check_running()?;
         let mut damage = None;
-        self.state.visit(&mut |snapshot| {
-            let noting = Noting {
-                read: snapshot,
-                damage: RefCell::new(None),
-            };
-            visit(&noting);
-            damage = noting.damage.into_inner();
-        });
+        self.state
+            .visit(&mut |snapshot| {
+                let noting = Noting {
+                    read: snapshot,
+                    damage: RefCell::new(None),
+                };
+                visit(&noting);
+                damage = noting.damage.into_inner();
+            })
+            .map_err(|error| GroupError::Stopped {
+                cause: error.to_string(),
+            })?;
         if let Some(damage) = damage {
             self.stop(&damage);
         }

@@ -65,7 +65,7 @@ impl GroupLog {
         standing: Arc<Standing>,
         cache_bytes_max: usize,
     ) -> Result<GroupLog, LogError> {
-        let store = shared.store();
+        let store = shared.store()?;
         let group = log_group(shard);
         let vote = store
             .record(group, RecordKey::Vote)
@@ -76,7 +76,7 @@ impl GroupLog {
             .map(|bytes| decode_log_id(&bytes))
             .transpose()?;
         let last = match store.bounds(group) {
-            Some((_, last)) => read_store(store, group, last..last + 1)?
+            Some((_, last)) => read_store(&*store, group, last..last + 1)?
                 .pop()
                 .map(|entry| entry.log_id),
             None => None,
@@ -159,14 +159,14 @@ impl GroupLog {
         let group = log_group(self.shard);
         let raw = self
             .shared
-            .store()
+            .store()?
             .read(group, missing.start, missing.end, bytes_max)?;
         let starts_right = raw.first().is_none_or(|first| first.index == missing.start);
         if raw.is_empty() || !starts_right {
-            return Err(LogError {
-                doing: "reading entries",
-                cause: format!("entry {} of group {} is missing", missing.start, self.shard),
-            });
+            return Err(LogError::damage(
+                "reading entries",
+                format!("entry {} of group {} is missing", missing.start, self.shard),
+            ));
         }
         raw.into_iter().map(decode_entry).collect()
     }

@@ -78,7 +78,7 @@ impl Machine {
     }
 
     fn carry_out(&self, batch: &[Responder]) -> Result<Outcome, String> {
-        let tables = self.state.tables();
+        let tables = self.state.tables().map_err(|error| error.to_string())?;
         // Nobody else writes: the tables stand still while the overlay reads them.
         let mut view = Overlay::new(&*tables as &dyn Read);
         let mut applied = self.state.applied();

@@ -1,1 +1,195 @@
-//! x
+//! The log stays small, and a full disk is a state.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use mailrook_types::ShardId;
+
+use super::{
+    machine::{command, count, machines, value},
+    open, options, parts, start,
+};
+use crate::{DiskSpace, GroupError, Node};
+
+const ONE: ShardId = ShardId(1);
+
+async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < end, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn write_mebibytes(node: &Node, mebibytes: u64) {
+    let group = node.group(ONE).unwrap();
+    for round in 0..mebibytes {
+        let proposals =
+            (0..16).map(|key| group.propose(command(round << 8 | key, &[key as u8; 64 << 10])));
+        futures::future::try_join_all(proposals).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_idle_group_does_not_keep_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    let idle = node.group(ShardId(2)).unwrap();
+    // Enough that raft-engine does not write it again by itself.
+    for key in 0..100 {
+        idle.propose(command(key, b"x")).await.unwrap();
+    }
+    write_mebibytes(&node, 64).await;
+    let log_bytes = || node.status().log_bytes;
+    // The bound, and the file that is being written.
+    eventually("the log is cut", || log_bytes() <= 9 << 20).await;
+    assert!(
+        idle.status().flushed_index > 0,
+        "flushed because it was in the way"
+    );
+    assert!(idle.status().purged_index > 0);
+    // Dropped without a flush, and replayed from what is left.
+    drop(idle);
+    node.shutdown().await;
+    let node = start(dir.path()).await;
+    let idle = node.group(ShardId(2)).unwrap();
+    assert_eq!(idle.read(|state| count(state).unwrap()).unwrap(), 100);
+    let busy = node.group(ONE).unwrap();
+    busy.read_barrier().await.unwrap();
+    assert_eq!(busy.read(|state| count(state).unwrap()).unwrap(), 64 * 16);
+}
+
+struct Fake(Arc<AtomicU64>);
+
+impl DiskSpace for Fake {
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_refused_and_heals() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(1 << 30));
+    let mut parts = parts();
+    parts.space = Some(Box::new(Fake(Arc::clone(&free))));
+    let mut options = options(dir.path());
+    options.disk_reserve_bytes = 1 << 20;
+    let node = open::open(options, machines(), parts).await.unwrap();
+    let group = node.group(ONE).unwrap();
+    group.propose(command(1, b"before")).await.unwrap();
+    free.store(1000, Ordering::Relaxed);
+    eventually("the disk is seen to be full", || node.status().disk_full).await;
+    let refusal = GroupError::Full {
+        free_bytes: 1000,
+        reserve_bytes: 1 << 20,
+    };
+    assert_eq!(
+        group.propose(command(2, b"during")).await,
+        Err(refusal.clone())
+    );
+    assert!(refusal.is_temporary());
+    group.read_barrier().await.unwrap();
+    assert_eq!(
+        value(&*group, 1).as_deref(),
+        Some(&b"before"[..]),
+        "reads go on"
+    );
+    free.store(1 << 30, Ordering::Relaxed);
+    eventually("there is room again", || !node.status().disk_full).await;
+    group.propose(command(3, b"after")).await.unwrap();
+}
+
+/// A log on a disk that fails.
+mod failing {
+    use super::*;
+    use crate::log::{EngineLog, LogError, LogStore, LogWrite, OnFatal, RawEntry, RecordKey};
+
+    struct Failing {
+        inner: Box<dyn LogStore>,
+        writes_left: AtomicU64,
+    }
+
+    impl LogStore for Failing {
+        fn write_synced(&self, writes: Vec<LogWrite>) -> Result<(), LogError> {
+            let before =
+                self.writes_left
+                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                        left.checked_sub(1)
+                    });
+            match before {
+                Ok(_) => self.inner.write_synced(writes),
+                Err(_) => Err(LogError::failure("writing", "the disk is gone")),
+            }
+        }
+
+        fn bounds(&self, group: u64) -> Option<(u64, u64)> {
+            self.inner.bounds(group)
+        }
+
+        fn read(
+            &self,
+            group: u64,
+            from: u64,
+            to: u64,
+            bytes_max: usize,
+        ) -> Result<Vec<RawEntry>, LogError> {
+            self.inner.read(group, from, to, bytes_max)
+        }
+
+        fn record(&self, group: u64, key: RecordKey) -> Option<Vec<u8>> {
+            self.inner.record(group, key)
+        }
+
+        fn purge(&self) -> Result<Vec<u64>, LogError> {
+            self.inner.purge()
+        }
+
+        fn used_bytes(&self) -> u64 {
+            self.inner.used_bytes()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_ends_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let fatal = Arc::new(AtomicU64::new(0));
+        let mut parts = parts();
+        parts.open_log = Box::new(|dir, options| {
+            let inner = Box::new(EngineLog::open(dir, options)?);
+            Ok(Arc::new(Failing {
+                inner,
+                writes_left: AtomicU64::new(200),
+            }))
+        });
+        let counted = Arc::clone(&fatal);
+        parts.on_fatal = OnFatal::call(move |error| {
+            assert!(error.to_string().contains("the disk is gone"));
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        let node = open::open(options(dir.path()), machines(), parts)
+            .await
+            .unwrap();
+        let group = node.group(ONE).unwrap();
+        let mut acknowledged = 0;
+        let error = loop {
+            match group.propose(command(acknowledged, b"x")).await {
+                Ok(_) => acknowledged += 1,
+                Err(error) => break error,
+            }
+        };
+        // The process would be gone; here nobody was told that it succeeded.
+        assert_eq!(error, GroupError::OutcomeUnknown);
+        assert_eq!(fatal.load(Ordering::SeqCst), 1);
+        assert!(group.propose(command(0, b"x")).await.is_err());
+        assert!(acknowledged > 0);
+        // Never tried again.
+        assert_eq!(fatal.load(Ordering::SeqCst), 1);
+    }
+}
