@@ -1,3 +1,4 @@
 //! Mailrook.
+mod admin;
 mod config;
 fn main() {}

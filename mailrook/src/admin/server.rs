@@ -189,7 +189,7 @@ fn is_equal(a: &[u8], b: &[u8]) -> bool {
 fn make_token(path: &Path) -> io::Result<String> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
     let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
