@@ -9,13 +9,23 @@ use std::{
     time::Duration,
 };
 
-use mailrook_cluster::Group;
-use mailrook_meta::{MetaCommand, MetaReply};
+use mailrook_cluster::{Group, Machines};
+use mailrook_kv::StateMachine;
+use mailrook_mailbox::Shard;
+use mailrook_meta::{Meta, MetaCommand, MetaReply};
 use mailrook_store_api::{Lane, StoreError};
 use mailrook_types::{ClientId, ShardId};
 use tokio::sync::OnceCell;
 
 use crate::{calls::Calls, placement::Placement, watches::Watches};
+
+/// The state machine of each group: the directory's for the meta group, a shard's for every other.
+pub fn machines() -> Machines {
+    Arc::new(|shard| match shard {
+        ShardId::META => Arc::new(Meta) as Arc<dyn StateMachine>,
+        _ => Arc::new(Shard),
+    })
+}
 
 /// How the client behaves.
 #[derive(Clone, Copy, Debug)]

@@ -5,9 +5,27 @@ use mailrook_mailbox::{AccountChange, QuotaLimit};
 use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply};
 use mailrook_store_api::{Call, Directory, StoreError};
 
-use crate::Client;
+use crate::{Client, client::misfit};
 
 impl Client {
+    /// Tells the directory of the shards that this process serves, so that accounts are put on them. Asked for at
+    /// every start; only a new cluster is changed by it.
+    ///
+    /// # Errors
+    /// As any call; a refusal of the directory is [`StoreError::Internal`].
+    pub async fn announce_shards(&self) -> Result<(), StoreError> {
+        let shards = self.inner.calls.shards().collect();
+        match self
+            .inner
+            .calls
+            .meta_command(&MetaCommand::SetShards(shards))
+            .await?
+        {
+            MetaReply::Done => Ok(()),
+            other => Err(misfit(&other)),
+        }
+    }
+
     /// Changes the directory, and then the shard where the change has a second half. If the process dies between the two,
     /// the same command sent again completes it; a missing account is made up for on its first use.
     async fn command_now(&self, command: MetaCommand) -> Result<MetaReply, StoreError> {

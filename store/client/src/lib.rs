@@ -14,4 +14,4 @@ mod shared;
 mod upload;
 mod watches;
 
-pub use client::{Client, ClientOptions};
+pub use client::{Client, ClientOptions, machines};

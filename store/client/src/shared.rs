@@ -11,6 +11,9 @@ use mailrook_types::ShardId;
 
 use crate::{Client, client::misfit};
 
+/// A change of one entry.
+type Change = (TableId, Vec<u8>, TableOp);
+
 impl Client {
     /// The shard that has the entry's slot. Until slots can be moved they are dealt out to the shards in turn.
     fn shard_of_entry(&self, table: TableId, key: &[u8]) -> Result<ShardId, StoreError> {
@@ -23,13 +26,9 @@ impl Client {
         Ok(shards[usize::from(table_slot(table, key)) % shards.len()])
     }
 
-    async fn update_now(
-        &self,
-        changes: Vec<(TableId, Vec<u8>, TableOp)>,
-    ) -> Result<Vec<TableReply>, StoreError> {
+    async fn update_now(&self, changes: Vec<Change>) -> Result<Vec<TableReply>, StoreError> {
         let count = changes.len();
-        let mut by_shard: BTreeMap<ShardId, Vec<(usize, (TableId, Vec<u8>, TableOp))>> =
-            BTreeMap::new();
+        let mut by_shard: BTreeMap<ShardId, Vec<(usize, Change)>> = BTreeMap::new();
         for (at, change) in changes.into_iter().enumerate() {
             by_shard
                 .entry(self.shard_of_entry(change.0, &change.1)?)
@@ -100,7 +99,7 @@ impl Client {
 }
 
 impl Shared for Client {
-    fn update(&self, changes: Vec<(TableId, Vec<u8>, TableOp)>) -> Call<'_, Vec<TableReply>> {
+    fn update(&self, changes: Vec<Change>) -> Call<'_, Vec<TableReply>> {
         self.update_now(changes).boxed()
     }
 

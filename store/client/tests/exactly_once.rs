@@ -1,0 +1,417 @@
+//! A change is made once, however often its command has to be sent (DESIGN, "Exactly once, inside"); a transmission is
+//! delivered once until its acknowledgement is known to have arrived ("from outside"). On a real node, with groups that
+//! lose replies.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
+use mailrook_cluster::{Group, GroupError, GroupStatus, Node, NodeOptions, Watch};
+use mailrook_kv::Read;
+use mailrook_mailbox::{Change, Confirmation, DeliveryKey, DeliveryOutcome, MailboxRef, Refusal};
+use mailrook_meta::{MetaCommand, MetaReply, NewAccount};
+use mailrook_store_api::{
+    Append, Delivery, DeliveryRecipient, Directory, Lane, Mailstore, PreparedMessage, StoreError,
+};
+use mailrook_store_client::{Client, ClientOptions, machines};
+use mailrook_types::{
+    AccountId, Address, Domain, FlagUpdate, Flags, MailboxName, ShardId, SystemFlags, Timestamp,
+    UidSet,
+};
+
+/// A group that carries out every command and then loses the reply to every second one.
+struct Forgetful {
+    inner: Arc<dyn Group>,
+    calls: AtomicU32,
+}
+
+impl Group for Forgetful {
+    fn shard(&self) -> ShardId {
+        self.inner.shard()
+    }
+
+    fn propose(&self, command: Bytes) -> BoxFuture<'_, Result<Bytes, GroupError>> {
+        async move {
+            let reply = self.inner.propose(command).await?;
+            if self.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+                return Err(GroupError::OutcomeUnknown);
+            }
+            Ok(reply)
+        }
+        .boxed()
+    }
+
+    fn read_barrier(&self) -> BoxFuture<'_, Result<(), GroupError>> {
+        self.inner.read_barrier()
+    }
+
+    fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read)) -> Result<(), GroupError> {
+        self.inner.visit_state(visit)
+    }
+
+    fn watch(&self) -> Watch {
+        self.inner.watch()
+    }
+
+    fn status(&self) -> GroupStatus {
+        self.inner.status()
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        self.inner.shutdown()
+    }
+}
+
+async fn open(dir: &Path) -> Node {
+    let mut options = NodeOptions::new(dir);
+    options.first_shards = 2;
+    options.disk_reserve_bytes = 0;
+    Node::open(options, machines()).await.unwrap()
+}
+
+async fn forgetful_client(node: &Node) -> Client {
+    let forgetful = |inner: Arc<dyn Group>| -> (ShardId, Arc<dyn Group>) {
+        (
+            inner.shard(),
+            Arc::new(Forgetful {
+                inner,
+                calls: AtomicU32::new(0),
+            }),
+        )
+    };
+    let groups: BTreeMap<_, _> = node.groups().map(forgetful).collect();
+    let client = Client::new(groups, rand::random(), ClientOptions::default());
+    client.announce_shards().await.unwrap();
+    client
+}
+
+async fn add_account(client: &Client, name: &str) -> AccountId {
+    let domain = Domain::parse("example.test").unwrap();
+    assert_eq!(
+        client
+            .command(MetaCommand::AddDomain(domain))
+            .await
+            .unwrap(),
+        MetaReply::Done
+    );
+    let address = Address::parse(&format!("{name}@example.test")).unwrap();
+    let new = NewAccount {
+        address,
+        credential: None,
+        quota_storage_bytes: None,
+        quota_messages: None,
+    };
+    match client.command(MetaCommand::AddAccount(new)).await.unwrap() {
+        MetaReply::Account(record) => record.id,
+        other => panic!("the account was not added: {other:?}"),
+    }
+}
+
+fn message(text: &str) -> Arc<PreparedMessage> {
+    Arc::new(PreparedMessage::new(format!("Subject: {text}\r\n\r\n{text}\r\n").as_bytes()).unwrap())
+}
+
+fn delivery(
+    to: &[AccountId],
+    message: &Arc<PreparedMessage>,
+    confirmed: Vec<Confirmation>,
+) -> Delivery {
+    let recipient = |account: &AccountId| DeliveryRecipient {
+        account: *account,
+        mailbox: None,
+        prefix: Bytes::from_static(b"Return-Path: <>\r\n"),
+        flags: Flags::default(),
+    };
+    Delivery {
+        message: Arc::clone(message),
+        received: Timestamp::now(),
+        key: Some(DeliveryKey(message.hash().0)),
+        recipients: to.iter().map(recipient).collect(),
+        confirmed,
+    }
+}
+
+async fn inbox_count(client: &Client, account: AccountId) -> u64 {
+    let store: &dyn Mailstore = client;
+    store
+        .status(account, MailboxRef::Name(MailboxName::inbox()))
+        .await
+        .unwrap()
+        .unwrap()
+        .messages
+}
+
+async fn lane(client: &Client) -> Lane {
+    client.open_lane().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_replies_double_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = open(dir.path()).await;
+    let client = forgetful_client(&node).await;
+    let mut accounts = Vec::new();
+    for name in ["a", "b", "c"] {
+        accounts.push(add_account(&client, name).await);
+    }
+    let mut lane = lane(&client).await;
+    for n in 0..20 {
+        let outcomes = client
+            .deliver(
+                &mut lane,
+                delivery(&accounts, &message(&n.to_string()), vec![]),
+            )
+            .await
+            .unwrap();
+        assert!(
+            outcomes
+                .iter()
+                .all(|outcome| matches!(outcome, Ok(DeliveryOutcome::Delivered(_)))),
+            "{outcomes:?}"
+        );
+        let append = Append {
+            mailbox: MailboxRef::Name(MailboxName::inbox()),
+            messages: vec![(message("appended"), Flags::default(), Timestamp::now())],
+        };
+        client
+            .append(&mut lane, accounts[0], append)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    assert_eq!(inbox_count(&client, accounts[0]).await, 40);
+    assert_eq!(inbox_count(&client, accounts[1]).await, 20);
+
+    let store: &dyn Mailstore = &client;
+    let inbox = store
+        .status(accounts[0], MailboxRef::Name(MailboxName::inbox()))
+        .await
+        .unwrap()
+        .unwrap();
+    let copy = Change::Copy {
+        mailbox: inbox.id,
+        uids: UidSet::from_range(mailrook_types::Uid::MIN..=mailrook_types::Uid::MAX),
+        to: MailboxRef::Name(MailboxName::parse("Archive").unwrap()),
+        remove_originals: false,
+    };
+    client
+        .change(&mut lane, accounts[0], copy)
+        .await
+        .unwrap()
+        .unwrap();
+    let archive = MailboxRef::Name(MailboxName::parse("Archive").unwrap());
+    assert_eq!(
+        store
+            .status(accounts[0], archive)
+            .await
+            .unwrap()
+            .unwrap()
+            .messages,
+        40
+    );
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_transmission_is_delivered_once_until_it_is_confirmed() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = open(dir.path()).await;
+    let client = forgetful_client(&node).await;
+    let account = add_account(&client, "user").await;
+    let same = message("the same bytes");
+
+    let first = client
+        .deliver(
+            &mut lane(&client).await,
+            delivery(&[account], &same, vec![]),
+        )
+        .await
+        .unwrap();
+    let Ok(DeliveryOutcome::Delivered(place)) = &first[0] else {
+        panic!("{first:?}")
+    };
+    // The sender did not see the 250, and sends again over another connection.
+    let again = client
+        .deliver(
+            &mut lane(&client).await,
+            delivery(&[account], &same, vec![]),
+        )
+        .await
+        .unwrap();
+    assert!(
+        matches!(&again[0], Ok(DeliveryOutcome::Duplicate(at)) if at == place),
+        "{again:?}"
+    );
+    assert_eq!(inbox_count(&client, account).await, 1);
+
+    // It goes on with another command, and then sends the same bytes on purpose.
+    let confirmation = Confirmation {
+        account,
+        mailbox: place.mailbox,
+        key: DeliveryKey(same.hash().0),
+    };
+    let on_purpose = delivery(&[account], &same, vec![confirmation]);
+    let third = client
+        .deliver(&mut lane(&client).await, on_purpose)
+        .await
+        .unwrap();
+    assert!(
+        matches!(&third[0], Ok(DeliveryOutcome::Delivered(_))),
+        "{third:?}"
+    );
+    client.confirm(vec![confirmation]).await.unwrap();
+    let fourth = client
+        .deliver(
+            &mut lane(&client).await,
+            delivery(&[account], &same, vec![]),
+        )
+        .await
+        .unwrap();
+    assert!(
+        matches!(&fourth[0], Ok(DeliveryOutcome::Delivered(_))),
+        "{fourth:?}"
+    );
+    assert_eq!(inbox_count(&client, account).await, 3);
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_body_goes_in_chunks_and_survives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut raw = b"Subject: large\r\n\r\n".to_vec();
+    // Not compressible, so that it is stored in as many bytes.
+    raw.extend((0..3 << 20).map(|_| rand::random::<u8>() | 1));
+    let large = Arc::new(PreparedMessage::new(&raw).unwrap());
+    let (account, hash) = {
+        let node = open(dir.path()).await;
+        let client = forgetful_client(&node).await;
+        let account = add_account(&client, "user").await;
+        let outcomes = client
+            .deliver(
+                &mut lane(&client).await,
+                delivery(&[account], &large, vec![]),
+            )
+            .await
+            .unwrap();
+        assert!(
+            matches!(&outcomes[0], Ok(DeliveryOutcome::Delivered(_))),
+            "{outcomes:?}"
+        );
+        node.shutdown().await;
+        (account, large.hash())
+    };
+    let node = open(dir.path()).await;
+    let client = forgetful_client(&node).await;
+    let mut read = Vec::new();
+    while read.len() < raw.len() {
+        let piece = client
+            .body(account, hash, read.len() as u32, raw.len() as u32)
+            .await
+            .unwrap();
+        assert!(
+            !piece.is_empty(),
+            "the body ends after {} bytes",
+            read.len()
+        );
+        read.extend_from_slice(&piece);
+    }
+    assert!(read == raw, "the body is not what was delivered");
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_heard_by_who_watches() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = open(dir.path()).await;
+    let client = forgetful_client(&node).await;
+    let account = add_account(&client, "user").await;
+    let mut watch = client.watch(account).await.unwrap();
+    let mut lane = lane(&client).await;
+    client
+        .deliver(&mut lane, delivery(&[account], &message("one"), vec![]))
+        .await
+        .unwrap();
+    let first = tokio::time::timeout(Duration::from_secs(10), watch.changed())
+        .await
+        .unwrap()
+        .unwrap();
+
+    let store: &dyn Mailstore = &client;
+    let inbox = store
+        .status(account, MailboxRef::Name(MailboxName::inbox()))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(inbox.highest_modseq, first);
+    let store_flags = Change::StoreFlags {
+        mailbox: inbox.id,
+        uids: store.uids(account, inbox.id).await.unwrap().unwrap(),
+        unchanged_since: None,
+        update: FlagUpdate::Add,
+        flags: Flags::system(SystemFlags::SEEN),
+    };
+    client
+        .change(&mut lane, account, store_flags)
+        .await
+        .unwrap()
+        .unwrap();
+    let second = tokio::time::timeout(Duration::from_secs(10), watch.changed())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(second > first);
+    let changes = store
+        .changes(account, inbox.id, first, None)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(changes.changed.len(), 1);
+    assert_eq!(changes.changed[0].flags.system, SystemFlags::SEEN);
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_is_not_absent() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = open(dir.path()).await;
+    let options = ClientOptions {
+        deadline: Duration::from_millis(300),
+    };
+    let groups = node.groups().map(|group| (group.shard(), group)).collect();
+    let client = Client::new(groups, rand::random(), options);
+    client.announce_shards().await.unwrap();
+    let account = add_account(&client, "user").await;
+    let nobody = AccountId(4711);
+    let store: &dyn Mailstore = &client;
+    // No such account: the directory says so.
+    assert!(store.mailboxes(nobody).await.unwrap().is_none());
+    let refused = client
+        .change(
+            &mut lane(&client).await,
+            nobody,
+            Change::DeleteMailbox(MailboxName::inbox()),
+        )
+        .await;
+    assert!(
+        matches!(refused, Ok(Err(Refusal::NoSuchAccount))),
+        "{refused:?}"
+    );
+    node.shutdown().await;
+    // The groups are stopped: nobody can say anything any more.
+    assert!(matches!(
+        store.mailboxes(account).await,
+        Err(StoreError::Unavailable(_))
+    ));
+    assert!(matches!(
+        store.mailboxes(nobody).await,
+        Err(StoreError::Unavailable(_))
+    ));
+}
