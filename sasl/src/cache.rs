@@ -5,8 +5,8 @@
 //! nothing from which a password could be read, and nothing that outlives the process. A new version of the
 //! credentials has other digests, so that a changed or removed password ends with it.
 //!
-//! Entries live in two generations. When the young one is full or half a lifetime old, it becomes the old one and
-//! the old one is dropped: bounded, and without a scan.
+//! Entries live in two generations. When the young one is full, or has had its time, it becomes the old one and the
+//! old one is dropped: bounded, and without a scan.
 
 use std::{
     collections::HashMap,

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::{
-    ChannelBindings, Credentials, Failure, Mechanism, Salt, Success,
+    ChannelBindings, Credentials, Failure, Mechanism, Salt, Success, Verifier,
     exchange::Names,
     verifier::{ScramVerifier, hmac_sha256},
 };
@@ -34,13 +34,14 @@ pub(crate) struct ServerFirst {
     pub(crate) message: String,
     client: ClientFirst,
     nonce: String,
-    /// `None`: the user does not exist, and nothing fits.
-    candidates: Option<Vec<Candidate>>,
+    /// At least one, all with the salt and iterations that the message names.
+    candidates: Vec<Candidate>,
 }
 
 struct Candidate {
-    /// Its position in [`Credentials::verifiers`].
-    credential: usize,
+    /// Its position in [`Credentials::verifiers`]; `None` for the made-up one of a user that does not exist, which
+    /// no proof fits.
+    credential: Option<usize>,
     verifier: ScramVerifier,
 }
 
@@ -173,38 +174,29 @@ impl ServerFirst {
         fake_salt: Salt,
         server_nonce: &str,
     ) -> ServerFirst {
-        let candidates = credentials.map(|credentials| {
-            let verifiers = credentials
-                .verifiers
-                .into_iter()
-                .map(|verifier| verifier.scram)
-                .enumerate();
-            let mut candidates: Vec<_> = verifiers
-                .map(|(credential, verifier)| Candidate {
-                    credential,
-                    verifier,
-                })
-                .collect();
-            // One exchange has one salt: the passwords that share the first one's can be proven.
-            let asked = candidates
-                .first()
-                .map(|c| (c.verifier.salt.clone(), c.verifier.iterations));
-            candidates.retain(|c| {
-                asked.as_ref() == Some(&(c.verifier.salt.clone(), c.verifier.iterations))
+        let verifiers = credentials
+            .map(|credentials| credentials.verifiers)
+            .unwrap_or_default();
+        let of_user = |(credential, verifier): (usize, Verifier)| Candidate {
+            credential: Some(credential),
+            verifier: verifier.scram,
+        };
+        let mut candidates: Vec<Candidate> =
+            verifiers.into_iter().enumerate().map(of_user).collect();
+        if candidates.is_empty() {
+            candidates.push(Candidate {
+                credential: None,
+                verifier: ScramVerifier::fake(fake_salt),
             });
-            candidates
-        });
-        let fake = ScramVerifier::fake(fake_salt);
-        let asked = candidates
-            .as_ref()
-            .and_then(|c| c.first())
-            .map_or(&fake, |c| &c.verifier);
-        let nonce = format!("{}{server_nonce}", client.nonce);
-        let message = format!(
-            "r={nonce},s={},i={}",
-            STANDARD.encode(&asked.salt),
-            asked.iterations
+        }
+        // One exchange has one salt: the passwords that share the first one's can be proven.
+        let (salt, iterations) = (
+            candidates[0].verifier.salt.clone(),
+            candidates[0].verifier.iterations,
         );
+        candidates.retain(|c| c.verifier.salt == salt && c.verifier.iterations == iterations);
+        let nonce = format!("{}{server_nonce}", client.nonce);
+        let message = format!("r={nonce},s={},i={iterations}", STANDARD.encode(salt));
         ServerFirst {
             message,
             client,
@@ -258,24 +250,25 @@ impl ClientFinal<'_> {
             b",",
             self.without_proof.as_bytes(),
         ];
-        let proven = candidates
-            .unwrap_or_default()
-            .into_iter()
-            .find(|candidate| {
-                let mut client_key = hmac_sha256(&candidate.verifier.stored_key, &signed);
-                client_key
-                    .iter_mut()
-                    .zip(self.proof)
-                    .for_each(|(key, proof)| *key ^= proof);
-                Sha256::digest(client_key)
-                    .as_slice()
-                    .ct_eq(&candidate.verifier.stored_key)
-                    .into()
-            });
+        let proves = |candidate: &Candidate| {
+            let mut client_key = hmac_sha256(&candidate.verifier.stored_key, &signed);
+            client_key
+                .iter_mut()
+                .zip(self.proof)
+                .for_each(|(key, proof)| *key ^= proof);
+            Sha256::digest(client_key)
+                .as_slice()
+                .ct_eq(&candidate.verifier.stored_key)
+                .into()
+        };
         let Candidate {
             credential,
             verifier,
-        } = proven.ok_or(Failure::Credentials)?;
+        } = candidates
+            .into_iter()
+            .find(proves)
+            .ok_or(Failure::Credentials)?;
+        let credential = credential.ok_or(Failure::Credentials)?;
         if !client.names.authorized() {
             return Err(Failure::AuthzidRefused);
         }
@@ -296,7 +289,7 @@ mod tests {
     use mailrook_types::AccountId;
 
     use super::*;
-    use crate::{Password, Verifier, verifier::ScramKeys};
+    use crate::{Password, verifier::ScramKeys};
 
     /// RFC 7677 §3.
     const CLIENT_FIRST: &str = "n,,n=user,r=rOprNGfwEbeRWgbNEkqO";
