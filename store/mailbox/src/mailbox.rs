@@ -158,7 +158,16 @@ impl Mailbox {
             }
             edit.close(account, self.id);
             let changed_key = key::by_modseq(account.id, part::CHANGED, self.id, modseq.0, block);
-            account.put(changed_key, None, changed.encode());
+            // A command may deliver to a mailbox twice: then its changes are there already.
+            let stored = if self.record.highest_modseq == modseq {
+                account.get(&changed_key)?
+            } else {
+                None
+            };
+            if let Some(stored) = &stored {
+                changed = changed.or(&Bits::decode(stored)?);
+            }
+            account.put(changed_key, stored.as_deref(), changed.encode());
             self.record.highest_modseq = modseq;
         }
         Ok(uids)

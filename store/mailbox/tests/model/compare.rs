@@ -1,0 +1,314 @@
+//! Asks the shard everything that the reference knows.
+
+use mailrook_kv::{Direction, MemorySnapshot, Read, Space};
+use mailrook_mailbox::{
+    Answer, Changes, IndexEntry, MailboxInfo, MailboxList, MailboxRef, MailboxStatus,
+    MessageDetail, Query, QuotaUsage, TableId, answer, table_slot,
+};
+use mailrook_types::{
+    AccountId, Flags, MailboxId, MessageId, ModSeq, SystemFlags, Timestamp, Uid, UidSet,
+    UidValidity,
+};
+
+use crate::{
+    generate::{ACCOUNTS, TABLE_KEYS, TABLES, chunks},
+    reference::{Account, Mailbox, Message, Reference},
+};
+
+pub fn all(snapshot: &MemorySnapshot, now: i64, reference: &Reference) {
+    let ask = |query: Query| answer(snapshot, now, &query).unwrap();
+    for id in 1..=ACCOUNTS {
+        let account = AccountId(id);
+        match reference.accounts.get(&id).filter(|known| known.live) {
+            None => {
+                assert_eq!(ask(Query::Mailboxes { account }), Answer::NoSuchAccount);
+                assert_eq!(ask(Query::Quota { account }), Answer::NoSuchAccount);
+                let mailbox = MailboxId(1);
+                assert_eq!(ask(Query::Uids { account, mailbox }), Answer::NoSuchAccount);
+            }
+            Some(known) => compare_account(&ask, account, known),
+        }
+    }
+    compare_tables(&ask, now, reference);
+}
+
+fn compare_account(ask: &impl Fn(Query) -> Answer, account: AccountId, known: &Account) {
+    let (messages, storage_bytes) = known.usage();
+    let quota = QuotaUsage {
+        limit: known.limit,
+        storage_bytes,
+        messages,
+    };
+    assert_eq!(ask(Query::Quota { account }), Answer::Quota(quota));
+    let infos = known.names.iter().map(|(name, id)| MailboxInfo {
+        name: name.clone(),
+        special_use: known.boxes[id].special_use,
+        status: status(*id, &known.boxes[id]),
+    });
+    let list = MailboxList {
+        mailboxes: infos.collect(),
+        subscriptions: known.subscriptions.iter().cloned().collect(),
+    };
+    assert_eq!(ask(Query::Mailboxes { account }), Answer::Mailboxes(list));
+    for (name, id) in &known.names {
+        let mailbox = &known.boxes[id];
+        for by in [
+            MailboxRef::Name(name.clone()),
+            MailboxRef::Id(MailboxId(*id)),
+        ] {
+            let told = ask(Query::Status {
+                account,
+                mailbox: by,
+            });
+            assert_eq!(told, Answer::Status(status(*id, mailbox)));
+        }
+        compare_mailbox(ask, account, MailboxId(*id), mailbox);
+    }
+    let gone = MailboxId(known.next_mailbox + 1);
+    assert_eq!(
+        ask(Query::Uids {
+            account,
+            mailbox: gone
+        }),
+        Answer::NoSuchMailbox
+    );
+}
+
+fn uid(number: u32) -> Uid {
+    Uid::new(number).unwrap()
+}
+
+fn status(id: u64, mailbox: &Mailbox) -> MailboxStatus {
+    let having = |test: fn(&Message) -> bool| {
+        mailbox
+            .messages
+            .values()
+            .filter(|message| test(message))
+            .count() as u64
+    };
+    let unseen = |message: &Message| !message.system.contains(SystemFlags::SEEN);
+    MailboxStatus {
+        id: MailboxId(id),
+        uid_validity: UidValidity::new(mailbox.uid_validity).unwrap(),
+        uid_next: uid(mailbox.uid_next),
+        highest_modseq: ModSeq(mailbox.highest),
+        history_floor: ModSeq::ZERO,
+        messages: having(|_| true),
+        unseen: having(unseen),
+        deleted: having(|message| message.system.contains(SystemFlags::DELETED)),
+        size_bytes: mailbox
+            .messages
+            .values()
+            .map(|message| u64::from(message.size))
+            .sum(),
+        first_unseen: mailbox
+            .messages
+            .iter()
+            .find(|(_, message)| unseen(message))
+            .map(|(number, _)| uid(*number)),
+        keywords: mailbox.keywords.clone(),
+    }
+}
+
+fn entry(mailbox: &Mailbox, number: u32, message: &Message) -> IndexEntry {
+    IndexEntry {
+        uid: uid(number),
+        modseq: ModSeq(message.modseq),
+        flags: Flags {
+            system: message.system,
+            keywords: mailbox
+                .keywords
+                .iter()
+                .filter(|known| message.keywords.contains(known))
+                .cloned()
+                .collect(),
+        },
+        internal_date: Timestamp(message.internal),
+        saved: Timestamp(message.saved),
+        size: message.size,
+        message: MessageId(message.id),
+    }
+}
+
+fn compare_mailbox(
+    ask: &impl Fn(Query) -> Answer,
+    account: AccountId,
+    id: MailboxId,
+    mailbox: &Mailbox,
+) {
+    let uids: UidSet = mailbox.messages.keys().map(|number| uid(*number)).collect();
+    assert_eq!(
+        ask(Query::Uids {
+            account,
+            mailbox: id
+        }),
+        Answer::Uids(uids)
+    );
+    let some = UidSet::from_range(uid(2)..=uid(7));
+    for (asked, limit) in [
+        (UidSet::from_range(Uid::MIN..=Uid::MAX), u32::MAX),
+        (some.clone(), 3),
+    ] {
+        let wanted = || {
+            mailbox
+                .messages
+                .iter()
+                .filter(|(number, _)| asked.contains(uid(**number)))
+                .take(limit as usize)
+        };
+        let index = wanted()
+            .map(|(number, message)| entry(mailbox, *number, message))
+            .collect();
+        let query = Query::Index {
+            account,
+            mailbox: id,
+            uids: asked.clone(),
+            changed_since: None,
+            limit,
+        };
+        assert_eq!(ask(query), Answer::Index(index));
+        let details = wanted().map(|(number, message)| MessageDetail {
+            uid: uid(*number),
+            hash: message.body.hash,
+            body_size: message.body.size,
+            prefix: message.prefix.clone(),
+            detail: message.body.detail.clone(),
+        });
+        let query = Query::Details {
+            account,
+            mailbox: id,
+            uids: asked.clone(),
+            limit,
+        };
+        assert_eq!(ask(query), Answer::Details(details.collect()));
+        let signatures = wanted()
+            .map(|(number, message)| (uid(*number), message.body.signature.clone()))
+            .collect();
+        let query = Query::Signatures {
+            account,
+            mailbox: id,
+            uids: asked.clone(),
+            limit,
+        };
+        assert_eq!(ask(query), Answer::Signatures(signatures));
+    }
+    let since = ModSeq(mailbox.highest.saturating_sub(3));
+    for uids in [None, Some(some)] {
+        let concerns = |number: u32| uids.as_ref().is_none_or(|uids| uids.contains(uid(number)));
+        let changed = mailbox
+            .messages
+            .iter()
+            .filter(|(number, message)| message.modseq > since.0 && concerns(**number));
+        let vanished = mailbox
+            .expunged
+            .iter()
+            .filter(|(modseq, number)| *modseq > since.0 && concerns(*number));
+        let changes = Changes {
+            status: status(id.0, mailbox),
+            changed: changed
+                .map(|(number, message)| entry(mailbox, *number, message))
+                .collect(),
+            vanished: Some(vanished.map(|(_, number)| uid(*number)).collect()),
+        };
+        assert_eq!(
+            ask(Query::Changes {
+                account,
+                mailbox: id,
+                since,
+                uids: uids.clone()
+            }),
+            Answer::Changes(changes)
+        );
+    }
+    for message in mailbox.messages.values() {
+        let hash = message.body.hash;
+        let all = chunks(hash.0[0] - 1);
+        assert_eq!(
+            ask(Query::Chunks {
+                hash,
+                first: 0,
+                count: 9
+            }),
+            Answer::Chunks(all.clone())
+        );
+        let second = all.into_iter().skip(1).take(1).collect();
+        assert_eq!(
+            ask(Query::Chunks {
+                hash,
+                first: 1,
+                count: 1
+            }),
+            Answer::Chunks(second)
+        );
+    }
+}
+
+fn compare_tables(ask: &impl Fn(Query) -> Answer, now: i64, reference: &Reference) {
+    for table in 0..TABLES {
+        let live = |key: &Vec<u8>| {
+            let (value, expires) = reference.tables.get(&(table, key.clone()))?;
+            expires.is_none_or(|at| at > now).then(|| value.clone())
+        };
+        let mut expected = Vec::new();
+        for number in 0..TABLE_KEYS {
+            let key = vec![b'k', number];
+            let value = live(&key);
+            assert_eq!(
+                ask(Query::TableGet {
+                    table: TableId(table),
+                    key: key.clone()
+                }),
+                Answer::TableValue(value.clone())
+            );
+            expected.extend(value.map(|value| (table_slot(TableId(table), &key), key, value)));
+        }
+        expected.sort();
+        for limit in [2, 100] {
+            assert_eq!(scan(ask, TableId(table), b"k", limit), expected);
+            assert_eq!(scan(ask, TableId(table), b"q", limit), []);
+        }
+    }
+}
+
+fn scan(
+    ask: &impl Fn(Query) -> Answer,
+    table: TableId,
+    prefix: &[u8],
+    limit: u32,
+) -> Vec<(u16, Vec<u8>, Vec<u8>)> {
+    let mut found: Vec<(u16, Vec<u8>, Vec<u8>)> = Vec::new();
+    loop {
+        let after = found.last().map(|(slot, key, _)| (*slot, key.clone()));
+        let query = Query::TableScan {
+            table,
+            prefix: prefix.to_vec(),
+            after,
+            limit,
+        };
+        let Answer::TableEntries(entries) = ask(query) else {
+            panic!("not a scan")
+        };
+        if entries.is_empty() {
+            return found;
+        }
+        found.extend(entries);
+    }
+}
+
+/// After a month without commands the expiry queue is empty, and so is that of remains.
+pub fn nothing_expires(snapshot: &MemorySnapshot) {
+    let mut left = Vec::new();
+    snapshot
+        .scan(
+            Space::Index,
+            &[0x40],
+            &[0x42],
+            Direction::Forward,
+            &mut |key, _| {
+                left.push(key.to_vec());
+                std::ops::ControlFlow::Continue(())
+            },
+        )
+        .unwrap();
+    assert_eq!(left, Vec::<Vec<u8>>::new());
+}
