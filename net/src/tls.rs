@@ -27,8 +27,8 @@ use crate::{CertificateError, CertificateFiles, Certificates};
 pub struct TlsSettings {
     /// A handshake takes a few round trips; a client on a bad line gets so long.
     pub handshake_timeout: Duration,
-    /// Handshakes at once; more wait, within the same time. High, as a slow client holds a place without costing
-    /// anything else.
+    /// Handshakes at once; more wait, within the same time. As many as there may be connections without a login
+    /// ([`Limits::pending_max`](crate::Limits::pending_max)): a slow client holds a place, and costs little else.
     pub handshakes_max: usize,
 }
 
@@ -36,7 +36,7 @@ impl Default for TlsSettings {
     fn default() -> TlsSettings {
         TlsSettings {
             handshake_timeout: Duration::from_secs(20),
-            handshakes_max: 2_048,
+            handshakes_max: 4_096,
         }
     }
 }
