@@ -41,7 +41,12 @@ pub const ERRORS_MAX: u32 = 20;
 /// dead addresses and each costs a lookup only.
 pub const REFUSALS_MAX: u32 = 100;
 
-/// After so many commands that lead to no mail (NOOP, RSET, VRFY, HELP, repeated EHLO): `smtpd_junk_command_limit`
+/// RCPT beyond RCPTMAX, each put off with 452, before the session ends. A client that ignores the limit may name many
+/// more, and must keep the transaction that it has (RFC 5321 §4.5.3.1.10).
+pub const EXCESS_RCPT_MAX: u32 = 10_000;
+
+/// After so many commands that lead to no mail (NOOP, RSET, VRFY, HELP, repeated EHLO, empty
+/// chunks): `smtpd_junk_command_limit`
 /// of Postfix.
 pub const JUNK_MAX: u32 = 100;
 

@@ -76,8 +76,10 @@ pub(crate) struct Driver {
     messages: u64,
     lane: Option<Lane>,
     confirmations: Confirmations,
-    /// When the command, or the message, that is awaited must be complete.
+    /// When the command that is awaited must be complete.
     deadline: Instant,
+    /// The same for the message under way.
+    message_deadline: Option<Instant>,
     lines: u64,
 }
 
@@ -109,6 +111,7 @@ impl Driver {
             lane: None,
             confirmations: Confirmations::default(),
             deadline,
+            message_deadline: None,
             lines: 0,
         }
     }
@@ -336,6 +339,7 @@ impl Driver {
         };
         match verdict {
             Ok(()) => {
+                self.message_deadline = None;
                 self.transaction = Some(Transaction::new(mail));
                 self.session.accept();
             }
@@ -413,7 +417,7 @@ impl Driver {
 
     fn on_data(&mut self) {
         let timeouts = &self.shared.settings.timeouts;
-        self.deadline = Instant::now() + timeouts.message;
+        self.message_deadline = Some(Instant::now() + timeouts.message);
         if let Some(transaction) = &mut self.transaction {
             transaction.body = Some(Body::new(Arc::clone(&self.shared.memory), timeouts.memory));
         }
@@ -461,7 +465,7 @@ impl Driver {
             .map(|reply| reply.code.number())
             .take(10)
             .collect();
-        info!(message = id, %from, rcpts, octets, ?codes, "message");
+        info!(mail = id, %from, rcpts, octets, ?codes, "message");
         // What has come by now was sent before the reply could be heard.
         if let Some(stream) = &mut self.stream {
             self.input.read_ready(stream).await;
@@ -549,9 +553,12 @@ impl Driver {
 
     async fn read(&mut self) -> Result<(), End> {
         let text = self.session.awaiting() == Awaiting::Text;
+        if self.draining && self.is_idle() {
+            return Err(End::Stopping);
+        }
         let until = if text {
-            self.deadline
-                .min(Instant::now() + self.shared.settings.timeouts.text)
+            let deadline = self.message_deadline.unwrap_or(self.deadline);
+            deadline.min(Instant::now() + self.shared.settings.timeouts.text)
         } else {
             self.deadline
         };
@@ -565,14 +572,22 @@ impl Driver {
             None => {
                 self.draining = true;
                 self.session.drain();
-                let idle = self.session.awaiting() == Awaiting::Command { transaction: false };
-                if idle { Err(End::Stopping) } else { Ok(()) }
+                if self.is_idle() {
+                    Err(End::Stopping)
+                } else {
+                    Ok(())
+                }
             }
             Some(Err(_)) => Err(End::Timeout),
             Some(Ok(Ok(0))) => Err(End::Closed),
             Some(Ok(Ok(_))) => Ok(()),
             Some(Ok(Err(error))) => Err(End::Broken(error)),
         }
+    }
+
+    /// Between messages.
+    fn is_idle(&self) -> bool {
+        self.session.awaiting() == Awaiting::Command { transaction: false }
     }
 
     fn ip(&self) -> Option<IpAddr> {

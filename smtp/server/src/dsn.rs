@@ -71,7 +71,7 @@ impl Report<'_> {
             ));
         }
         out.push_str(&format!(
-            "\r\n--{boundary}\r\nContent-Type: text/rfc822-headers\r\n\r\n"
+            "\r\n--{boundary}\r\nContent-Type: text/rfc822-headers\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
         ));
         let mut out = out.into_bytes();
         out.extend_from_slice(self.header);

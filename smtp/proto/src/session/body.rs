@@ -259,6 +259,9 @@ impl Session {
                 });
                 self.write(&reply);
                 self.state = State::ExpectBdat(transaction);
+                if chunk.announced == 0 {
+                    self.junk();
+                }
                 None
             }
             _ => None,

@@ -92,6 +92,7 @@ impl Session {
         match command {
             Command::Hello(verb, name) => return self.hello(verb, name),
             Command::Mail(mail) => return self.or_error(Session::mail, mail),
+            Command::Rcpt(_) if self.recipients_are_full() => self.put_off_recipient(),
             Command::Rcpt(rcpt) => return self.or_error(Session::rcpt, rcpt),
             Command::Data => return self.or_error(|session, ()| session.data(), ()),
             Command::Bdat { octets, last } => {
@@ -245,16 +246,25 @@ impl Session {
                 text,
             ));
         }
-        if transaction.accepted >= self.config.rcpt_max {
-            // RFC 5321 §4.5.3.1.10: the client sends the others later.
-            return Err(Reply::new(
-                R::InsufficientStorage452,
-                E::TOO_MANY_RECIPIENTS,
-                "too many recipients",
-            ));
-        }
         self.question = Some(Question::Rcpt);
         Ok(Event::Rcpt(rcpt))
+    }
+
+    fn recipients_are_full(&self) -> bool {
+        matches!(&self.state, State::ExpectRcpt(transaction) if transaction.accepted >= self.config.rcpt_max)
+    }
+
+    /// RFC 5321 §4.5.3.1.10: the client sends to the others later. No error: it need not know the limit.
+    fn put_off_recipient(&mut self) {
+        self.say(
+            R::InsufficientStorage452,
+            E::TOO_MANY_RECIPIENTS,
+            "too many recipients",
+        );
+        self.counters.excess_rcpts += 1;
+        if self.counters.excess_rcpts > limits::EXCESS_RCPT_MAX {
+            self.too_many("too many recipients");
+        }
     }
 
     fn data(&mut self) -> Result<Event, Reply> {

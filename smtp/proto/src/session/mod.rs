@@ -54,6 +54,7 @@ struct Counters {
     errors: u32,
     refusals: u32,
     junk: u32,
+    excess_rcpts: u32,
     auth_failures: u32,
     /// Octets of messages that were read only to be dropped.
     swallowed: u64,

@@ -7,7 +7,7 @@ use mailrook_net::{
     Network, Peer, SessionId, Shutdown, ShutdownTrigger, Stream, ThrottleSettings, TlsAcceptor,
     TlsSettings,
 };
-use mailrook_sasl::{FakeSaltKey, Password, PasswordCache, Salt, Verifier};
+use mailrook_sasl::{ChannelBindings, FakeSaltKey, Password, PasswordCache, Salt, Verifier};
 use mailrook_smtp_proto::Service;
 use mailrook_store_api::{
     Directory, Mailstore,
@@ -32,7 +32,7 @@ pub(crate) struct Rig {
     pub(crate) tls: TlsAcceptor,
     pub(crate) certificate: Vec<u8>,
     pub(crate) trigger: ShutdownTrigger,
-    shutdown: Shutdown,
+    pub(crate) shutdown: Shutdown,
     limiter: Arc<Limiter>,
 }
 
@@ -128,9 +128,8 @@ impl Rig {
         };
         let session = tokio::spawn(self.front.session(Arc::new(endpoint), connection));
         Client {
-            stream: Box::new(ours),
-            read: Vec::new(),
-            session,
+            session: Some(session),
+            ..Client::over(ours)
         }
     }
 
@@ -237,10 +236,22 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 pub(crate) struct Client {
     stream: Box<dyn Duplex>,
     read: Vec<u8>,
-    session: JoinHandle<()>,
+    session: Option<JoinHandle<()>>,
+    /// What SCRAM-PLUS binds to.
+    pub(crate) bindings: ChannelBindings,
 }
 
 impl Client {
+    /// A client at this end of a connection.
+    pub(crate) fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Client {
+        Client {
+            stream: Box::new(stream),
+            read: Vec::new(),
+            session: None,
+            bindings: ChannelBindings::default(),
+        }
+    }
+
     /// Sends bytes as they are.
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
@@ -327,21 +338,11 @@ impl Client {
         self.reply().await
     }
 
-    /// STARTTLS, and EHLO again.
-    pub(crate) async fn start_tls(self, certificate: &[u8]) -> Client {
-        let Client {
-            stream,
-            session,
-            read,
-        } = self;
-        assert!(read.is_empty());
-        let mut client = Client {
-            stream,
-            read,
-            session,
-        };
-        client.talk("C: STARTTLS\nS: 220 2.0.0").await;
-        client.handshake(certificate).await
+    /// STARTTLS.
+    pub(crate) async fn start_tls(mut self, certificate: &[u8]) -> Client {
+        self.talk("C: STARTTLS\nS: 220 2.0.0").await;
+        assert!(self.read.is_empty());
+        self.handshake(certificate).await
     }
 
     /// A handshake.
@@ -361,17 +362,26 @@ impl Client {
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         let name = ServerName::try_from("mx.example.test").unwrap();
         let stream = connector.connect(name, self.stream).await.unwrap();
+        let exported = stream.get_ref().1.export_keying_material(
+            [0; 32],
+            b"EXPORTER-Channel-Binding",
+            Some(b""),
+        );
+        let bindings = ChannelBindings {
+            tls_exporter: Some(exported.unwrap()),
+            ..ChannelBindings::default()
+        };
         Client {
-            stream: Box::new(stream),
-            read: self.read,
             session: self.session,
+            bindings,
+            ..Client::over(stream)
         }
     }
 
     /// Goes away without a word, and waits for the session to notice.
     pub(crate) async fn vanish(self) {
         drop(self.stream);
-        self.session.await.unwrap();
+        self.session.unwrap().await.unwrap();
     }
 
     /// Sends a message from `a@client.test` and expects `reply`.

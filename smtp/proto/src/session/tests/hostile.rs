@@ -162,6 +162,32 @@ fn so_are_a_hundred_refusals_and_idle_commands() {
 }
 
 #[test]
+fn empty_chunks_come_to_an_end() {
+    let mut driver = Driver::new(config(Service::Mx), false);
+    driver.feed(b"EHLO c.test\r\nMAIL FROM:<>\r\nRCPT TO:<u@example.test>\r\n");
+    driver.feed(&b"BDAT 0\r\n".repeat(1000));
+    assert!(driver.closed && driver.output.len() < 10_000);
+}
+
+#[test]
+fn recipients_beyond_the_limit_cost_nobody_the_message() {
+    let mut driver = Driver::new(
+        SessionConfig {
+            rcpt_max: 10,
+            ..config(Service::Mx)
+        },
+        false,
+    );
+    driver.feed(b"HELO c.test\r\nMAIL FROM:<>\r\n");
+    driver.feed(&b"RCPT TO:<u@example.test>\r\n".repeat(1500));
+    driver.feed(b"DATA\r\nx\r\n.\r\n");
+    assert!(driver.mails.len() == 1 && !driver.closed);
+    driver.feed(b"MAIL FROM:<>\r\n");
+    driver.feed(&b"RCPT TO:<u@example.test>\r\n".repeat(11_000));
+    assert!(driver.closed);
+}
+
+#[test]
 fn a_browser_is_sent_away() {
     let mut driver = Driver::new(config(Service::Mx), false);
     driver.feed(b"POST / HTTP/1.1\r\nHost: mx\r\n\r\nHELO c.test\r\n");
