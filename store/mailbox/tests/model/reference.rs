@@ -559,16 +559,23 @@ impl Account {
         self.next_mailbox
     }
 
+    fn missing_above(&self, name: &MailboxName) -> Vec<MailboxName> {
+        let levels = std::iter::successors(name.parent(), MailboxName::parent);
+        let mut missing: Vec<_> = levels
+            .filter(|name| !self.names.contains_key(name))
+            .collect();
+        missing.reverse();
+        missing
+    }
+
     fn make_with_parents(
         &mut self,
         now: i64,
         name: &MailboxName,
         special_use: Option<SpecialUse>,
     ) -> u64 {
-        if let Some(parent) = name.parent()
-            && !self.names.contains_key(&parent)
-        {
-            self.make_with_parents(now, &parent, None);
+        for parent in self.missing_above(name) {
+            self.make(now, &parent, None);
         }
         self.make(now, name, special_use)
     }
@@ -669,10 +676,7 @@ impl Account {
                 return Err(Refusal::MailboxExists);
             }
         }
-        let mut missing: Vec<_> = std::iter::successors(to.parent(), MailboxName::parent)
-            .filter(|name| !self.names.contains_key(name))
-            .collect();
-        missing.reverse();
+        let missing = self.missing_above(to);
         self.names = names;
         for parent in missing {
             self.make(now, &parent, None);
