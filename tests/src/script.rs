@@ -241,7 +241,7 @@ impl Script {
                         shortened(&line)
                     )))
                 };
-            } else if !skip {
+            } else if !skip || is_other_answer(last, &line) {
                 return Err(wire_error(format!(
                     "expected `{last}`, server said `{}`",
                     shortened(&line)
@@ -322,6 +322,17 @@ impl Step {
             text,
         })
     }
+}
+
+/// Whether the line answers the awaited command, but otherwise than wanted: `a1 NO …` where `a1 OK ...` was. Nothing
+/// that is wanted can follow.
+fn is_other_answer(wanted: &str, line: &str) -> bool {
+    let tag = wanted.split(' ').next().unwrap_or("");
+    let is_tag = !tag.is_empty() && tag.chars().all(|c| c.is_ascii_alphanumeric());
+    is_tag
+        && line
+            .strip_prefix(tag)
+            .is_some_and(|rest| rest.starts_with(' '))
 }
 
 fn literal(line: &[u8]) -> Option<usize> {

@@ -49,7 +49,7 @@ fn sections_and_partials() {
          S* * 1 FETCH (BODY[1] {24}\r\nThis is text number 1.\r\n)
          S: a5 OK ...
          C: a6 FETCH 1 BODY.PEEK[]<100000.10>
-         S* * 1 FETCH (BODY[]<100000> "")
+         S* * 1 FETCH (BODY[]<100000> ...)
          S: a6 OK ...
          C: a7 FETCH 1 BODY.PEEK[2.3.MIME]
          S~ a7 OK ..."#,

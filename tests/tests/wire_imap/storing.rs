@@ -9,7 +9,7 @@ fn append_answers_with_the_uid() {
         "C: a1 STATUS INBOX (UIDVALIDITY)
          S: * STATUS INBOX (UIDVALIDITY <<v>>)
          S: a1 OK ...
-         C: a2 APPEND INBOX (\\Seen $Label1) \"07-Feb-1994 21:52:25 -0800\" {<<size1>>}
+         C: a2 APPEND INBOX (\\Seen $Label1) \"07-Feb-1994 21:52:25 +0000\" {<<size1>>}
          S: + ...
          C: <<mail1>>
          S~ a2 OK [APPENDUID <<v>> 1] ...
@@ -18,7 +18,7 @@ fn append_answers_with_the_uid() {
          C: a4 SELECT INBOX
          S~ a4 OK ...
          C: a5 FETCH 1:2 (UID FLAGS INTERNALDATE RFC822.SIZE)
-         S* * 1 FETCH (~UID 1 FLAGS (~\\Seen $Label1 ...) INTERNALDATE \"07-Feb-1994 21:52:25 -0800\" RFC822.SIZE <<size1>>)
+         S* * 1 FETCH (~UID 1 FLAGS (~\\Seen $Label1 ...) INTERNALDATE \"07-Feb-1994 21:52:25 +0000\" RFC822.SIZE <<size1>>)
          S* * 2 FETCH (~UID 2 FLAGS ... INTERNALDATE \"...\" RFC822.SIZE <<size2>>)
          S: a5 OK ...",
     );
@@ -124,9 +124,10 @@ fn expunge_tells_shifting_numbers() {
         "C: a1 STORE 2:3,5 +FLAGS.SILENT (\\Deleted)
          S~ a1 OK ...
          C: a2 EXPUNGE
-         S* * 2 EXPUNGE
-         S* * 2 EXPUNGE
-         S* * 3 EXPUNGE
+         # From the last to the first or from the first to the last: 5 3 2 or 2 2 3.
+         S* * ... EXPUNGE
+         S* * ... EXPUNGE
+         S* * ... EXPUNGE
          S: a2 OK ...
          C: a3 FETCH 1:2 UID
          S* * 1 FETCH (UID 1)
@@ -161,8 +162,8 @@ fn move_answers_with_copyuid_and_expunges() {
          S: a1 OK ...
          C: a2 UID MOVE 2:3 foo
          S: * OK [COPYUID <<v>> 2:3 1:2] ...
-         S* * 2 EXPUNGE
-         S* * 2 EXPUNGE
+         S* * ... EXPUNGE
+         S* * ... EXPUNGE
          S: a2 OK ...
          C: a3 MOVE 2 foo
          S: * OK [COPYUID <<v>> 4 3] ...
