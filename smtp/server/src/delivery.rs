@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use mailrook_smtp_proto::{EnhancedCode, Reply, ReplyCode, Service};
+use mailrook_smtp_proto::{EnhancedCode, MailCommand, Reply, ReplyCode, Service};
 use mailrook_store_api::{
     Delivery, DeliveryRecipient, Lane, PreparedMessage, StoreError,
     meta::LoginAccount,
@@ -53,90 +53,103 @@ struct Plan {
     of_rcpt: Vec<Vec<usize>>,
 }
 
-/// Delivers a message. `lane` is the session's; it is given up when the store left something open in it.
+/// What a delivery belongs to.
+pub(crate) struct Context<'a> {
+    pub(crate) shared: &'a Shared,
+    /// Who is logged in.
+    pub(crate) user: Option<&'a LoginAccount>,
+    pub(crate) arrival: Arrival<'a>,
+}
+
+/// Delivers a message. `lane` is the session's; it is given up when the store left something open in it. `confirmed`
+/// goes along.
 pub(crate) async fn deliver(
-    shared: &Shared,
+    context: &Context<'_>,
     lane: &mut Option<Lane>,
     transaction: Transaction,
-    user: Option<&LoginAccount>,
-    arrival: &Arrival<'_>,
     confirmed: Vec<Confirmation>,
 ) -> Verdict {
-    let count_of_replies = transaction.recipients.len();
-    let refuse_all = |reply: Reply| Verdict {
-        replies: vec![reply; count_of_replies],
-        acknowledged: Vec::new(),
-        confirmed: false,
-    };
-    let reverse_path = transaction.mail.reverse_path;
-    let header = match &transaction.body {
-        Some(body) if wants_report(&transaction.recipients) => dsn::header(body.octets()),
+    let rcpts = transaction.recipients.len();
+    try_deliver(context, lane, transaction, confirmed)
+        .await
+        .unwrap_or_else(|refusal| Verdict {
+            replies: vec![refusal; rcpts],
+            acknowledged: Vec::new(),
+            confirmed: false,
+        })
+}
+
+/// The same; an error refuses the message for all recipients.
+async fn try_deliver(
+    context: &Context<'_>,
+    lane: &mut Option<Lane>,
+    transaction: Transaction,
+    confirmed: Vec<Confirmation>,
+) -> Result<Verdict, Reply> {
+    let Context {
+        shared, arrival, ..
+    } = context;
+    let Transaction {
+        mail,
+        recipients: rcpts,
+        body,
+    } = transaction;
+    let header = match &body {
+        Some(body) if wants_report(&rcpts) => dsn::header(body.octets()),
         _ => Vec::new(),
     };
-    let (message, memory) = match receive(shared, transaction.body).await {
-        Ok(received) => received,
-        Err(reply) => return refuse_all(reply),
-    };
-    let key = delivery_key(&reverse_path, message.hash());
-    let plan = Plan::new(&transaction.recipients, &reverse_path, arrival);
+    let (message, memory) = receive(shared, body).await?;
+    let key = delivery_key(&mail.reverse_path, message.hash());
+    let plan = Plan::new(&rcpts, &mail.reverse_path, arrival);
     let accounts: Vec<AccountId> = plan
         .recipients
         .iter()
         .map(|recipient| recipient.account)
         .collect();
     let confirmed_any = !confirmed.is_empty();
+    let recipients = plan.recipients;
     let delivery = Delivery {
         message,
         received: arrival.at,
         key: Some(key),
-        recipients: plan.recipients,
+        recipients,
         confirmed,
     };
-    let outcomes = match send(shared, lane, delivery).await {
-        Ok(outcomes) if outcomes.len() == accounts.len() => outcomes,
-        Ok(_) => {
-            return refuse_all(policy::store_unreachable(&StoreError::Internal(
-                "answers are missing".to_owned(),
-            )));
-        }
-        Err(error) => return refuse_all(reply_to_error(&error)),
-    };
+    let outcomes = send(shared, lane, delivery)
+        .await
+        .map_err(|error| reply_to_error(&error))?;
+    if outcomes.len() != accounts.len() {
+        let error = StoreError::Internal("answers are missing".to_owned());
+        return Err(policy::store_unreachable(&error));
+    }
     drop(memory);
     count_copies(shared, &outcomes);
-    let mut replies: Vec<Reply> = plan
-        .of_rcpt
-        .iter()
-        .map(|targets| reply_for(targets, &outcomes, arrival.id))
-        .collect();
-    if arrival.service != Service::Lmtp {
-        let worst = worst(&replies).unwrap_or_else(|| stored(arrival.id));
-        replies.fill(worst);
-    }
+    let replies = replies(&plan.of_rcpt, &outcomes, arrival);
     let mut acknowledged = acknowledged(&replies, &plan.of_rcpt, &accounts, &outcomes, key);
-    if let Some(user) = user {
-        let (to, envid) = (&reverse_path, transaction.mail.envid.as_deref());
-        let report = Report {
-            hostname: arrival.hostname,
-            to,
-            id: arrival.id,
-            envid,
-            at: arrival.at,
-            header: &header,
-        };
-        let reported = dsn::reported(&transaction.recipients, &replies);
-        match send_report(shared, lane, user.record.id, &report, &reported, key).await {
-            Ok(confirmation) => acknowledged.extend(confirmation),
-            // What was delivered is recognised when the message comes again, and the report is made up for.
-            Err(error) => return refuse_all(reply_to_error(&error)),
-        }
+    let reported = dsn::reported(&rcpts, &replies);
+    if !reported.is_empty() {
+        // What was delivered is recognised when the message comes again, and the report is made up for.
+        let report = send_report(context, lane, &mail, &reported, &header, key).await;
+        acknowledged.extend(report.map_err(|error| reply_to_error(&error))?);
     }
     // One unreachable shard may be the one that the confirmations were for.
     let confirmed = confirmed_any && outcomes.iter().all(Result::is_ok);
-    Verdict {
+    Ok(Verdict {
         replies,
         acknowledged,
         confirmed,
+    })
+}
+
+/// The replies for each RCPT; for SMTP all are the one that is said.
+fn replies(of_rcpt: &[Vec<usize>], outcomes: &Outcomes, arrival: &Arrival<'_>) -> Vec<Reply> {
+    let reply = |targets: &Vec<usize>| reply_for(targets, outcomes, arrival.id);
+    let mut replies: Vec<Reply> = of_rcpt.iter().map(reply).collect();
+    if arrival.service != Service::Lmtp {
+        let said = worst(&replies).unwrap_or_else(|| stored(arrival.id));
+        replies.fill(said);
     }
+    replies
 }
 
 /// Takes the text out of the transaction, judges and prepares it.
@@ -235,17 +248,31 @@ fn wants_report(rcpts: &[Recipient]) -> bool {
 
 /// Puts a report into the sender's INBOX, once for each transmission. A full mailbox gets none.
 async fn send_report(
-    shared: &Shared,
+    context: &Context<'_>,
     lane: &mut Option<Lane>,
-    account: AccountId,
-    report: &Report<'_>,
+    mail: &MailCommand,
     reported: &[&Recipient],
+    header: &[u8],
     of: DeliveryKey,
 ) -> Result<Option<Confirmation>, StoreError> {
+    let Context {
+        shared,
+        user,
+        arrival,
+    } = context;
     // RFC 3461 §4: no report is sent to <>.
-    if reported.is_empty() || *report.to == ReversePath::Null {
+    let (Some(user), ReversePath::Address(to)) = (user, &mail.reverse_path) else {
         return Ok(None);
-    }
+    };
+    let account = user.record.id;
+    let report = Report {
+        hostname: arrival.hostname,
+        to,
+        id: arrival.id,
+        envid: mail.envid.as_deref(),
+        at: arrival.at,
+        header,
+    };
     let key = DeliveryKey(blake3::derive_key("mailrook success report 1", &of.0));
     let message = Arc::new(PreparedMessage::new(&report.write(reported))?);
     let prefix = Bytes::from_static(b"Return-Path: <>\r\n");

@@ -22,7 +22,7 @@ use crate::{
     auth::{self, Login, Outcome},
     body::Body,
     confirm::Confirmations,
-    delivery,
+    delivery::{self, Context},
     front::{Endpoint, Shared},
     input::Input,
     metrics::count,
@@ -445,16 +445,19 @@ impl Driver {
             id: &id,
             at: Timestamp::now(),
         };
+        let context = Context {
+            shared: &self.shared,
+            user: self.user.as_deref(),
+            arrival,
+        };
         let confirmed = self.confirmations.seen().to_vec();
-        let deliver = delivery::deliver(
-            &self.shared,
+        let verdict = Box::pin(delivery::deliver(
+            &context,
             &mut self.lane,
             transaction,
-            self.user.as_deref(),
-            &arrival,
             confirmed,
-        );
-        let verdict = Box::pin(deliver).await;
+        ))
+        .await;
         if verdict.confirmed {
             self.confirmations.stored();
         }

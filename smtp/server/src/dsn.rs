@@ -5,14 +5,14 @@
 //! delayed here.
 
 use mailrook_smtp_proto::Reply;
-use mailrook_types::{Domain, ReversePath, Timestamp};
+use mailrook_types::{Address, Domain, Timestamp};
 
 use crate::{trace::rfc5322_date, transaction::Recipient};
 
 /// What a report is about.
 pub(crate) struct Report<'a> {
     pub(crate) hostname: &'a Domain,
-    pub(crate) to: &'a ReversePath,
+    pub(crate) to: &'a Address,
     /// The message's id in the log.
     pub(crate) id: &'a str,
     pub(crate) envid: Option<&'a str>,
@@ -37,10 +37,7 @@ impl Report<'_> {
         let (hostname, id) = (self.hostname, self.id);
         let boundary = format!("report-{id}");
         let date = rfc5322_date(self.at);
-        let to = match self.to {
-            ReversePath::Address(address) => address.to_string(),
-            ReversePath::Null => String::new(),
-        };
+        let to = self.to;
         let names: Vec<String> = recipients
             .iter()
             .map(|rcpt| format!("  {}\r\n", rcpt.found.address))
