@@ -350,10 +350,10 @@ fn stored(id: &str) -> Reply {
 
 fn reply_to_refusal(refusal: &Refusal) -> Reply {
     match refusal {
-        Refusal::OverQuota => policy::mailbox_full(),
+        Refusal::OverQuota => policy::quota::full(),
         Refusal::Limit(what) => {
             tracing::warn!(what, "a mailbox is at a limit of the store");
-            policy::mailbox_full()
+            policy::quota::full()
         }
         // The account moves, or is being made or removed: the next attempt will see it (P6).
         other => policy::store_unreachable(&StoreError::Internal(other.to_string())),

@@ -26,7 +26,7 @@ use crate::{
     front::{Endpoint, Shared},
     input::Input,
     metrics::count,
-    policy,
+    policy::{self, recipient::Found},
     trace::Arrival,
     transaction::{Recipient, Transaction},
 };
@@ -402,17 +402,30 @@ impl Driver {
                 text,
             ));
         }
-        if self.endpoint.service != Service::Lmtp && earlier > 0 {
-            let size = transaction.mail.size.unwrap_or(1);
-            for target in &found.targets {
-                policy::check_quota(&*services.mailstore, target.account, size).await?;
-            }
+        if self.endpoint.service != Service::Lmtp {
+            self.check_room(transaction, &found).await?;
         }
         Ok(Recipient {
             found,
             notify: rcpt.notify,
             original: rcpt.original,
         })
+    }
+
+    /// See [`policy::quota`].
+    async fn check_room(&self, transaction: &Transaction, found: &Found) -> Result<(), Reply> {
+        let mailstore = &*self.shared.services.mailstore;
+        let size = transaction.mail.size.unwrap_or(1);
+        if let [first] = transaction.recipients.as_slice()
+            && first.found.targets.len() == 1
+        {
+            let full = policy::quota::check(mailstore, &first.found.targets, size).await;
+            full.map_err(|_| policy::quota::alone())?;
+        }
+        if !transaction.recipients.is_empty() || found.targets.len() > 1 {
+            policy::quota::check(mailstore, &found.targets, size).await?;
+        }
+        Ok(())
     }
 
     fn on_data(&mut self) {

@@ -4,7 +4,7 @@
 
 mod hello;
 mod loops;
-mod quota;
+pub(crate) mod quota;
 pub(crate) mod rate;
 pub(crate) mod recipient;
 mod relay;
@@ -15,7 +15,6 @@ pub use rate::MailRate;
 
 pub(crate) use hello::check as check_hello;
 pub(crate) use loops::check as check_loop;
-pub(crate) use quota::{check as check_quota, full as mailbox_full};
 pub(crate) use sender::check as check_sender;
 
 use mailrook_smtp_proto::{EnhancedCode, Reply, ReplyCode};

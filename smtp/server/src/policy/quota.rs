@@ -1,30 +1,44 @@
 //! Full mailboxes are refused at RCPT where that can save the others.
 //!
 //! SMTP has one reply for all recipients of a message: one full mailbox found after the text would put the message off
-//! for everybody. So from the second recipient on, each is asked for its room before it is accepted. For the first
-//! alone, and for LMTP with its reply for each, the store's own answer at delivery says the same at less cost.
+//! for everybody. So where a message has several mailboxes, each is asked for its room before it is accepted; should it
+//! be the first recipient's that is full, which was accepted unasked, the others are told to come in a transaction of
+//! their own. For a single mailbox, and for LMTP with its reply for each, the store's own answer at delivery says the
+//! same at less cost.
 //!
 //! The answer is 452, not 552: a mailbox that is full today has room when its owner has read his mail. Only a message
 //! larger than all that the account may hold is refused for good.
 
 use mailrook_smtp_proto::{EnhancedCode, Reply, ReplyCode};
-use mailrook_store_api::{Mailstore, shard::QuotaUsage};
-use mailrook_types::AccountId;
+use mailrook_store_api::{Mailstore, meta::ResolvedTarget, shard::QuotaUsage};
 
 use super::store_unreachable;
 
-/// Judges whether a message of about `size` octets fits.
+/// Judges whether a message of about `size` octets fits into each of the mailboxes.
 pub(crate) async fn check(
     mailstore: &dyn Mailstore,
-    account: AccountId,
+    targets: &[ResolvedTarget],
     size: u64,
 ) -> Result<(), Reply> {
-    match mailstore.quota(account).await {
-        Ok(Some(usage)) => judge(&usage, size),
-        // The account's mail is made with its first delivery.
-        Ok(None) => Ok(()),
-        Err(error) => Err(store_unreachable(&error)),
+    for target in targets {
+        match mailstore.quota(target.account).await {
+            Ok(Some(usage)) => judge(&usage, size)?,
+            // The account's mail is made with its first delivery.
+            Ok(None) => {}
+            Err(error) => return Err(store_unreachable(&error)),
+        }
     }
+    Ok(())
+}
+
+/// Another recipient beside one whose mailbox is full (RFC 5321 §4.5.3.1.10: the client sends to it separately).
+pub(crate) fn alone() -> Reply {
+    let text = "too many recipients for now: send to this one separately";
+    Reply::new(
+        ReplyCode::InsufficientStorage452,
+        EnhancedCode::TOO_MANY_RECIPIENTS,
+        text,
+    )
 }
 
 fn judge(usage: &QuotaUsage, size: u64) -> Result<(), Reply> {

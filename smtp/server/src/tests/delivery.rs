@@ -227,6 +227,14 @@ async fn a_full_mailbox_puts_off_only_itself() {
         text
         C: .
         S: 250
+        C: MAIL FROM:<a@client.test> SIZE=900
+        S: 250
+        C: RCPT TO:<small@example.test>
+        S: 250
+        C: RCPT TO:<user1@example.test>
+        S: 452 4.5.3
+        C: RSET
+        S: 250
         C: MAIL FROM:<a@client.test> SIZE=1001
         S: 250
         C: RCPT TO:<user1@example.test>
