@@ -174,7 +174,7 @@ fn one_byte_again_and_again() {
             let length = if matches!(header, "\r\n" | "From: ") {
                 text.len()
             } else {
-                text.len().min(2 * MB)
+                text.len().min(LARGE / 25)
             };
             let end = (0..=length)
                 .rev()
