@@ -1,1 +1,32 @@
-//! IMAP and POP3 sessions against a Mailstore
+//! IMAP and POP3 sessions against a [`Mailstore`](mailrook_store_api::Mailstore).
+//!
+//! [`serve_imap`] and [`serve_pop3`] run one client each, to its end. What all of them share is a [`SessionContext`].
+//!
+//! - `connection` is the wire: TLS and DEFLATE under it, buffers that an idle session does not have.
+//! - `driver` reads commands off it and gives them to `command`, one file each; `session` is what lasts between them,
+//!   `view` what the client believes to be in the selected mailbox, and `notify` brings that belief up to date.
+//! - `login` drives SASL against the directory, for both protocols.
+//! - `pop3` is the other protocol.
+//!
+//! *Architecture Invariant:* a session holds nothing that matters. What a client was told is done is in the store, so
+//! that a session may end at any moment; and no client makes it hold more than named bounds.
+
+mod account;
+mod command;
+mod connection;
+mod context;
+mod driver;
+mod list_pattern;
+mod login;
+mod notify;
+mod outcome;
+mod pop3;
+mod session;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub use context::{Client, Logins, SessionContext, Settings};
+pub use driver::serve_imap;
+pub use pop3::serve_pop3;

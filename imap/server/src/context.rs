@@ -1,0 +1,116 @@
+//! What the sessions of a process share, and what one of them begins with.
+
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
+
+use mailrook_net::{BlockingPool, Connection, LoginThrottle, Registration, TlsAcceptor};
+use mailrook_sasl::{FakeSaltKey, PasswordCache};
+use mailrook_store_api::{Directory, Mailstore};
+use mailrook_types::AccountId;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+/// A client that was let in.
+#[derive(Debug)]
+pub struct Client {
+    /// Its bytes, address, name, place and the signal to end.
+    pub connection: Connection,
+    /// For STARTTLS and STLS; `None` where it is not offered.
+    pub starttls: Option<TlsAcceptor>,
+    /// Whether a password may be taken before TLS.
+    pub plaintext_login: bool,
+    /// Its place in the list of sessions.
+    pub registration: Registration,
+}
+
+/// What a login needs.
+#[derive(Clone)]
+pub struct Logins {
+    /// Passwords that were right.
+    pub cache: Arc<PasswordCache>,
+    /// Hides which users exist.
+    pub fake_salts: FakeSaltKey,
+    /// Slows down who guesses.
+    pub throttle: Arc<LoginThrottle>,
+    /// Hashes passwords.
+    pub hashing: BlockingPool,
+}
+
+/// The bounds of sessions.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The largest message that APPEND takes, in bytes (RFC 7889). 50 MB: what large providers take.
+    pub append_limit: u32,
+    /// The memory of all messages on their way in by APPEND, in bytes.
+    pub append_memory_max: usize,
+    /// Until the login. RFC 9051 §5.4 has no word on it; Dovecot allows three minutes.
+    pub login_timeout: Duration,
+    /// Without a command. RFC 9051 §5.4: at least 30 minutes.
+    pub imap_idle_timeout: Duration,
+    /// The same for POP3. RFC 1939 §3: at least 10 minutes.
+    pub pop3_idle_timeout: Duration,
+    /// How long a client may take nothing of what it is sent, before it is given up.
+    pub write_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            append_limit: 50 << 20,
+            append_memory_max: 512 << 20,
+            login_timeout: Duration::from_secs(180),
+            imap_idle_timeout: Duration::from_secs(31 * 60),
+            pop3_idle_timeout: Duration::from_secs(10 * 60),
+            write_timeout: Duration::from_secs(120),
+        }
+    }
+}
+
+/// What the sessions of a process share.
+pub struct SessionContext {
+    pub(crate) store: Arc<dyn Mailstore>,
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) logins: Logins,
+    /// Work that would hold up a thread that serves sockets: preparing messages, verifying search results.
+    pub(crate) working: BlockingPool,
+    pub(crate) settings: Settings,
+    /// In KiB: what [`Settings::append_memory_max`] leaves.
+    pub(crate) append_memory: Arc<Semaphore>,
+    /// The accounts whose maildrop a POP3 session has open (RFC 1939 §4).
+    pub(crate) maildrops: Mutex<HashSet<AccountId>>,
+}
+
+impl SessionContext {
+    /// Over a store and a directory. `working` takes the computations that are too long for a thread that serves sockets.
+    pub fn new(
+        store: Arc<dyn Mailstore>,
+        directory: Arc<dyn Directory>,
+        logins: Logins,
+        working: BlockingPool,
+        settings: Settings,
+    ) -> Arc<SessionContext> {
+        let append_memory = Arc::new(Semaphore::new(settings.append_memory_max >> 10));
+        Arc::new(SessionContext {
+            store,
+            directory,
+            logins,
+            working,
+            settings,
+            append_memory,
+            maildrops: Mutex::default(),
+        })
+    }
+}
+
+impl fmt::Debug for SessionContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionContext")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Logins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Logins").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,197 @@
+//! Reads a client's commands and has them carried out, one after the other.
+
+use std::{io, sync::Arc};
+
+use mailrook_imap_proto::{
+    command::{Command, Tag, Tagged},
+    framing::Event,
+    response::Status,
+};
+use tokio::time::Duration;
+
+use crate::{
+    Client, SessionContext,
+    command::{self, append::Appending},
+    notify::Expunges,
+    outcome::{Failure, Outcome, Reply, store_reply},
+    session::Session,
+};
+
+/// How long a client may pause within the message of an APPEND, which takes memory of all sessions: TCP's own patience with
+/// a lost peer is of that order.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Runs one IMAP session to its end.
+pub async fn serve_imap(client: Client, context: Arc<SessionContext>) {
+    let mut session = Session::new(client, context);
+    command::capability::greet(&mut session);
+    let end = session.run().await;
+    if let Err(Failure::Bye(reason)) = &end {
+        session.untagged(Status::Bye, None, reason);
+    }
+    match end {
+        Err(Failure::Connection(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
+            tracing::debug!(%error, "the connection broke");
+        }
+        Err(failure) => tracing::debug!(?failure, "the session ends"),
+        Ok(()) => {}
+    }
+    session.wire.close().await;
+}
+
+impl Session {
+    /// Until LOGOUT, or the failure that ends the session.
+    async fn run(&mut self) -> Result<(), Failure> {
+        let mut appending: Option<Box<Appending>> = None;
+        loop {
+            let (used, event) = self.framer.next(self.wire.input());
+            let Some(event) = event else {
+                self.wire.consume(used);
+                if used == 0 || self.wire.input().is_empty() {
+                    let patience = if appending.is_some() {
+                        MESSAGE_TIMEOUT
+                    } else {
+                        self.context.settings.imap_idle_timeout
+                    };
+                    self.await_input(patience).await?;
+                }
+                continue;
+            };
+            match event {
+                Event::AppendBytes(bytes) => {
+                    let taken = match &mut appending {
+                        Some(appending) => appending.push(bytes).await,
+                        None => Ok(()),
+                    };
+                    self.wire.consume(used);
+                    if let Err(reply) = taken {
+                        self.give_append_up(&mut appending, reply).await?;
+                    }
+                }
+                Event::Command(Tagged { tag, command }) => {
+                    self.wire.consume(used);
+                    // On the heap, so that a session that waits is not as large as its largest command.
+                    if Box::pin(self.carry_out(tag, command)).await? {
+                        return Ok(());
+                    }
+                }
+                Event::Bad { tag, error } => {
+                    self.wire.consume(used);
+                    appending = None;
+                    self.writer().parse_error(tag.as_ref(), &error);
+                }
+                Event::Continue => {
+                    self.wire.consume(used);
+                    self.writer().continuation("OK");
+                }
+                Event::Append { head, message } => {
+                    self.wire.consume(used);
+                    let mut begun = Box::new(Appending::new(head, &self.context));
+                    let verdict = Box::pin(command::append::begin(self, &mut begun, message)).await;
+                    appending = Some(begun);
+                    if let Err(failure) = verdict {
+                        let reply = self.reply_to(failure)?;
+                        self.give_append_up(&mut appending, reply).await?;
+                    }
+                }
+                Event::AppendNext(message) => {
+                    self.wire.consume(used);
+                    let verdict = match &mut appending {
+                        Some(appending) => command::append::next(self, appending, message),
+                        None => Ok(()),
+                    };
+                    if let Err(reply) = verdict {
+                        self.give_append_up(&mut appending, reply).await?;
+                    }
+                }
+                Event::AppendEnd { tag } => {
+                    self.wire.consume(used);
+                    if let Some(appending) = appending.take() {
+                        let outcome = Box::pin(command::append::end(self, *appending)).await;
+                        self.conclude(&tag, outcome, Some(Expunges::Told)).await?;
+                    }
+                }
+                Event::Close(_) => return Err(Failure::Bye("too much of what was refused")),
+                // Only where they were asked for, by IDLE and AUTHENTICATE.
+                Event::Done | Event::AuthResponse(_) => {
+                    return Err(Failure::Bye("internal error"));
+                }
+            }
+        }
+    }
+
+    async fn give_append_up(
+        &mut self,
+        appending: &mut Option<Box<Appending>>,
+        reply: Reply,
+    ) -> Result<(), Failure> {
+        if let Some(appending) = appending.take() {
+            self.framer.refuse_append();
+            self.finish(appending.tag(), &reply);
+        }
+        Ok(())
+    }
+
+    /// Carries out one command and answers it. True after LOGOUT.
+    async fn carry_out(&mut self, tag: Tag, command: Command) -> Result<bool, Failure> {
+        let expunges = may_tell(&command);
+        let is_logout = matches!(command, Command::Logout);
+        tracing::trace!(command = command.name(), "command");
+        let outcome = command::run(self, &tag, command).await;
+        self.conclude(&tag, outcome, expunges).await?;
+        Ok(is_logout)
+    }
+
+    /// Tells what has changed, then how the command ended.
+    async fn conclude(
+        &mut self,
+        tag: &Tag,
+        outcome: Outcome,
+        expunges: Option<Expunges>,
+    ) -> Result<(), Failure> {
+        let reply = match outcome {
+            Ok(reply) => reply,
+            Err(Failure::Answered) => return Ok(()),
+            Err(failure) => self.reply_to(failure)?,
+        };
+        if let Some(expunges) = expunges {
+            match self.tell_if_changed(expunges).await {
+                // The command's own end stands; the client hears of the rest with its next command.
+                Err(Failure::Store(error)) => tracing::warn!(%error, "changes cannot be told now"),
+                told => told?,
+            }
+        }
+        self.finish(tag, &reply);
+        self.wire.relieve().await?;
+        Ok(())
+    }
+
+    /// What to answer to a failed command; or the failure that ends the session.
+    pub(crate) fn reply_to(&self, failure: Failure) -> Result<Reply, Failure> {
+        match failure {
+            Failure::Refused(reply) => Ok(reply),
+            Failure::Store(error) => {
+                tracing::warn!(%error, "the store failed a command");
+                Ok(store_reply(&error))
+            }
+            end => Err(end),
+        }
+    }
+}
+
+/// What may be told at a command's end; `None` for those that end the state in which it could be.
+fn may_tell(command: &Command) -> Option<Expunges> {
+    match command {
+        // RFC 9051 §7.5.1: UID FETCH and the like are other commands, whose numbers are UIDs.
+        Command::Fetch(fetch) if !fetch.by_uid => Some(Expunges::Held),
+        Command::Store(store) if !store.by_uid => Some(Expunges::Held),
+        Command::Search(search) if !search.by_uid => Some(Expunges::Held),
+        Command::Logout
+        | Command::Select(_)
+        | Command::Close
+        | Command::Unselect
+        | Command::StartTls
+        | Command::CompressDeflate => None,
+        _ => Some(Expunges::Told),
+    }
+}

@@ -1,0 +1,1 @@
+//! LIST's wildcards (RFC 9051 §6.3.9).

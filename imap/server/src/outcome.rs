@@ -1,0 +1,124 @@
+//! How a command ends, and whose fault it is when it does not end well.
+
+use std::{borrow::Cow, io};
+
+use mailrook_imap_proto::response::{Code, Status};
+use mailrook_store_api::{StoreError, shard::Refusal};
+use mailrook_types::MailboxNameError;
+
+/// The tagged response that ends a command.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: Status,
+    pub(crate) code: Option<Code>,
+    pub(crate) text: Cow<'static, str>,
+}
+
+/// Why a command did not end with the reply that it should have had.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The client cannot have what it asks for, or does not ask for it properly.
+    Refused(Reply),
+    /// The store did not answer.
+    Store(StoreError),
+    /// The command has printed its tagged response already: what follows is another state of the connection.
+    Answered,
+    /// There is nobody to answer.
+    Connection(io::Error),
+    /// The session cannot go on: what it is about is gone.
+    Bye(&'static str),
+}
+
+/// What a command comes to.
+pub(crate) type Outcome = Result<Reply, Failure>;
+
+impl Reply {
+    pub(crate) fn ok(text: impl Into<Cow<'static, str>>) -> Reply {
+        Reply::with(Status::Ok, None, text)
+    }
+
+    pub(crate) fn no(text: impl Into<Cow<'static, str>>) -> Reply {
+        Reply::with(Status::No, None, text)
+    }
+
+    pub(crate) fn bad(text: impl Into<Cow<'static, str>>) -> Reply {
+        Reply::with(Status::Bad, None, text)
+    }
+
+    pub(crate) fn code(mut self, code: Code) -> Reply {
+        self.code = Some(code);
+        self
+    }
+
+    fn with(status: Status, code: Option<Code>, text: impl Into<Cow<'static, str>>) -> Reply {
+        Reply {
+            status,
+            code,
+            text: text.into(),
+        }
+    }
+}
+
+impl From<Reply> for Failure {
+    fn from(reply: Reply) -> Failure {
+        Failure::Refused(reply)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        Failure::Store(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Connection(error)
+    }
+}
+
+impl From<MailboxNameError> for Failure {
+    fn from(error: MailboxNameError) -> Failure {
+        Reply::no(error.to_string()).code(Code::Cannot).into()
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        Failure::Refused(refused(&refusal))
+    }
+}
+
+/// RFC 5530 for what the store refuses.
+fn refused(refusal: &Refusal) -> Reply {
+    let code = match refusal {
+        Refusal::NoSuchMailbox => Code::NonExistent,
+        Refusal::MailboxExists => Code::AlreadyExists,
+        Refusal::InboxIsFixed | Refusal::BelowItself => Code::Cannot,
+        // RFC 6154 §3
+        Refusal::SpecialUseTaken => Code::UseAttr,
+        Refusal::OverQuota => Code::OverQuota,
+        Refusal::Limit(_) => Code::Limit,
+        Refusal::NoSuchAccount | Refusal::BodyMissing | Refusal::StaleOperation => {
+            // The account may be moving, or was removed under a session that had logged in.
+            return Reply::no("the mailbox cannot be reached now, try again later")
+                .code(Code::Unavailable);
+        }
+    };
+    Reply::no(refusal.to_string()).code(code)
+}
+
+/// What a client hears of a store that did not answer (P6: never "there is no such thing").
+pub(crate) fn store_reply(error: &StoreError) -> Reply {
+    match error {
+        StoreError::Unavailable(_) => {
+            Reply::no("the mail store cannot be reached now, try again later")
+                .code(Code::Unavailable)
+        }
+        StoreError::Full(_) => {
+            Reply::no("the mail store has no room now, try again later").code(Code::Unavailable)
+        }
+        StoreError::Unacceptable(_) => Reply::no("this is too large").code(Code::Limit),
+        StoreError::Internal(_) => Reply::no("internal error, see the log").code(Code::ServerBug),
+    }
+}
