@@ -9,7 +9,8 @@ const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 /// When the system gives no random bytes.
 pub fn generate() -> Result<String, String> {
     let mut bytes = [0; 20];
-    getrandom::fill(&mut bytes).map_err(|error| format!("no random bytes from the system: {error}"))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| format!("no random bytes from the system: {error}"))?;
     let mut text = String::with_capacity(24);
     for (n, byte) in bytes.iter().enumerate() {
         if n > 0 && n % 5 == 0 {

@@ -1,6 +1,10 @@
 //! The admin commands' side of the admin API.
 
-use std::{io, path::{Path, PathBuf}, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -46,7 +50,9 @@ pub enum ClientError {
 impl Client {
     /// A client of the server with that socket.
     pub fn new(socket: &Path) -> Client {
-        Client { socket: socket.to_owned() }
+        Client {
+            socket: socket.to_owned(),
+        }
     }
 
     /// Sends a request and waits for the reply.
@@ -58,7 +64,9 @@ impl Client {
     }
 
     async fn exchange(&self, request: &Request) -> Result<Reply, ClientError> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.no_connection(&error))?;
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|error| self.no_connection(&error))?;
         let broken = |error: &dyn std::fmt::Display| self.unreachable(error.to_string());
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| broken(&error))?;
@@ -71,16 +79,27 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| broken(&error))?;
-        let response = sender.send_request(http).await.map_err(|error| broken(&error))?;
+        let response = sender
+            .send_request(http)
+            .await
+            .map_err(|error| broken(&error))?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), REPLY_BYTES_MAX).collect().await;
+        let body = Limited::new(response.into_body(), REPLY_BYTES_MAX)
+            .collect()
+            .await;
         let body = body.map_err(|error| broken(&error))?.to_bytes();
         if status.is_success() {
-            return serde_json::from_slice(&body)
-                .map_err(|error| ClientError::Refused(format!("the server's reply cannot be read ({error}); is it of another version?")));
+            return serde_json::from_slice(&body).map_err(|error| {
+                ClientError::Refused(format!(
+                    "the server's reply cannot be read ({error}); is it of another version?"
+                ))
+            });
         }
         let said = serde_json::from_slice::<ErrorBody>(&body);
-        let said = said.map_or_else(|_| format!("the server answered {status}"), |body| body.error);
+        let said = said.map_or_else(
+            |_| format!("the server answered {status}"),
+            |body| body.error,
+        );
         Err(match status {
             StatusCode::SERVICE_UNAVAILABLE => ClientError::Unavailable(said),
             _ => ClientError::Refused(said),
@@ -91,12 +110,17 @@ impl Client {
         self.unreachable(match error.kind() {
             io::ErrorKind::NotFound => "there is no such socket; is the server running?".to_owned(),
             io::ErrorKind::ConnectionRefused => "the server is not running".to_owned(),
-            io::ErrorKind::PermissionDenied => "permission denied; run this as root or as the server's user".to_owned(),
+            io::ErrorKind::PermissionDenied => {
+                "permission denied; run this as root or as the server's user".to_owned()
+            }
             _ => error.to_string(),
         })
     }
 
     fn unreachable(&self, why: String) -> ClientError {
-        ClientError::Unreachable { socket: self.socket.clone(), why }
+        ClientError::Unreachable {
+            socket: self.socket.clone(),
+            why,
+        }
     }
 }

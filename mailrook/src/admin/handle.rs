@@ -8,8 +8,8 @@ use mailrook_sasl::{Password, Salt, Verifier};
 use mailrook_store_api::{
     Directory, Mailstore, StoreError,
     meta::{
-        AccountRecord, Credential, CredentialScope, MetaAnswer, MetaCommand, MetaQuery, MetaRefusal, MetaReply,
-        NewAccount,
+        AccountRecord, Credential, CredentialScope, MetaAnswer, MetaCommand, MetaQuery,
+        MetaRefusal, MetaReply, NewAccount,
     },
 };
 use mailrook_types::{Address, SpecialUse, Timestamp};
@@ -17,8 +17,8 @@ use thiserror::Error;
 
 use super::{
     protocol::{
-        AccountInfo, AliasInfo, DomainInfo, MailboxInfo, PasswordInfo, Reply, Request, Scope, Secret, Status, Usage,
-        Where,
+        AccountInfo, AliasInfo, DomainInfo, MailboxInfo, PasswordInfo, Reply, Request, Scope,
+        Secret, Status, Usage, Where,
     },
     time::rfc3339,
 };
@@ -104,34 +104,57 @@ impl Admin {
         match request {
             Request::DomainAdd { domain } => self.change(MetaCommand::AddDomain(domain)).await,
             Request::DomainList { after } => {
-                match self.directory.query(MetaQuery::Domains { after, limit: PAGE }).await? {
+                match self
+                    .directory
+                    .query(MetaQuery::Domains { after, limit: PAGE })
+                    .await?
+                {
                     MetaAnswer::Domains(list) => {
                         let info = |record: mailrook_store_api::meta::DomainRecord| DomainInfo {
                             domain: record.domain,
                             catch_all: record.catch_all,
                             created: rfc3339(record.created),
                         };
-                        Ok(Reply::Domains { domains: list.into_iter().map(info).collect() })
+                        Ok(Reply::Domains {
+                            domains: list.into_iter().map(info).collect(),
+                        })
                     }
                     other => Err(misfit(&other)),
                 }
             }
-            Request::DomainRemove { domain } => self.change(MetaCommand::RemoveDomain(domain)).await,
-            Request::DomainCatchAll { domain, target } => {
-                self.change(MetaCommand::SetCatchAll { domain, target }).await
+            Request::DomainRemove { domain } => {
+                self.change(MetaCommand::RemoveDomain(domain)).await
             }
-            Request::AliasAdd { address, targets } => self.change(MetaCommand::AddAlias { address, targets }).await,
+            Request::DomainCatchAll { domain, target } => {
+                self.change(MetaCommand::SetCatchAll { domain, target })
+                    .await
+            }
+            Request::AliasAdd { address, targets } => {
+                self.change(MetaCommand::AddAlias { address, targets })
+                    .await
+            }
             Request::AliasRemove { address, targets } => {
-                self.change(MetaCommand::RemoveAlias { address, targets }).await
+                self.change(MetaCommand::RemoveAlias { address, targets })
+                    .await
             }
             Request::AliasList { domain, after } => {
-                match self.directory.query(MetaQuery::Aliases { domain, after, limit: PAGE }).await? {
+                match self
+                    .directory
+                    .query(MetaQuery::Aliases {
+                        domain,
+                        after,
+                        limit: PAGE,
+                    })
+                    .await?
+                {
                     MetaAnswer::Aliases(list) => {
                         let info = |record: mailrook_store_api::meta::AliasRecord| AliasInfo {
                             alias: record.address,
                             targets: record.targets,
                         };
-                        Ok(Reply::Aliases { aliases: list.into_iter().map(info).collect() })
+                        Ok(Reply::Aliases {
+                            aliases: list.into_iter().map(info).collect(),
+                        })
                     }
                     other => Err(misfit(&other)),
                 }
@@ -140,11 +163,19 @@ impl Admin {
             Request::MailboxWhere { address } => {
                 let record = self.known_account(&address).await?;
                 let (leader, replicas) = self.host.replicas(record.shard.0);
-                Ok(Reply::Where(Where { user: record.address, shard: record.shard.0, leader, replicas }))
+                Ok(Reply::Where(Where {
+                    user: record.address,
+                    shard: record.shard.0,
+                    leader,
+                    replicas,
+                }))
             }
             Request::Status => Ok(Reply::Status(Box::new(self.host.status().await))),
             Request::Reload => match self.host.reload() {
-                Ok((reloaded, needs_restart)) => Ok(Reply::Reloaded { reloaded, needs_restart }),
+                Ok((reloaded, needs_restart)) => Ok(Reply::Reloaded {
+                    reloaded,
+                    needs_restart,
+                }),
                 Err(why) => Err(Failure::Refused(why)),
             },
             Request::Stop => {
@@ -157,9 +188,17 @@ impl Admin {
 
     async fn handle_account(&self, request: Request) -> Outcome {
         match request {
-            Request::AccountAdd { address, password, quota_bytes, quota_messages } => {
+            Request::AccountAdd {
+                address,
+                password,
+                quota_bytes,
+                quota_messages,
+            } => {
                 let credential = match password {
-                    Some(password) => Some(self.credential(FIRST_PASSWORD, Vec::new(), &password, None).await?),
+                    Some(password) => Some(
+                        self.credential(FIRST_PASSWORD, Vec::new(), &password, None)
+                            .await?,
+                    ),
                     None => None,
                 };
                 self.change(MetaCommand::AddAccount(NewAccount {
@@ -171,26 +210,53 @@ impl Admin {
                 .await
             }
             Request::AccountList { domain, after } => {
-                match self.directory.query(MetaQuery::Accounts { domain, after, limit: PAGE }).await? {
-                    MetaAnswer::Accounts(list) => {
-                        Ok(Reply::Accounts { accounts: list.iter().map(account_info).collect() })
-                    }
+                match self
+                    .directory
+                    .query(MetaQuery::Accounts {
+                        domain,
+                        after,
+                        limit: PAGE,
+                    })
+                    .await?
+                {
+                    MetaAnswer::Accounts(list) => Ok(Reply::Accounts {
+                        accounts: list.iter().map(account_info).collect(),
+                    }),
                     other => Err(misfit(&other)),
                 }
             }
             Request::AccountShow { address } => {
                 let record = self.known_account(&address).await?;
                 let usage = self.mailstore.quota(record.id).await?;
-                let usage = usage.map(|usage| Usage { bytes: usage.storage_bytes, messages: usage.messages });
-                Ok(Reply::Account { account: account_info(&record), usage })
+                let usage = usage.map(|usage| Usage {
+                    bytes: usage.storage_bytes,
+                    messages: usage.messages,
+                });
+                Ok(Reply::Account {
+                    account: account_info(&record),
+                    usage,
+                })
             }
-            Request::AccountRemove { address } => self.change(MetaCommand::RemoveAccount(address)).await,
-            Request::AccountRename { from, to } => self.change(MetaCommand::RenameAccount { from, to }).await,
+            Request::AccountRemove { address } => {
+                self.change(MetaCommand::RemoveAccount(address)).await
+            }
+            Request::AccountRename { from, to } => {
+                self.change(MetaCommand::RenameAccount { from, to }).await
+            }
             Request::AccountEnable { address, enabled } => {
-                self.change(MetaCommand::SetEnabled { address, enabled }).await
+                self.change(MetaCommand::SetEnabled { address, enabled })
+                    .await
             }
-            Request::AccountQuota { address, quota_bytes, quota_messages } => {
-                let command = MetaCommand::SetQuota { address, storage_bytes: quota_bytes, messages: quota_messages };
+            Request::AccountQuota {
+                address,
+                quota_bytes,
+                quota_messages,
+            } => {
+                let command = MetaCommand::SetQuota {
+                    address,
+                    storage_bytes: quota_bytes,
+                    messages: quota_messages,
+                };
                 self.change(command).await
             }
             other => self.handle_password(other).await,
@@ -199,15 +265,32 @@ impl Admin {
 
     async fn handle_password(&self, request: Request) -> Outcome {
         match request {
-            Request::PasswordAdd { address, name, scopes, password } => {
+            Request::PasswordAdd {
+                address,
+                name,
+                scopes,
+                password,
+            } => {
                 let record = self.known_account(&address).await?;
                 if record.credentials.iter().any(|known| known.name == name) {
-                    let text = format!("{address} has a password named {name:?} already; `set` replaces it");
+                    let text = format!(
+                        "{address} has a password named {name:?} already; `set` replaces it"
+                    );
                     return Err(Failure::Refused(text));
                 }
-                self.put_password(&record, &name, scopes.into_iter().map(meta_scope).collect(), &password).await
+                self.put_password(
+                    &record,
+                    &name,
+                    scopes.into_iter().map(meta_scope).collect(),
+                    &password,
+                )
+                .await
             }
-            Request::PasswordSet { address, name, password } => {
+            Request::PasswordSet {
+                address,
+                name,
+                password,
+            } => {
                 let record = self.known_account(&address).await?;
                 let known = record.credentials.iter().find(|known| known.name == name);
                 // The first password may be set before there is one.
@@ -225,10 +308,13 @@ impl Admin {
                     scopes: credential.scopes.iter().copied().map(scope).collect(),
                     created: rfc3339(credential.created),
                 };
-                Ok(Reply::Passwords { passwords: record.credentials.iter().map(info).collect() })
+                Ok(Reply::Passwords {
+                    passwords: record.credentials.iter().map(info).collect(),
+                })
             }
             Request::PasswordRemove { address, name } => {
-                self.change(MetaCommand::RemoveCredential { address, name }).await
+                self.change(MetaCommand::RemoveCredential { address, name })
+                    .await
             }
             other => Err(Failure::Internal(format!("nobody handles {other:?}"))),
         }
@@ -241,8 +327,14 @@ impl Admin {
         scopes: Vec<CredentialScope>,
         password: &Secret,
     ) -> Outcome {
-        let credential = self.credential(name, scopes, password, Some(record)).await?;
-        self.change(MetaCommand::PutCredential { address: record.address.clone(), credential }).await
+        let credential = self
+            .credential(name, scopes, password, Some(record))
+            .await?;
+        self.change(MetaCommand::PutCredential {
+            address: record.address.clone(),
+            credential,
+        })
+        .await
     }
 
     /// Hashes a password, with the salt of the account's other ones: SCRAM tells a client one salt for all.
@@ -253,16 +345,21 @@ impl Admin {
         password: &Secret,
         account: Option<&AccountRecord>,
     ) -> Result<Credential, Failure> {
-        let prepared =
-            Password::prepare(password.reveal().as_bytes()).map_err(|error| Failure::Invalid(error.to_string()))?;
+        let prepared = Password::prepare(password.reveal().as_bytes())
+            .map_err(|error| Failure::Invalid(error.to_string()))?;
         let known = account.into_iter().flat_map(|record| &record.credentials);
         // A password that is replaced needs its salt no more, but the others may have the same.
-        let salt = known.filter_map(|credential| Verifier::from_bytes(&credential.verifier).ok()?.salt()).next();
+        let salt = known
+            .filter_map(|credential| Verifier::from_bytes(&credential.verifier).ok()?.salt())
+            .next();
         let salt = match salt {
             Some(salt) => salt,
             None => Salt::random().map_err(|error| Failure::Internal(error.to_string()))?,
         };
-        let verifier = self.hashing.run(move || Verifier::new(&prepared, salt)).await?;
+        let verifier = self
+            .hashing
+            .run(move || Verifier::new(&prepared, salt))
+            .await?;
         Ok(Credential {
             name: name.to_owned(),
             scopes,
@@ -274,17 +371,27 @@ impl Admin {
 
     async fn mailboxes(&self, address: Address) -> Outcome {
         let record = self.known_account(&address).await?;
-        let list = self.mailstore.mailboxes(record.id).await?.unwrap_or_default();
+        let list = self
+            .mailstore
+            .mailboxes(record.id)
+            .await?
+            .unwrap_or_default();
         let info = |mailbox: &mailrook_store_api::shard::MailboxInfo| MailboxInfo {
             name: mailbox.name.to_string(),
             id: mailbox.status.id.to_string(),
             messages: mailbox.status.messages,
             unseen: mailbox.status.unseen,
             bytes: mailbox.status.size_bytes,
-            special_use: mailbox.special_use.map(SpecialUse::attribute).map(str::to_owned),
+            special_use: mailbox
+                .special_use
+                .map(SpecialUse::attribute)
+                .map(str::to_owned),
             subscribed: list.subscriptions.contains(&mailbox.name),
         };
-        Ok(Reply::Mailboxes { user: record.address, mailboxes: list.mailboxes.iter().map(info).collect() })
+        Ok(Reply::Mailboxes {
+            user: record.address,
+            mailboxes: list.mailboxes.iter().map(info).collect(),
+        })
     }
 
     async fn known_account(&self, address: &Address) -> Result<Box<AccountRecord>, Failure> {
@@ -295,9 +402,10 @@ impl Admin {
     async fn change(&self, command: MetaCommand) -> Outcome {
         match self.directory.command(command).await? {
             MetaReply::Done => Ok(DONE),
-            MetaReply::Account(record) | MetaReply::Removed(record) => {
-                Ok(Reply::Account { account: account_info(&record), usage: None })
-            }
+            MetaReply::Account(record) | MetaReply::Removed(record) => Ok(Reply::Account {
+                account: account_info(&record),
+                usage: None,
+            }),
             MetaReply::Refused(refusal) => Err(refusal.into()),
             other @ MetaReply::Client(_) => Err(misfit(&other)),
         }
@@ -308,7 +416,9 @@ impl Admin {
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
 fn misfit(answer: &dyn std::fmt::Debug) -> Failure {
-    Failure::Internal(format!("the directory's answer does not fit the question: {answer:?}"))
+    Failure::Internal(format!(
+        "the directory's answer does not fit the question: {answer:?}"
+    ))
 }
 
 fn account_info(record: &AccountRecord) -> AccountInfo {

@@ -11,4 +11,4 @@ mod time;
 
 pub use client::{Client, ClientError};
 pub use handle::{Admin, FIRST_PASSWORD, Host, PAGE};
-pub use server::{AdminDoor, AdminError};
+pub use server::AdminDoor;

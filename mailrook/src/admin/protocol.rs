@@ -70,7 +70,10 @@ pub enum Request {
     /// Removes an empty domain.
     DomainRemove { domain: Domain },
     /// Says who gets the mail of unknown users.
-    DomainCatchAll { domain: Domain, target: Option<Address> },
+    DomainCatchAll {
+        domain: Domain,
+        target: Option<Address>,
+    },
     /// Adds an account.
     AccountAdd {
         address: Address,
@@ -96,17 +99,33 @@ pub enum Request {
     /// Lets it log in, or not.
     AccountEnable { address: Address, enabled: bool },
     /// Says how much it may hold.
-    AccountQuota { address: Address, quota_bytes: Option<u64>, quota_messages: Option<u64> },
+    AccountQuota {
+        address: Address,
+        quota_bytes: Option<u64>,
+        quota_messages: Option<u64>,
+    },
     /// Adds a password.
-    PasswordAdd { address: Address, name: String, scopes: Vec<Scope>, password: Secret },
+    PasswordAdd {
+        address: Address,
+        name: String,
+        scopes: Vec<Scope>,
+        password: Secret,
+    },
     /// Replaces a password that is there.
-    PasswordSet { address: Address, name: String, password: Secret },
+    PasswordSet {
+        address: Address,
+        name: String,
+        password: Secret,
+    },
     /// Lists the passwords' names.
     PasswordList { address: Address },
     /// Removes a password.
     PasswordRemove { address: Address, name: String },
     /// Adds targets to an alias.
-    AliasAdd { address: Address, targets: Vec<Address> },
+    AliasAdd {
+        address: Address,
+        targets: Vec<Address>,
+    },
     /// Lists aliases.
     AliasList {
         #[serde(default)]
@@ -115,7 +134,10 @@ pub enum Request {
         after: Option<Address>,
     },
     /// Removes targets, or the alias.
-    AliasRemove { address: Address, targets: Vec<Address> },
+    AliasRemove {
+        address: Address,
+        targets: Vec<Address>,
+    },
     /// Lists an account's mailboxes.
     MailboxList { address: Address },
     /// Says which shard and node hold an account.
@@ -172,13 +194,23 @@ pub enum Reply {
     /// Passwords.
     Passwords { passwords: Vec<PasswordInfo> },
     /// Mailboxes.
-    Mailboxes { user: Address, mailboxes: Vec<MailboxInfo> },
+    Mailboxes {
+        user: Address,
+        mailboxes: Vec<MailboxInfo>,
+    },
     /// Where an account is.
     Where(Where),
     /// One account.
-    Account { account: AccountInfo, #[serde(default)] usage: Option<Usage> },
+    Account {
+        account: AccountInfo,
+        #[serde(default)]
+        usage: Option<Usage>,
+    },
     /// What a reload did.
-    Reloaded { reloaded: Vec<String>, needs_restart: Vec<String> },
+    Reloaded {
+        reloaded: Vec<String>,
+        needs_restart: Vec<String>,
+    },
     /// How the server fares.
     Status(Box<Status>),
     /// It is as asked.

@@ -80,7 +80,9 @@ impl AdminDoor {
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(at_fault(here))?;
         let mut tcp = Vec::new();
         for address in listen {
-            let Address::Tcp(socket) = address else { continue };
+            let Address::Tcp(socket) = address else {
+                continue;
+            };
             let open = || {
                 let listener = std::net::TcpListener::bind(socket)?;
                 listener.set_nonblocking(true)?;
@@ -92,14 +94,26 @@ impl AdminDoor {
         let token = if tcp.is_empty() {
             "".into()
         } else {
-            make_token(&token_path).map_err(at_fault(token_path.display().to_string()))?.into()
+            make_token(&token_path)
+                .map_err(at_fault(token_path.display().to_string()))?
+                .into()
         };
-        Ok(AdminDoor { path: path.to_owned(), unix, tcp, token })
+        Ok(AdminDoor {
+            path: path.to_owned(),
+            unix,
+            tcp,
+            token,
+        })
     }
 
     /// Answers requests until shutdown.
     pub async fn serve(self, admin: Admin, shutdown: Shutdown) {
-        let AdminDoor { path, unix, tcp, token } = self;
+        let AdminDoor {
+            path,
+            unix,
+            tcp,
+            token,
+        } = self;
         let mut servers = JoinSet::new();
         let wait = |mut shutdown: Shutdown| async move { shutdown.requested().await };
         let stop = wait(shutdown.clone());
@@ -109,7 +123,11 @@ impl AdminDoor {
             let guard = middleware::from_fn_with_state(Arc::clone(&token), check_token);
             let app = router(admin.clone()).layer(guard);
             let stop = wait(shutdown.clone());
-            servers.spawn(async move { axum::serve(listener, app).with_graceful_shutdown(stop).await });
+            servers.spawn(async move {
+                axum::serve(listener, app)
+                    .with_graceful_shutdown(stop)
+                    .await
+            });
         }
         let mut shutdown = shutdown;
         shutdown.requested().await;
@@ -129,7 +147,10 @@ fn router(admin: Admin) -> Router {
         .with_state(admin)
 }
 
-async fn command(State(admin): State<Admin>, request: Result<Json<Request>, JsonRejection>) -> Response {
+async fn command(
+    State(admin): State<Admin>,
+    request: Result<Json<Request>, JsonRejection>,
+) -> Response {
     match request {
         Ok(Json(request)) => answer(admin, request).await,
         Err(rejection) => error(StatusCode::BAD_REQUEST, rejection.body_text()),
@@ -171,18 +192,30 @@ fn error(status: StatusCode, error: String) -> Response {
 
 /// A browser on this machine can reach a loopback port, and so can every user of it; the token they have not.
 async fn check_token(State(token): State<Arc<str>>, request: HttpRequest, next: Next) -> Response {
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let given = given
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .unwrap_or_default();
     if is_equal(given.as_bytes(), token.as_bytes()) {
         next.run(request).await
     } else {
-        error(StatusCode::UNAUTHORIZED, "the token in admin.token is needed, as in \"Authorization: Bearer …\"".to_owned())
+        error(
+            StatusCode::UNAUTHORIZED,
+            "the token in admin.token is needed, as in \"Authorization: Bearer …\"".to_owned(),
+        )
     }
 }
 
 /// In a time that tells nothing of where they differ.
 fn is_equal(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |differing, (a, b)| differing | (a ^ b)) == 0
+    a.len() == b.len()
+        && a.iter()
+            .zip(b)
+            .fold(0, |differing, (a, b)| differing | (a ^ b))
+            == 0
 }
 
 /// A new token for each start, readable by this process's user alone.
@@ -195,7 +228,11 @@ fn make_token(path: &Path) -> io::Result<String> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(token.as_bytes())?;
     Ok(token)
 }
@@ -203,7 +240,10 @@ fn make_token(path: &Path) -> io::Result<String> {
 /// Removes the socket of a process that is gone.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another server is running on it")),
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another server is running on it",
+        )),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),

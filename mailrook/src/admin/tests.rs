@@ -55,7 +55,10 @@ fn start() -> Server {
     let path = folder.path().join("admin.sock");
     let tcp = crate::config::Address::parse("127.0.0.1:0").unwrap();
     let door = AdminDoor::open(&path, &[tcp]).unwrap();
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     let twin = MemoryCluster::new();
     let admin = Admin {
         directory: Arc::new(twin.clone()) as Arc<dyn Directory>,
@@ -65,7 +68,13 @@ fn start() -> Server {
     };
     let (trigger, shutdown) = ShutdownTrigger::new();
     let task = tokio::spawn(door.serve(admin, shutdown));
-    Server { client: Client::new(&path), twin, folder, trigger, task }
+    Server {
+        client: Client::new(&path),
+        twin,
+        folder,
+        trigger,
+        task,
+    }
 }
 
 impl Server {
@@ -85,64 +94,137 @@ impl Server {
 async fn an_account_from_its_beginning_to_its_end() {
     let server = start();
     let done = json!({"done": true});
-    assert_eq!(server.ask(json!({"command": "domain-add", "domain": "Example.test"})).await, done);
+    assert_eq!(
+        server
+            .ask(json!({"command": "domain-add", "domain": "Example.test"}))
+            .await,
+        done
+    );
     let added = server
         .ask(json!({"command": "account-add", "address": "user1@example.test", "password": "correct horse"}))
         .await;
     assert_eq!(added["account"]["user"], "user1@example.test");
     assert_eq!(added["account"]["passwords"], 1);
-    let again =
-        server.ask(json!({"command": "account-add", "address": "user1@example.test", "password": "other"})).await;
+    let again = server
+        .ask(
+            json!({"command": "account-add", "address": "user1@example.test", "password": "other"}),
+        )
+        .await;
     assert_eq!(again, json!({"refused": "user1@example.test is taken"}));
-    let nowhere = server.ask(json!({"command": "account-add", "address": "user1@other.test", "password": null})).await;
-    assert_eq!(nowhere, json!({"refused": "other.test is not one of the domains here"}));
+    let nowhere = server
+        .ask(json!({"command": "account-add", "address": "user1@other.test", "password": null}))
+        .await;
+    assert_eq!(
+        nowhere,
+        json!({"refused": "other.test is not one of the domains here"})
+    );
 
     let renamed = server
         .ask(json!({"command": "account-rename", "from": "user1@example.test", "to": "new@example.test"}))
         .await;
-    assert_eq!((&renamed["account"]["user"], &renamed["account"]["id"]), (&json!("new@example.test"), &json!("a1")));
+    assert_eq!(
+        (&renamed["account"]["user"], &renamed["account"]["id"]),
+        (&json!("new@example.test"), &json!("a1"))
+    );
     let quota = server
         .ask(json!({"command": "account-quota", "address": "new@example.test", "quota_bytes": 5, "quota_messages": null}))
         .await;
     assert_eq!(quota["account"]["quota_bytes"], 5);
-    let off = server.ask(json!({"command": "account-enable", "address": "new@example.test", "enabled": false})).await;
+    let off = server
+        .ask(json!({"command": "account-enable", "address": "new@example.test", "enabled": false}))
+        .await;
     assert_eq!(off["account"]["enabled"], false);
-    let found = server.ask(json!({"command": "mailbox-where", "address": "new@example.test"})).await;
-    assert_eq!(found, json!({"user": "new@example.test", "shard": 1, "leader": 7, "replicas": [7]}));
+    let found = server
+        .ask(json!({"command": "mailbox-where", "address": "new@example.test"}))
+        .await;
+    assert_eq!(
+        found,
+        json!({"user": "new@example.test", "shard": 1, "leader": 7, "replicas": [7]})
+    );
     let list = server.ask(json!({"command": "account-list"})).await;
     assert_eq!(list["accounts"].as_array().map(Vec::len), Some(1));
-    server.ask(json!({"command": "account-remove", "address": "new@example.test"})).await;
-    let gone = server.ask(json!({"command": "account-show", "address": "new@example.test"})).await;
-    assert_eq!(gone, json!({"refused": "there is no account new@example.test"}));
-    assert_eq!(server.ask(json!({"command": "domain-remove", "domain": "example.test"})).await, done);
+    server
+        .ask(json!({"command": "account-remove", "address": "new@example.test"}))
+        .await;
+    let gone = server
+        .ask(json!({"command": "account-show", "address": "new@example.test"}))
+        .await;
+    assert_eq!(
+        gone,
+        json!({"refused": "there is no account new@example.test"})
+    );
+    assert_eq!(
+        server
+            .ask(json!({"command": "domain-remove", "domain": "example.test"}))
+            .await,
+        done
+    );
 }
 
 #[tokio::test]
 async fn passwords_are_kept_as_verifiers_that_share_a_salt() {
     let server = start();
-    server.ask(json!({"command": "domain-add", "domain": "example.test"})).await;
+    server
+        .ask(json!({"command": "domain-add", "domain": "example.test"}))
+        .await;
     let one = "one@example.test";
-    server.ask(json!({"command": "account-add", "address": one, "password": "correct horse"})).await;
+    server
+        .ask(json!({"command": "account-add", "address": one, "password": "correct horse"}))
+        .await;
     let phone = json!({"command": "password-add", "address": one, "name": "phone", "scopes": ["imap"], "password": "battery"});
     assert_eq!(server.ask(phone.clone()).await["account"]["passwords"], 2);
     assert_eq!(
         server.ask(phone).await,
         json!({"refused": "one@example.test has a password named \"phone\" already; `set` replaces it"})
     );
-    let set = json!({"command": "password-set", "address": one, "name": "fone", "password": "staple"});
-    assert_eq!(server.ask(set).await, json!({"refused": "there is no password named \"fone\""}));
-    let bad = json!({"command": "password-set", "address": one, "name": "phone", "password": "a\nb"});
-    assert_eq!(server.ask(bad).await, json!({"refused": "a password must not hold control characters"}));
-    let list = server.ask(json!({"command": "password-list", "address": one})).await;
-    let names: Vec<_> = list["passwords"].as_array().unwrap().iter().map(|p| (p["name"].clone(), p["scopes"].clone())).collect();
-    assert_eq!(names, [(json!("main"), json!([])), (json!("phone"), json!(["imap"]))]);
-    assert!(!list.to_string().contains("SCRAM"), "verifiers are not shown: {list}");
+    let set =
+        json!({"command": "password-set", "address": one, "name": "fone", "password": "staple"});
+    assert_eq!(
+        server.ask(set).await,
+        json!({"refused": "there is no password named \"fone\""})
+    );
+    let bad =
+        json!({"command": "password-set", "address": one, "name": "phone", "password": "a\nb"});
+    assert_eq!(
+        server.ask(bad).await,
+        json!({"refused": "a password must not hold control characters"})
+    );
+    let list = server
+        .ask(json!({"command": "password-list", "address": one}))
+        .await;
+    let names: Vec<_> = list["passwords"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| (p["name"].clone(), p["scopes"].clone()))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            (json!("main"), json!([])),
+            (json!("phone"), json!(["imap"]))
+        ]
+    );
+    assert!(
+        !list.to_string().contains("SCRAM"),
+        "verifiers are not shown: {list}"
+    );
 
-    let record = server.twin.account(&one.to_owned().try_into().unwrap()).await.unwrap().unwrap();
+    let record = server
+        .twin
+        .account(&one.to_owned().try_into().unwrap())
+        .await
+        .unwrap()
+        .unwrap();
     let salts: Vec<_> = record
         .credentials
         .iter()
-        .map(|c| mailrook_sasl::Verifier::from_bytes(&c.verifier).unwrap().salt().unwrap())
+        .map(|c| {
+            mailrook_sasl::Verifier::from_bytes(&c.verifier)
+                .unwrap()
+                .salt()
+                .unwrap()
+        })
         .collect();
     assert_eq!(salts[0], salts[1]);
     for credential in &record.credentials {
@@ -155,40 +237,75 @@ async fn passwords_are_kept_as_verifiers_that_share_a_salt() {
 async fn aliases_and_catch_alls() {
     let server = start();
     let done = json!({"done": true});
-    server.ask(json!({"command": "domain-add", "domain": "example.test"})).await;
-    server.ask(json!({"command": "account-add", "address": "one@example.test", "password": null})).await;
+    server
+        .ask(json!({"command": "domain-add", "domain": "example.test"}))
+        .await;
+    server
+        .ask(json!({"command": "account-add", "address": "one@example.test", "password": null}))
+        .await;
     let add = json!({"command": "alias-add", "address": "all@example.test", "targets": ["one@example.test", "x@else.test"]});
     assert_eq!(server.ask(add).await, done);
-    let list = server.ask(json!({"command": "alias-list", "domain": "example.test"})).await;
-    assert_eq!(list, json!({"aliases": [{"alias": "all@example.test", "targets": ["one@example.test", "x@else.test"]}]}));
-    assert_eq!(server.ask(json!({"command": "alias-remove", "address": "all@example.test", "targets": []})).await, done);
+    let list = server
+        .ask(json!({"command": "alias-list", "domain": "example.test"}))
+        .await;
+    assert_eq!(
+        list,
+        json!({"aliases": [{"alias": "all@example.test", "targets": ["one@example.test", "x@else.test"]}]})
+    );
+    assert_eq!(
+        server
+            .ask(json!({"command": "alias-remove", "address": "all@example.test", "targets": []}))
+            .await,
+        done
+    );
     let all = json!({"command": "domain-catch-all", "domain": "example.test", "target": "one@example.test"});
     assert_eq!(server.ask(all).await, done);
     let domains = server.ask(json!({"command": "domain-list"})).await;
     assert_eq!(domains["domains"][0]["catch_all"], "one@example.test");
-    let postmaster = json!({"command": "alias-remove", "address": "postmaster@example.test", "targets": []});
-    assert_eq!(server.ask(postmaster).await, json!({"refused": "postmaster@ exists in every domain"}));
+    let postmaster =
+        json!({"command": "alias-remove", "address": "postmaster@example.test", "targets": []});
+    assert_eq!(
+        server.ask(postmaster).await,
+        json!({"refused": "postmaster@ exists in every domain"})
+    );
 }
 
 #[tokio::test]
 async fn unknown_is_not_absent() {
     let server = start();
     server.twin.set_reachable(false);
-    let show = server.ask(json!({"command": "account-show", "address": "one@example.test"})).await;
-    assert!(show["unavailable"].as_str().unwrap().contains("cannot be reached"), "{show}");
+    let show = server
+        .ask(json!({"command": "account-show", "address": "one@example.test"}))
+        .await;
+    assert!(
+        show["unavailable"]
+            .as_str()
+            .unwrap()
+            .contains("cannot be reached"),
+        "{show}"
+    );
 }
 
 #[tokio::test]
 async fn a_reload_that_fails_says_why_and_the_end_removes_the_socket() {
     let server = start();
-    assert_eq!(server.ask(json!({"command": "reload"})).await, json!({"refused": "F:1: wrong"}));
+    assert_eq!(
+        server.ask(json!({"command": "reload"})).await,
+        json!({"refused": "F:1: wrong"})
+    );
     let path = server.folder.path().join("admin.sock");
-    assert!(AdminDoor::open(&path, &[]).is_err(), "a second server must not take the socket");
+    assert!(
+        AdminDoor::open(&path, &[]).is_err(),
+        "a second server must not take the socket"
+    );
     server.trigger.shut_down();
     server.task.await.unwrap();
     assert!(!path.exists());
     let error = server.client.call(&Request::Status).await.unwrap_err();
-    assert!(error.to_string().contains("is the server running?"), "{error}");
+    assert!(
+        error.to_string().contains("is the server running?"),
+        "{error}"
+    );
     // What a killed server leaves behind is no obstacle.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(AdminDoor::open(&path, &[]).is_ok());
@@ -198,7 +315,9 @@ async fn a_reload_that_fails_says_why_and_the_end_removes_the_socket() {
 async fn what_is_not_understood_is_said() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let server = start();
-    let mut socket = tokio::net::UnixStream::connect(server.folder.path().join("admin.sock")).await.unwrap();
+    let mut socket = tokio::net::UnixStream::connect(server.folder.path().join("admin.sock"))
+        .await
+        .unwrap();
     let body = "{\"command\":\"domain-add\",\"domain\":\"not a domain\"}";
     let request = format!(
         "POST /v1/command HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
@@ -227,13 +346,28 @@ async fn each_reply_is_read_as_what_it_is() {
     let server = start();
     let reply = server.client.call(&Request::Status).await.unwrap();
     assert!(matches!(reply, Reply::Status(_)), "{reply:?}");
-    server.ask(json!({"command": "domain-add", "domain": "example.test"})).await;
+    server
+        .ask(json!({"command": "domain-add", "domain": "example.test"}))
+        .await;
     let list = Request::DomainList { after: None };
-    assert!(matches!(server.client.call(&list).await, Ok(Reply::Domains { .. })));
-    server.ask(json!({"command": "account-add", "address": "one@example.test", "password": null})).await;
+    assert!(matches!(
+        server.client.call(&list).await,
+        Ok(Reply::Domains { .. })
+    ));
+    server
+        .ask(json!({"command": "account-add", "address": "one@example.test", "password": null}))
+        .await;
     let address: mailrook_types::Address = "one@example.test".to_owned().try_into().unwrap();
-    let list = Request::PasswordList { address: address.clone() };
-    assert!(matches!(server.client.call(&list).await, Ok(Reply::Passwords { .. })));
+    let list = Request::PasswordList {
+        address: address.clone(),
+    };
+    assert!(matches!(
+        server.client.call(&list).await,
+        Ok(Reply::Passwords { .. })
+    ));
     let found = Request::MailboxWhere { address };
-    assert!(matches!(server.client.call(&found).await, Ok(Reply::Where(_))));
+    assert!(matches!(
+        server.client.call(&found).await,
+        Ok(Reply::Where(_))
+    ));
 }

@@ -21,7 +21,9 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Add an account; its password is asked for
-    #[command(after_help = "Examples:\n  mailrook account add alice@example.org\n  mailrook account add alice@example.org --generate\n  printf %s \"$PASSWORD\" | mailrook account add alice@example.org --password-stdin --quota 5GB")]
+    #[command(
+        after_help = "Examples:\n  mailrook account add alice@example.org\n  mailrook account add alice@example.org --generate\n  printf %s \"$PASSWORD\" | mailrook account add alice@example.org --password-stdin --quota 5GB"
+    )]
     Add {
         /// Its address
         #[arg(value_parser = Address::parse)]
@@ -40,7 +42,9 @@ pub enum Command {
         quota_messages: Option<u64>,
     },
     /// List the accounts
-    #[command(after_help = "Examples:\n  mailrook account list\n  mailrook account list --domain example.org --json")]
+    #[command(
+        after_help = "Examples:\n  mailrook account list\n  mailrook account list --domain example.org --json"
+    )]
     List {
         /// Of this domain only
         #[arg(long, value_parser = Domain::parse)]
@@ -54,7 +58,9 @@ pub enum Command {
         address: Address,
     },
     /// Remove an account and all its mail
-    #[command(after_help = "Example:\n  mailrook account remove alice@example.org --yes\n\nAliases that lead to it lose that target.")]
+    #[command(
+        after_help = "Example:\n  mailrook account remove alice@example.org --yes\n\nAliases that lead to it lose that target."
+    )]
     Remove {
         /// Its address
         #[arg(value_parser = Address::parse)]
@@ -64,7 +70,9 @@ pub enum Command {
         yes: bool,
     },
     /// Give an account another address; its mail stays, and aliases follow
-    #[command(after_help = "Example:\n  mailrook account rename alice@example.org alice.smith@example.org")]
+    #[command(
+        after_help = "Example:\n  mailrook account rename alice@example.org alice.smith@example.org"
+    )]
     Rename {
         /// The present address
         #[arg(value_parser = Address::parse)]
@@ -88,7 +96,9 @@ pub enum Command {
         address: Address,
     },
     /// Say how much an account may hold
-    #[command(after_help = "Examples:\n  mailrook account quota alice@example.org 5GB\n  mailrook account quota alice@example.org 5GB --messages 100000\n  mailrook account quota alice@example.org none")]
+    #[command(
+        after_help = "Examples:\n  mailrook account quota alice@example.org 5GB\n  mailrook account quota alice@example.org 5GB --messages 100000\n  mailrook account quota alice@example.org none"
+    )]
     Quota {
         /// Its address
         #[arg(value_parser = Address::parse)]
@@ -107,8 +117,18 @@ pub enum Command {
 /// Runs the command.
 pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
     match command {
-        Command::Add { address, source, no_password, quota, quota_messages } => {
-            let chosen = if no_password { None } else { Some(source.obtain(&address)?) };
+        Command::Add {
+            address,
+            source,
+            no_password,
+            quota,
+            quota_messages,
+        } => {
+            let chosen = if no_password {
+                None
+            } else {
+                Some(source.obtain(&address)?)
+            };
             let request = Request::AccountAdd {
                 address,
                 password: chosen.as_ref().map(|chosen| chosen.secret.clone()),
@@ -119,9 +139,13 @@ pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
             let generated = chosen.and_then(|chosen| chosen.generated());
             let text = || {
                 let said = format!("{} can receive mail.", account.user);
-                generated.as_ref().map_or(said.clone(), |password| format!("{said}\nPassword: {password}"))
+                generated.as_ref().map_or(said.clone(), |password| {
+                    format!("{said}\nPassword: {password}")
+                })
             };
-            context.output.print(&json!({"account": account, "password": generated}), text);
+            context
+                .output
+                .print(&json!({"account": account, "password": generated}), text);
             Ok(())
         }
         Command::List { domain } => list(domain, context),
@@ -130,27 +154,53 @@ pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
             if !yes {
                 password::confirm(&format!("Remove {address} and all its mail?"))?;
             }
-            change(context, Request::AccountRemove { address }, |account| format!("{} is removed.", account.user))
+            change(context, Request::AccountRemove { address }, |account| {
+                format!("{} is removed.", account.user)
+            })
         }
         Command::Rename { from, to } => {
             let said = format!("{from} is now {to}.");
             change(context, Request::AccountRename { from, to }, |_| said)
         }
-        Command::Enable { address } => {
-            change(context, Request::AccountEnable { address, enabled: true }, |a| format!("{} can log in.", a.user))
-        }
-        Command::Disable { address } => change(context, Request::AccountEnable { address, enabled: false }, |a| {
-            format!("{} cannot log in; its mail is still taken.", a.user)
-        }),
-        Command::Quota { address, size, messages } => {
+        Command::Enable { address } => change(
+            context,
+            Request::AccountEnable {
+                address,
+                enabled: true,
+            },
+            |a| format!("{} can log in.", a.user),
+        ),
+        Command::Disable { address } => change(
+            context,
+            Request::AccountEnable {
+                address,
+                enabled: false,
+            },
+            |a| format!("{} cannot log in; its mail is still taken.", a.user),
+        ),
+        Command::Quota {
+            address,
+            size,
+            messages,
+        } => {
             let quota_bytes = match size.as_str() {
                 "none" => None,
                 size => Some(Size::parse(size).map_err(CliError::Usage)?.0),
             };
-            let request = Request::AccountQuota { address, quota_bytes, quota_messages: messages };
+            let request = Request::AccountQuota {
+                address,
+                quota_bytes,
+                quota_messages: messages,
+            };
             change(context, request, |account| {
-                let (bytes, messages) = (bound(account.quota_bytes, human_bytes), bound(account.quota_messages, |n| n.to_string()));
-                format!("{} may hold: bytes {bytes}, messages {messages}.", account.user)
+                let (bytes, messages) = (
+                    bound(account.quota_bytes, human_bytes),
+                    bound(account.quota_messages, |n| n.to_string()),
+                );
+                format!(
+                    "{} may hold: bytes {bytes}, messages {messages}.",
+                    account.user
+                )
             })
         }
         Command::Password(command) => password::run(command, context),
@@ -164,7 +214,9 @@ pub(super) fn change(
     said: impl FnOnce(&AccountInfo) -> String,
 ) -> Result<(), CliError> {
     let (account, _) = one(context.ask(&request)?)?;
-    context.output.print(&json!({"account": &account}), || said(&account));
+    context
+        .output
+        .print(&json!({"account": &account}), || said(&account));
     Ok(())
 }
 
@@ -183,17 +235,26 @@ fn show(address: Address, context: &Context) -> Result<(), CliError> {
             ("address", account.user.to_string()),
             ("id", account.id.clone()),
             ("shard", account.shard.to_string()),
-            ("may log in", if account.enabled { "yes" } else { "no" }.to_owned()),
+            (
+                "may log in",
+                if account.enabled { "yes" } else { "no" }.to_owned(),
+            ),
             ("passwords", account.passwords.to_string()),
             ("holds", used(|usage| human_bytes(usage.bytes))),
             ("may hold", bound(account.quota_bytes, human_bytes)),
             ("messages", used(|usage| usage.messages.to_string())),
-            ("messages at most", bound(account.quota_messages, |n| n.to_string())),
+            (
+                "messages at most",
+                bound(account.quota_messages, |n| n.to_string()),
+            ),
             ("since", account.created.clone()),
         ];
-        rows.map(|(name, value)| format!("{name:<18}{value}")).join("\n")
+        rows.map(|(name, value)| format!("{name:<18}{value}"))
+            .join("\n")
     };
-    context.output.print(&json!({"account": account, "usage": usage}), text);
+    context
+        .output
+        .print(&json!({"account": account, "usage": usage}), text);
     Ok(())
 }
 
@@ -202,7 +263,13 @@ fn list(domain: Option<Domain>, context: &Context) -> Result<(), CliError> {
         let mut all: Vec<AccountInfo> = Vec::new();
         loop {
             let after = all.last().map(|last| last.user.clone());
-            match client.call(&Request::AccountList { domain: domain.clone(), after }).await? {
+            match client
+                .call(&Request::AccountList {
+                    domain: domain.clone(),
+                    after,
+                })
+                .await?
+            {
                 Reply::Accounts { accounts } => {
                     let is_last = accounts.len() < PAGE as usize;
                     all.extend(accounts);
@@ -227,7 +294,11 @@ fn list(domain: Option<Domain>, context: &Context) -> Result<(), CliError> {
     let text = || {
         let rows: Vec<_> = accounts.iter().map(row).collect();
         let heads = ["USER", "LOGIN", "PASSWORDS", "QUOTA", "SHARD", "SINCE"];
-        table(&heads, &rows, "There are no accounts yet: mailrook account add alice@example.org")
+        table(
+            &heads,
+            &rows,
+            "There are no accounts yet: mailrook account add alice@example.org",
+        )
     };
     context.output.print(&accounts, text);
     Ok(())

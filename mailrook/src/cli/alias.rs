@@ -13,7 +13,9 @@ use crate::admin::{
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Add targets to an alias, and make it if it is new
-    #[command(after_help = "Examples:\n  mailrook alias add team@example.org alice@example.org bob@example.org\n  mailrook alias add postmaster@example.org alice@example.org")]
+    #[command(
+        after_help = "Examples:\n  mailrook alias add team@example.org alice@example.org bob@example.org\n  mailrook alias add postmaster@example.org alice@example.org"
+    )]
     Add {
         /// The address that is no account's
         #[arg(value_parser = Address::parse)]
@@ -23,14 +25,18 @@ pub enum Command {
         targets: Vec<Address>,
     },
     /// List the aliases
-    #[command(after_help = "Examples:\n  mailrook alias list\n  mailrook alias list --domain example.org --json")]
+    #[command(
+        after_help = "Examples:\n  mailrook alias list\n  mailrook alias list --domain example.org --json"
+    )]
     List {
         /// Of this domain only
         #[arg(long, value_parser = Domain::parse)]
         domain: Option<Domain>,
     },
     /// Remove targets from an alias, or the whole alias
-    #[command(after_help = "Examples:\n  mailrook alias remove team@example.org bob@example.org\n  mailrook alias remove team@example.org")]
+    #[command(
+        after_help = "Examples:\n  mailrook alias remove team@example.org bob@example.org\n  mailrook alias remove team@example.org"
+    )]
     Remove {
         /// Which
         #[arg(value_parser = Address::parse)]
@@ -47,14 +53,26 @@ pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
         Command::List { domain } => return list(domain, context),
         Command::Add { alias, targets } => {
             let said = format!("{alias} leads to {} more.", targets.len());
-            (Request::AliasAdd { address: alias, targets }, said)
+            (
+                Request::AliasAdd {
+                    address: alias,
+                    targets,
+                },
+                said,
+            )
         }
         Command::Remove { alias, targets } => {
             let said = match targets.len() {
                 0 => format!("{alias} is removed."),
                 n => format!("{alias} leads to {n} less."),
             };
-            (Request::AliasRemove { address: alias, targets }, said)
+            (
+                Request::AliasRemove {
+                    address: alias,
+                    targets,
+                },
+                said,
+            )
         }
     };
     let reply = context.ask(&request)?;
@@ -67,7 +85,13 @@ fn list(domain: Option<Domain>, context: &Context) -> Result<(), CliError> {
         let mut all: Vec<AliasInfo> = Vec::new();
         loop {
             let after = all.last().map(|last| last.alias.clone());
-            match client.call(&Request::AliasList { domain: domain.clone(), after }).await? {
+            match client
+                .call(&Request::AliasList {
+                    domain: domain.clone(),
+                    after,
+                })
+                .await?
+            {
                 Reply::Aliases { aliases } => {
                     let is_last = aliases.len() < PAGE as usize;
                     all.extend(aliases);

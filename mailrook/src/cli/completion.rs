@@ -7,7 +7,9 @@ use super::{Cli, CliError, Output};
 
 /// Print a completion script for a shell.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  mailrook completion bash > /etc/bash_completion.d/mailrook\n  mailrook completion zsh > \"${fpath[1]}/_mailrook\"\n  mailrook completion fish > ~/.config/fish/completions/mailrook.fish")]
+#[command(
+    after_help = "Examples:\n  mailrook completion bash > /etc/bash_completion.d/mailrook\n  mailrook completion zsh > \"${fpath[1]}/_mailrook\"\n  mailrook completion fish > ~/.config/fish/completions/mailrook.fish"
+)]
 pub struct Arguments {
     /// Which
     pub shell: Shell,
@@ -16,7 +18,12 @@ pub struct Arguments {
 /// Prints it.
 pub fn run(arguments: &Arguments, output: &Output) -> Result<(), CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut Cli::command(), "mailrook", &mut script);
+    clap_complete::generate(
+        arguments.shell,
+        &mut Cli::command(),
+        "mailrook",
+        &mut script,
+    );
     output.raw(&String::from_utf8_lossy(&script));
     Ok(())
 }

@@ -15,7 +15,9 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Say what is wrong in a configuration file, with lines and the nearest right names
-    #[command(after_help = "Examples:\n  mailrook config check\n  mailrook config check ./mailrook.toml")]
+    #[command(
+        after_help = "Examples:\n  mailrook config check\n  mailrook config check ./mailrook.toml"
+    )]
     Check {
         /// The file; without it that of --config
         file: Option<PathBuf>,
@@ -37,7 +39,9 @@ pub fn run(command: &Command, context: &Context) -> Result<(), CliError> {
             if !config.tls.certificate.is_empty() {
                 tls::load(&config).map_err(|error| CliError::Refused(error.to_string()))?;
             }
-            context.output.print(&json!({"done": true}), || format!("{} is right.", file.display()));
+            context.output.print(&json!({"done": true}), || {
+                format!("{} is right.", file.display())
+            });
             Ok(())
         }
         Command::Example => {
@@ -46,7 +50,8 @@ pub fn run(command: &Command, context: &Context) -> Result<(), CliError> {
         }
         Command::Show => {
             let config = context.config()?;
-            let text = toml::to_string(&config).map_err(|error| CliError::Refused(error.to_string()))?;
+            let text =
+                toml::to_string(&config).map_err(|error| CliError::Refused(error.to_string()))?;
             context.output.print(&config, || text);
             Ok(())
         }

@@ -13,7 +13,9 @@ use crate::admin::{
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Take mail for a domain
-    #[command(after_help = "Example:\n  mailrook domain add example.org\n\npostmaster@ and abuse@ exist from then on; their mail goes to the domain's oldest account, until there is an alias.")]
+    #[command(
+        after_help = "Example:\n  mailrook domain add example.org\n\npostmaster@ and abuse@ exist from then on; their mail goes to the domain's oldest account, until there is an alias."
+    )]
     Add {
         /// As in example.org
         #[arg(value_parser = Domain::parse)]
@@ -30,7 +32,9 @@ pub enum Command {
         domain: Domain,
     },
     /// Say who gets the mail of users that do not exist
-    #[command(after_help = "Examples:\n  mailrook domain catch-all example.org alice@example.org\n  mailrook domain catch-all example.org --none")]
+    #[command(
+        after_help = "Examples:\n  mailrook domain catch-all example.org alice@example.org\n  mailrook domain catch-all example.org --none"
+    )]
     CatchAll {
         /// As in example.org
         #[arg(value_parser = Domain::parse)]
@@ -48,10 +52,18 @@ pub enum Command {
 pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
     let (request, said) = match command {
         Command::List => return list(context),
-        Command::Add { domain } => (Request::DomainAdd { domain: domain.clone() }, format!("Mail for {domain} is taken.")),
-        Command::Remove { domain } => {
-            (Request::DomainRemove { domain: domain.clone() }, format!("Mail for {domain} is no longer taken."))
-        }
+        Command::Add { domain } => (
+            Request::DomainAdd {
+                domain: domain.clone(),
+            },
+            format!("Mail for {domain} is taken."),
+        ),
+        Command::Remove { domain } => (
+            Request::DomainRemove {
+                domain: domain.clone(),
+            },
+            format!("Mail for {domain} is no longer taken."),
+        ),
         Command::CatchAll { domain, target, .. } => {
             let said = match &target {
                 Some(target) => format!("Mail for unknown users of {domain} goes to {target}."),
@@ -83,12 +95,19 @@ fn list(context: &Context) -> Result<(), CliError> {
         }
     })?;
     let row = |domain: &DomainInfo| {
-        let catch_all = domain.catch_all.as_ref().map_or("-".to_owned(), Address::to_string);
+        let catch_all = domain
+            .catch_all
+            .as_ref()
+            .map_or("-".to_owned(), Address::to_string);
         vec![domain.domain.to_string(), catch_all, domain.created.clone()]
     };
     let text = || {
         let rows: Vec<_> = domains.iter().map(row).collect();
-        table(&["DOMAIN", "CATCH-ALL", "SINCE"], &rows, "There are no domains yet: mailrook domain add example.org")
+        table(
+            &["DOMAIN", "CATCH-ALL", "SINCE"],
+            &rows,
+            "There are no domains yet: mailrook domain add example.org",
+        )
     };
     context.output.print(&domains, text);
     Ok(())

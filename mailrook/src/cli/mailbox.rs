@@ -32,8 +32,12 @@ pub enum Command {
 pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
     match command {
         Command::List { address } => {
-            let Reply::Mailboxes { user, mailboxes } = context.ask(&Request::MailboxList { address })? else {
-                return Err(CliError::Refused("the server's answer does not fit the question".to_owned()));
+            let Reply::Mailboxes { user, mailboxes } =
+                context.ask(&Request::MailboxList { address })?
+            else {
+                return Err(CliError::Refused(
+                    "the server's answer does not fit the question".to_owned(),
+                ));
             };
             let row = |mailbox: &MailboxInfo| {
                 vec![
@@ -48,14 +52,24 @@ pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
             };
             let text = || {
                 let rows: Vec<_> = mailboxes.iter().map(row).collect();
-                let heads = ["MAILBOX", "MESSAGES", "UNSEEN", "SIZE", "USE", "SUBSCRIBED", "ID"];
+                let heads = [
+                    "MAILBOX",
+                    "MESSAGES",
+                    "UNSEEN",
+                    "SIZE",
+                    "USE",
+                    "SUBSCRIBED",
+                    "ID",
+                ];
                 table(&heads, &rows, &format!("{user} has no mailboxes yet."))
             };
             context.output.print(&mailboxes, text);
         }
         Command::Where { address } => match context.ask(&Request::MailboxWhere { address })? {
             Reply::Where(found) => context.output.print(&found, || {
-                let leader = found.leader.map_or("nobody just now".to_owned(), |node| format!("node {node}"));
+                let leader = found
+                    .leader
+                    .map_or("nobody just now".to_owned(), |node| format!("node {node}"));
                 let replicas: Vec<_> = found.replicas.iter().map(u64::to_string).collect();
                 format!(
                     "{} is on shard {}, led by {leader}, with copies on nodes {}.",

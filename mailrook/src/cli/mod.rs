@@ -61,7 +61,9 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the server
-    #[command(after_help = "Examples:\n  mailrook serve\n  mailrook --config ./mailrook.toml serve\n\nSIGTERM or SIGINT stops it gracefully, SIGHUP reads certificates and settings again.")]
+    #[command(
+        after_help = "Examples:\n  mailrook serve\n  mailrook --config ./mailrook.toml serve\n\nSIGTERM or SIGINT stops it gracefully, SIGHUP reads certificates and settings again."
+    )]
     Serve,
     /// Run a throwaway server with certificates, a domain and accounts
     Dev(DevArgs),
@@ -84,7 +86,9 @@ pub enum Command {
     #[command(after_help = "Examples:\n  mailrook status\n  mailrook status --json")]
     Status,
     /// Read certificates and settings again, without dropping a session
-    #[command(after_help = "Example:\n  mailrook reload\n\nSays which changed settings need a restart.")]
+    #[command(
+        after_help = "Example:\n  mailrook reload\n\nSays which changed settings need a restart."
+    )]
     Reload,
     /// Stop the server gracefully
     #[command(after_help = "Example:\n  mailrook stop")]
@@ -122,7 +126,9 @@ impl From<ClientError> for CliError {
         let text = error.to_string();
         match error {
             ClientError::Refused(_) => CliError::Refused(text),
-            ClientError::Unreachable { .. } | ClientError::Unavailable(_) => CliError::Unreachable(text),
+            ClientError::Unreachable { .. } | ClientError::Unavailable(_) => {
+                CliError::Unreachable(text)
+            }
         }
     }
 }
@@ -132,7 +138,11 @@ impl From<ConfigError> for CliError {
         match &error {
             ConfigError::Read { path, .. } => CliError::Usage(format!(
                 "{error}\nName the file with --config FILE or MAILROOK_CONFIG; {} is what is taken otherwise.",
-                if path == std::path::Path::new(DEFAULT_PATH) { "this" } else { DEFAULT_PATH }
+                if path == std::path::Path::new(DEFAULT_PATH) {
+                    "this"
+                } else {
+                    DEFAULT_PATH
+                }
             )),
             ConfigError::Invalid(_) => CliError::Refused(error.to_string()),
         }
@@ -163,7 +173,9 @@ impl Context {
         F: Future<Output = Result<T, CliError>>,
     {
         let client = Client::new(&self.config()?.admin.socket);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         let runtime = runtime.map_err(|error| CliError::Refused(error.to_string()))?;
         runtime.block_on(conversation(client))
     }
@@ -171,7 +183,10 @@ impl Context {
 
 /// Runs the command, and says how it ended.
 pub fn run(cli: Cli) -> ExitCode {
-    let context = Context { output: Output::new(cli.global.json), global: cli.global };
+    let context = Context {
+        output: Output::new(cli.global.json),
+        global: cli.global,
+    };
     let result = match cli.command {
         Command::Serve => context.config().and_then(|config| {
             crate::serve::run(config, &context.global.config).map_err(CliError::Refused)
@@ -198,5 +213,7 @@ pub fn run(cli: Cli) -> ExitCode {
 
 /// The server answered something else than what was asked for.
 fn misfit(reply: &Reply) -> CliError {
-    CliError::Refused(format!("the server's answer does not fit the question: {reply:?}"))
+    CliError::Refused(format!(
+        "the server's answer does not fit the question: {reply:?}"
+    ))
 }

@@ -29,7 +29,11 @@ impl Output {
             self.raw(&format!("{line}\n"));
         } else {
             let text = text();
-            let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+            let end = if text.is_empty() || text.ends_with('\n') {
+                ""
+            } else {
+                "\n"
+            };
             self.raw(&format!("{text}{end}"));
         }
     }
@@ -38,7 +42,9 @@ impl Output {
     pub fn raw(&self, text: &str) {
         let mut stdout = io::stdout().lock();
         // Whoever closed the pipe does not want to know more.
-        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        let _ = stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush());
     }
 
     /// Says on standard error what went wrong.
@@ -58,8 +64,14 @@ pub fn table(heads: &[&str], rows: &[Vec<String>], empty: &str) -> String {
         return empty.to_owned();
     }
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain([heads[column].chars().count()]).max().unwrap_or(0)
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count());
+        cells
+            .chain([heads[column].chars().count()])
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
     let is_number = |column: usize| {
@@ -85,8 +97,12 @@ pub fn table(heads: &[&str], rows: &[Vec<String>], empty: &str) -> String {
 
 /// Bytes for people: `1.5 MB`.
 pub fn human_bytes(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 4] =
-        [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("KB", 1_000)];
+    const UNITS: [(&str, u64); 4] = [
+        ("TB", 1_000_000_000_000),
+        ("GB", 1_000_000_000),
+        ("MB", 1_000_000),
+        ("KB", 1_000),
+    ];
     match UNITS.iter().find(|(_, factor)| bytes >= *factor) {
         Some((unit, factor)) => {
             // Tenths, without floats: rounding is then the same everywhere.
@@ -108,14 +124,25 @@ mod tests {
 
     #[test]
     fn aligns() {
-        let rows = vec![vec!["ä@b".to_owned(), "5".to_owned()], vec!["long@b".to_owned(), "1200".to_owned()]];
-        assert_eq!(table(&["USER", "N"], &rows, ""), "USER       N\nä@b        5\nlong@b  1200\n");
+        let rows = vec![
+            vec!["ä@b".to_owned(), "5".to_owned()],
+            vec!["long@b".to_owned(), "1200".to_owned()],
+        ];
+        assert_eq!(
+            table(&["USER", "N"], &rows, ""),
+            "USER       N\nä@b        5\nlong@b  1200\n"
+        );
         assert_eq!(table(&["USER"], &[], "nobody"), "nobody");
     }
 
     #[test]
     fn bytes_are_read_at_a_glance() {
-        for (bytes, text) in [(0, "0 B"), (999, "999 B"), (1500, "1.5 KB"), (50_000_000, "50.0 MB")] {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1500, "1.5 KB"),
+            (50_000_000, "50.0 MB"),
+        ] {
             assert_eq!(human_bytes(bytes), text);
         }
     }

@@ -23,7 +23,9 @@ const PASSWORD_BYTES_MAX: u64 = 4096;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Add a password, as for one more device
-    #[command(after_help = "Examples:\n  mailrook account password add alice@example.org phone --generate\n  mailrook account password add alice@example.org scanner --scope smtp --generate")]
+    #[command(
+        after_help = "Examples:\n  mailrook account password add alice@example.org phone --generate\n  mailrook account password add alice@example.org scanner --scope smtp --generate"
+    )]
     Add {
         /// Whose
         #[arg(value_parser = Address::parse)]
@@ -38,7 +40,9 @@ pub enum Command {
         source: Source,
     },
     /// Replace a password
-    #[command(after_help = "Examples:\n  mailrook account password set alice@example.org\n  mailrook account password set alice@example.org phone --generate\n\nSessions that are logged in stay; the next login needs the new password.")]
+    #[command(
+        after_help = "Examples:\n  mailrook account password set alice@example.org\n  mailrook account password set alice@example.org phone --generate\n\nSessions that are logged in stay; the next login needs the new password."
+    )]
     Set {
         /// Whose
         #[arg(value_parser = Address::parse)]
@@ -97,7 +101,8 @@ impl Chosen {
 impl Source {
     /// Gets the password.
     pub fn obtain(&self, address: &Address) -> Result<Chosen, CliError> {
-        let refused = |error: io::Error| CliError::Refused(format!("no password was read: {error}"));
+        let refused =
+            |error: io::Error| CliError::Refused(format!("no password was read: {error}"));
         let (text, is_generated) = if self.generate {
             (generate().map_err(CliError::Refused)?, true)
         } else if self.password_stdin {
@@ -108,7 +113,10 @@ impl Source {
             let text = "a password is needed: --password-stdin reads it, --generate makes one up, a terminal is asked";
             return Err(CliError::Usage(text.to_owned()));
         };
-        Ok(Chosen { secret: Secret::new(text), is_generated })
+        Ok(Chosen {
+            secret: Secret::new(text),
+            is_generated,
+        })
     }
 }
 
@@ -118,7 +126,11 @@ fn read_line(input: &mut impl BufRead) -> io::Result<String> {
     input.take(PASSWORD_BYTES_MAX).read_line(&mut text)?;
     let len = text.trim_end_matches(['\r', '\n']).len();
     text.truncate(len);
-    if text.is_empty() { Err(io::Error::other("it is empty")) } else { Ok(text) }
+    if text.is_empty() {
+        Err(io::Error::other("it is empty"))
+    } else {
+        Ok(text)
+    }
 }
 
 fn ask_twice(address: &Address) -> io::Result<String> {
@@ -134,7 +146,9 @@ fn ask_twice(address: &Address) -> io::Result<String> {
 /// Asks for a yes.
 pub fn confirm(question: &str) -> Result<(), CliError> {
     if !io::stdin().is_terminal() {
-        return Err(CliError::Usage(format!("{question} Say --yes, as there is no terminal to ask.")));
+        return Err(CliError::Usage(format!(
+            "{question} Say --yes, as there is no terminal to ask."
+        )));
     }
     let _ = write!(io::stderr(), "{question} [y/N] ");
     let mut answer = String::new();
@@ -148,16 +162,34 @@ pub fn confirm(question: &str) -> Result<(), CliError> {
 /// Runs the command.
 pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
     match command {
-        Command::Add { address, name, scopes, source } => {
+        Command::Add {
+            address,
+            name,
+            scopes,
+            source,
+        } => {
             let chosen = source.obtain(&address)?;
             let password = chosen.secret.clone();
-            let request = Request::PasswordAdd { address, name: name.clone(), scopes, password };
+            let request = Request::PasswordAdd {
+                address,
+                name: name.clone(),
+                scopes,
+                password,
+            };
             set(context, &request, &name, &chosen)
         }
-        Command::Set { address, name, source } => {
+        Command::Set {
+            address,
+            name,
+            source,
+        } => {
             let chosen = source.obtain(&address)?;
             let password = chosen.secret.clone();
-            let request = Request::PasswordSet { address, name: name.clone(), password };
+            let request = Request::PasswordSet {
+                address,
+                name: name.clone(),
+                password,
+            };
             set(context, &request, &name, &chosen)
         }
         Command::List { address } => list(address, context),
@@ -170,14 +202,20 @@ pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
 
 fn set(context: &Context, request: &Request, name: &str, chosen: &Chosen) -> Result<(), CliError> {
     let Reply::Account { account, .. } = context.ask(request)? else {
-        return Err(CliError::Refused("the server's answer does not fit the question".to_owned()));
+        return Err(CliError::Refused(
+            "the server's answer does not fit the question".to_owned(),
+        ));
     };
     let generated = chosen.generated();
     let text = || {
         let said = format!("{} can log in with the password {name:?}.", account.user);
-        generated.as_ref().map_or(said.clone(), |password| format!("{said}\nPassword: {password}"))
+        generated.as_ref().map_or(said.clone(), |password| {
+            format!("{said}\nPassword: {password}")
+        })
     };
-    context.output.print(&json!({"account": account, "password": generated}), text);
+    context
+        .output
+        .print(&json!({"account": account, "password": generated}), text);
     Ok(())
 }
 
@@ -187,13 +225,25 @@ fn list(address: Address, context: &Context) -> Result<(), CliError> {
         other => return Err(misfit(&other)),
     };
     let row = |password: &PasswordInfo| {
-        let scopes: Vec<_> = password.scopes.iter().map(|scope| format!("{scope:?}").to_lowercase()).collect();
-        let scopes = if scopes.is_empty() { "everything".to_owned() } else { scopes.join(", ") };
+        let scopes: Vec<_> = password
+            .scopes
+            .iter()
+            .map(|scope| format!("{scope:?}").to_lowercase())
+            .collect();
+        let scopes = if scopes.is_empty() {
+            "everything".to_owned()
+        } else {
+            scopes.join(", ")
+        };
         vec![password.name.clone(), scopes, password.created.clone()]
     };
     let text = || {
         let rows: Vec<_> = passwords.iter().map(row).collect();
-        table(&["NAME", "OPENS", "SINCE"], &rows, "There are no passwords: nobody can log in.")
+        table(
+            &["NAME", "OPENS", "SINCE"],
+            &rows,
+            "There are no passwords: nobody can log in.",
+        )
     };
     context.output.print(&passwords, text);
     Ok(())

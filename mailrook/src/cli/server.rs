@@ -21,14 +21,28 @@ pub fn status(context: &Context) -> Result<(), CliError> {
 
 fn text(status: &Status) -> String {
     let uptime = Span(Duration::from_secs(status.uptime_seconds));
-    let state = if status.ready { "ready".to_owned() } else { status.not_ready_because.join(", ") };
+    let state = if status.ready {
+        "ready".to_owned()
+    } else {
+        status.not_ready_because.join(", ")
+    };
     let rows: Vec<_> = status
         .listeners
         .iter()
-        .map(|listener| vec![listener.service.clone(), listener.address.clone(), listener.connections.to_string()])
+        .map(|listener| {
+            vec![
+                listener.service.clone(),
+                listener.address.clone(),
+                listener.connections.to_string(),
+            ]
+        })
         .collect();
     let groups = status.node["groups"].as_array().map_or(0, Vec::len);
-    let number = |name: &str| status.node[name].as_u64().map_or("-".to_owned(), super::output::human_bytes);
+    let number = |name: &str| {
+        status.node[name]
+            .as_u64()
+            .map_or("-".to_owned(), super::output::human_bytes)
+    };
     format!(
         "mailrook {} on {}, process {}, up {uptime}: {state}\nstore: {groups} groups, log {}, free disk {}\n\n{}",
         status.version,
@@ -36,19 +50,32 @@ fn text(status: &Status) -> String {
         status.pid,
         number("log_bytes"),
         number("disk_free_bytes"),
-        table(&["SERVICE", "ADDRESS", "CONNECTIONS"], &rows, "nothing listens")
+        table(
+            &["SERVICE", "ADDRESS", "CONNECTIONS"],
+            &rows,
+            "nothing listens"
+        )
     )
 }
 
 /// Makes the server read certificates and settings again.
 pub fn reload(context: &Context) -> Result<(), CliError> {
     match context.ask(&Request::Reload)? {
-        Reply::Reloaded { reloaded, needs_restart } => {
-            let reply = Reply::Reloaded { reloaded: reloaded.clone(), needs_restart: needs_restart.clone() };
+        Reply::Reloaded {
+            reloaded,
+            needs_restart,
+        } => {
+            let reply = Reply::Reloaded {
+                reloaded: reloaded.clone(),
+                needs_restart: needs_restart.clone(),
+            };
             context.output.print(&reply, || {
                 let mut text = format!("Reloaded: {}.", reloaded.join(", "));
                 if !needs_restart.is_empty() {
-                    text += &format!("\nChanged, and in force only after a restart: {}.", needs_restart.join(", "));
+                    text += &format!(
+                        "\nChanged, and in force only after a restart: {}.",
+                        needs_restart.join(", ")
+                    );
                 }
                 text
             });
@@ -61,6 +88,8 @@ pub fn reload(context: &Context) -> Result<(), CliError> {
 /// Stops the server.
 pub fn stop(context: &Context) -> Result<(), CliError> {
     let reply = context.ask(&Request::Stop)?;
-    context.output.print(&reply, || "The server is stopping.".to_owned());
+    context
+        .output
+        .print(&reply, || "The server is stopping.".to_owned());
     Ok(())
 }

@@ -16,7 +16,7 @@ use mailrook_types::Domain;
 use serde::Serialize;
 use thiserror::Error;
 
-pub use reader::{Problem, Problems, nearest};
+pub use reader::Problems;
 use reader::{Reader, Section};
 pub use value::{Address, Size, Span};
 

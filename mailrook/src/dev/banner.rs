@@ -1,0 +1,162 @@
+//! What a person sees when a throwaway server is ready: what there is, and what to paste.
+
+use super::Ready;
+
+/// The text.
+pub fn text(ready: &Ready, plaintext: bool, temporary: bool) -> String {
+    let Some(node) = ready.nodes.first() else {
+        return String::new();
+    };
+    let port = |service: &str| node.ports.get(service).copied().filter(|port| *port != 0);
+    let mut text = format!(
+        "Mailrook {} is ready: a throwaway server for the domain {}, reachable from this machine alone.\n\n",
+        env!("CARGO_PKG_VERSION"),
+        ready.domain
+    );
+    for (service, what) in [
+        ("smtp", "mail from other systems"),
+        ("submission", "mail from users, STARTTLS"),
+        ("submissions", "mail from users, TLS"),
+        ("lmtp", "mail from a local mail system"),
+        ("imap", "mail clients, STARTTLS"),
+        ("imaps", "mail clients, TLS"),
+        ("pop3", "mail clients, STLS"),
+        ("pop3s", "mail clients, TLS"),
+        ("http", "/livez, /readyz, /metrics"),
+    ] {
+        if let Some(port) = port(service) {
+            text += &format!("  {service:<12} localhost:{port:<6} {what}\n");
+        }
+    }
+    if plaintext {
+        text += "\nPasswords are taken without TLS, too.\n";
+    }
+    text += "\nAccounts and passwords:\n";
+    for account in ready.accounts.iter().take(10) {
+        text += &format!("  {:<24} {}\n", account.user, account.password);
+    }
+    if let Some(more) = ready
+        .accounts
+        .len()
+        .checked_sub(10)
+        .filter(|more| *more > 0)
+    {
+        text += &format!("  and {more} more; --json lists them all\n");
+    }
+    text += "\nTry, in another terminal:\n";
+    text += &commands(ready, &port);
+    text += if temporary {
+        "\nCtrl-C stops it and removes everything.\n"
+    } else {
+        "\nCtrl-C stops it. The data stays.\n"
+    };
+    text
+}
+
+fn commands(ready: &Ready, port: &dyn Fn(&str) -> Option<u16>) -> String {
+    let ca = quoted(&ready.ca.display().to_string());
+    let mut text = String::new();
+    if let Some(account) = ready.accounts.first() {
+        let login = quoted(&format!("{}:{}", account.user, account.password));
+        if let Some(port) = port("smtp") {
+            text += &format!(
+                "  swaks --server localhost:{port} --from you@example.org --to {} --header 'Subject: hello'\n",
+                account.user
+            );
+        }
+        if let Some(port) = port("submission") {
+            text += &format!(
+                "  swaks --server localhost:{port} --tls --auth-user {0} --auth-password {1} --from {0} --to {0}\n",
+                account.user, account.password
+            );
+        }
+        if let Some(port) = port("imaps") {
+            text += &format!(
+                "  curl --cacert {ca} --user {login} 'imaps://localhost:{port}/INBOX;MAILINDEX=1'\n"
+            );
+        }
+        if let Some(port) = port("pop3s") {
+            text += &format!("  curl --cacert {ca} --user {login} 'pop3s://localhost:{port}/1'\n");
+        }
+    }
+    if let Some(port) = port("imaps").or(port("submissions")) {
+        text += &format!(
+            "  openssl s_client -crlf -quiet -verify_return_error -CAfile {ca} -connect localhost:{port}\n"
+        );
+    }
+    if let Some(port) = port("http") {
+        text += &format!("  curl http://localhost:{port}/metrics\n");
+    }
+    for config in &ready.config {
+        text += &format!(
+            "  mailrook --config {} account list\n",
+            quoted(&config.display().to_string())
+        );
+    }
+    text
+}
+
+/// For a shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@".contains(c);
+    if text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dev::{NodeInfo, accounts::Account};
+
+    #[test]
+    fn shows_only_what_is_there() {
+        let ready = Ready {
+            nodes: vec![NodeInfo {
+                id: 1,
+                pid: 5,
+                ports: [("smtp", 2525), ("imaps", 0), ("http", 8025)].into(),
+            }],
+            domain: "example.test".to_owned(),
+            ca: "/tmp/with space/ca.pem".into(),
+            config: vec!["/tmp/m.toml".into()],
+            accounts: vec![Account {
+                user: "user1@example.test".to_owned(),
+                password: "p-w".to_owned(),
+            }],
+        };
+        let shown = text(&ready, false, true);
+        assert!(
+            shown.contains("swaks --server localhost:2525")
+                && shown.contains("user1@example.test       p-w")
+        );
+        assert!(!shown.contains("imaps") && !shown.contains("openssl"));
+        assert!(shown.contains("mailrook --config /tmp/m.toml account list"));
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+    }
+
+    #[test]
+    fn the_line_of_json_has_its_contract() {
+        let ready = Ready {
+            nodes: vec![NodeInfo {
+                id: 1,
+                pid: 123,
+                ports: [("smtp", 1), ("http", 9)].into(),
+            }],
+            domain: "example.test".to_owned(),
+            ca: "FILE".into(),
+            config: vec!["FILE".into()],
+            accounts: vec![Account {
+                user: "user1@example.test".to_owned(),
+                password: "…".to_owned(),
+            }],
+        };
+        assert_eq!(
+            serde_json::to_string(&ready).unwrap(),
+            "{\"nodes\":[{\"id\":1,\"pid\":123,\"ports\":{\"http\":9,\"smtp\":1}}],\"domain\":\"example.test\",\"ca\":\"FILE\",\
+             \"config\":[\"FILE\"],\"accounts\":[{\"user\":\"user1@example.test\",\"password\":\"…\"}]}"
+        );
+    }
+}

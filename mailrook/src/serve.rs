@@ -1,0 +1,86 @@
+//! `mailrook serve`: a server in the foreground, until a signal or an admin ends it.
+
+use std::{io, path::Path};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+
+use crate::{
+    config::Config,
+    logging, process,
+    server::{Server, Start},
+};
+
+/// Runs the server to its end.
+///
+/// # Errors
+/// Why it could not be started.
+pub fn run(config: Config, config_path: &Path) -> Result<(), String> {
+    let log = logging::start(config.log.level, config.log.format)?;
+    let config_path = std::path::absolute(config_path).map_err(|error| error.to_string())?;
+    let start = Start {
+        config,
+        config_path,
+        log,
+        keep_root: false,
+        plant: None,
+    };
+    runtime()?.block_on(async {
+        let descriptors = process::raise_descriptors();
+        let server = Server::start(start).await?;
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            open_files_max = descriptors,
+            "ready"
+        );
+        process::notify_systemd("READY=1");
+        until_stopped(&server)
+            .await
+            .map_err(|error| error.to_string())?;
+        process::notify_systemd("STOPPING=1");
+        server.stop().await;
+        Ok(())
+    })
+}
+
+/// A thread for each core.
+pub fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("mailrook")
+        .build();
+    runtime.map_err(|error| format!("no threads for the server: {error}"))
+}
+
+/// Waits for the end; reloads meanwhile when asked to.
+pub async fn until_stopped(server: &Server) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = server.stop_asked() => break,
+            _ = hangup.recv() => reload(server),
+        }
+    }
+    info!("stopping");
+    // Who asks twice is in a hurry; what was acknowledged is on the disk.
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        std::process::exit(1);
+    });
+    Ok(())
+}
+
+fn reload(server: &Server) {
+    process::notify_systemd(&format!(
+        "RELOADING=1\nMONOTONIC_USEC={}",
+        process::monotonic_us()
+    ));
+    if let Err(why) = server.running().reload() {
+        error!(%why, "nothing was reloaded");
+    }
+    process::notify_systemd("READY=1");
+}

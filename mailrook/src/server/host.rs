@@ -1,0 +1,283 @@
+//! The running server, as its admins, its probes and the meters see it.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use futures::future::{BoxFuture, FutureExt};
+use mailrook_cluster::{GroupRole, GroupStatus, Node, NodeStatus};
+use mailrook_net::{Limiter, ShutdownTrigger, TlsAcceptor};
+use mailrook_types::ShardId;
+use parking_lot::RwLock;
+
+use super::accept::Acceptors;
+use crate::{
+    admin::{
+        Host,
+        protocol::{ListenerInfo, Status},
+    },
+    config::Config,
+    http::Health,
+    logging::LogHandle,
+    metrics::{Kind, Page},
+    process,
+};
+
+/// A port that is being served.
+pub struct Listening {
+    /// `imaps`
+    pub service: &'static str,
+    /// Where.
+    pub address: String,
+    /// Counts its connections; a service's ports share one.
+    pub limiter: Arc<Limiter>,
+}
+
+/// The running server.
+pub struct Running {
+    pub(super) config: RwLock<Config>,
+    pub(super) config_path: PathBuf,
+    pub(super) started: Instant,
+    pub(super) log: LogHandle,
+    pub(super) tls: Option<TlsAcceptor>,
+    /// Taken when the server stops.
+    pub(super) node: RwLock<Option<Node>>,
+    pub(super) acceptors: Acceptors,
+    pub(super) listeners: RwLock<Vec<Listening>>,
+    pub(super) stopping: AtomicBool,
+    pub(super) trigger: ShutdownTrigger,
+}
+
+impl Running {
+    /// Says that it is about to stop, and makes it stop.
+    pub fn begin_stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.trigger.shut_down();
+    }
+
+    fn node_status(&self) -> Option<NodeStatus> {
+        self.node.read().as_ref().map(Node::status)
+    }
+
+    fn add_connections(&self, page: &mut Page) {
+        let listeners = self.listeners.read();
+        let mut services: Vec<&Listening> = listeners.iter().collect();
+        services.dedup_by_key(|listening| listening.service);
+        let by_service = |count: fn(&Limiter) -> usize| {
+            services
+                .iter()
+                .map(move |listening| {
+                    (
+                        vec![("service", listening.service.to_owned())],
+                        count(&listening.limiter),
+                    )
+                })
+                .collect::<Vec<_>>()
+        };
+        page.add(
+            Kind::Gauge,
+            "connections",
+            "Open connections.",
+            by_service(|limiter| limiter.counts().total),
+        );
+        let pending = by_service(|limiter| limiter.counts().pending);
+        page.add(
+            Kind::Gauge,
+            "connections_pending",
+            "Open connections that have not logged in.",
+            pending,
+        );
+    }
+
+    fn add_store(page: &mut Page, status: &NodeStatus) {
+        page.one(
+            Kind::Gauge,
+            "disk_free_bytes",
+            "Free space where the data lies.",
+            status.disk_free_bytes,
+        );
+        page.one(
+            Kind::Gauge,
+            "disk_full",
+            "Whether nothing new is taken for want of space.",
+            u8::from(status.disk_full),
+        );
+        page.one(
+            Kind::Gauge,
+            "log_bytes",
+            "What the log occupies.",
+            status.log_bytes,
+        );
+        let by_shard = |value: fn(&GroupStatus) -> u64| {
+            let groups = status.groups.iter();
+            groups
+                .map(move |group| (vec![("shard", group.shard.to_string())], value(group)))
+                .collect::<Vec<_>>()
+        };
+        let leads = by_shard(|group| u64::from(matches!(group.role, GroupRole::Leader)));
+        page.add(
+            Kind::Gauge,
+            "shard_leader",
+            "Whether this node leads the shard.",
+            leads,
+        );
+        page.add(
+            Kind::Gauge,
+            "shard_term",
+            "The shard's term.",
+            by_shard(|group| group.term),
+        );
+        let applied = by_shard(|group| group.applied_index);
+        page.add(
+            Kind::Counter,
+            "shard_applied_index",
+            "The last applied entry of the shard's log.",
+            applied,
+        );
+        let committed = by_shard(|group| group.committed_index);
+        page.add(
+            Kind::Counter,
+            "shard_committed_index",
+            "The last committed entry of the shard's log.",
+            committed,
+        );
+        let flushed = by_shard(|group| group.flushed_index);
+        page.add(
+            Kind::Counter,
+            "shard_flushed_index",
+            "The last entry whose changes are in synced tables.",
+            flushed,
+        );
+        let in_flight = by_shard(|group| group.in_flight_bytes as u64);
+        page.add(
+            Kind::Gauge,
+            "shard_in_flight_bytes",
+            "Commands that wait for their reply.",
+            in_flight,
+        );
+    }
+}
+
+impl Health for Running {
+    fn not_ready_because(&self) -> Vec<String> {
+        if self.stopping.load(Ordering::Acquire) {
+            return vec!["stopping".to_owned()];
+        }
+        let Some(status) = self.node_status() else {
+            return vec!["the store is closed".to_owned()];
+        };
+        let waits = |group: &GroupStatus| match &group.role {
+            GroupRole::Stopped { cause } => {
+                Some(format!("shard {} is stopped: {cause}", group.shard))
+            }
+            _ if group.leader.is_none() => Some(format!("shard {} has no leader", group.shard)),
+            _ => None,
+        };
+        status.groups.iter().filter_map(waits).collect()
+    }
+
+    fn metrics(&self) -> String {
+        let mut page = Page::default();
+        let version = (vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1);
+        page.add(
+            Kind::Gauge,
+            "build_info",
+            "The version that runs.",
+            [version],
+        );
+        let ready = u8::from(self.not_ready_because().is_empty());
+        page.one(
+            Kind::Gauge,
+            "ready",
+            "Whether it takes what it is there for.",
+            ready,
+        );
+        page.one(
+            Kind::Gauge,
+            "uptime_seconds",
+            "Since the start.",
+            self.started.elapsed().as_secs(),
+        );
+        if let Some(bytes) = process::resident_bytes() {
+            page.one(
+                Kind::Gauge,
+                "resident_memory_bytes",
+                "Memory in use.",
+                bytes,
+            );
+        }
+        if let Some(open) = process::descriptors() {
+            page.one(Kind::Gauge, "open_files", "Open file descriptors.", open);
+        }
+        self.add_connections(&mut page);
+        let fronts = self.acceptors.fronts.read();
+        let totals = fronts
+            .iter()
+            .map(|front| front.metrics().snapshot())
+            .reduce(|mut sum, more| {
+                sum.iter_mut()
+                    .zip(more)
+                    .for_each(|((_, sum), (_, more))| *sum += more);
+                sum
+            });
+        for (name, total) in totals.unwrap_or_default() {
+            let help = format!("SMTP and LMTP: {}.", name.replace('_', " "));
+            page.one(Kind::Counter, &format!("smtp_{name}_total"), &help, total);
+        }
+        if let Some(status) = self.node_status() {
+            Running::add_store(&mut page, &status);
+        }
+        page.into_text()
+    }
+}
+
+impl Host for Running {
+    fn status(&self) -> BoxFuture<'_, Status> {
+        let listener = |listening: &Listening| ListenerInfo {
+            service: listening.service.to_owned(),
+            address: listening.address.clone(),
+            connections: listening.limiter.counts().total as u64,
+        };
+        let not_ready_because = self.not_ready_because();
+        let status = Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            hostname: self.config.read().hostname.clone(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            ready: not_ready_because.is_empty(),
+            not_ready_because,
+            listeners: self.listeners.read().iter().map(listener).collect(),
+            node: serde_json::to_value(self.node_status()).unwrap_or_default(),
+        };
+        async move { status }.boxed()
+    }
+
+    fn reload(&self) -> Result<(Vec<String>, Vec<String>), String> {
+        Running::reload(self)
+    }
+
+    fn stop(&self) {
+        self.begin_stop();
+    }
+
+    fn replicas(&self, shard: u32) -> (Option<u64>, Vec<u64>) {
+        let group = self.node_status().and_then(|status| {
+            status
+                .groups
+                .into_iter()
+                .find(|group| group.shard == ShardId(shard))
+        });
+        match group {
+            Some(group) => (
+                group.leader,
+                group.voters.into_iter().chain(group.learners).collect(),
+            ),
+            None => (None, Vec::new()),
+        }
+    }
+}

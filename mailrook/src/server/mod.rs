@@ -1,0 +1,298 @@
+//! A running server: the configured roles, put together.
+//!
+//! Started in this order, so that a fault stops it before anything is half done: the configuration and certificates are
+//! checked, all ports are opened, root is given up, the store is opened, and only then the first connection is
+//! accepted. It stops in the reverse order.
+
+mod accept;
+mod host;
+mod listen;
+mod reload;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use mailrook_cluster::{Node, NodeOptions, Plant};
+use mailrook_kv::StateMachine;
+use mailrook_net::{BlockingPool, LoginThrottle, Shutdown, ShutdownTrigger, ThrottleSettings};
+use mailrook_sasl::{FakeSaltKey, PasswordCache};
+use mailrook_smtp_server::Logins;
+use mailrook_store_api::{
+    Directory, Mailstore, StoreError,
+    meta::{Meta, MetaAnswer, MetaCommand, MetaQuery, MetaReply},
+    shard::Shard,
+};
+use mailrook_store_client::{Client, ClientOptions};
+use mailrook_types::ShardId;
+use parking_lot::RwLock;
+use tokio::{task::JoinSet, time::timeout};
+use tracing::{info, warn};
+
+use crate::{
+    admin::{Admin, AdminDoor},
+    config::Config,
+    logging::LogHandle,
+    privileges::{self, Identity},
+    tls,
+};
+use accept::Acceptors;
+pub use host::Running;
+pub use listen::SERVICES;
+
+/// Hashes and preparations that may wait for a core. At 20 ms each the last one waits 10 s with two cores, which a mail
+/// client bears.
+const WAITING_MAX: usize = 1_000;
+/// How long the store may take to flush when it is closed.
+const STORE_STOP_MAX: Duration = Duration::from_secs(30);
+/// The setting that holds the key of [`FakeSaltKey`]: one for all nodes, for ever.
+const SETTING_SCRAM_KEY: &str = "scram-fake-salt-key";
+
+/// What a server is started with.
+pub struct Start {
+    /// Checked.
+    pub config: Config,
+    /// Where it came from, for reloading.
+    pub config_path: PathBuf,
+    /// The running log.
+    pub log: LogHandle,
+    /// Whether root may stay root: for a throwaway server alone.
+    pub keep_root: bool,
+    /// A planted fault, for tests.
+    pub plant: Option<Plant>,
+}
+
+/// A server that runs.
+pub struct Server {
+    running: Arc<Running>,
+    admin: Admin,
+    addresses: Vec<(&'static str, Option<SocketAddr>)>,
+    tasks: JoinSet<()>,
+    shutdown: Shutdown,
+}
+
+impl Server {
+    /// Starts it. When this returns, connections are accepted and answered.
+    ///
+    /// # Errors
+    /// What is wrong and what to do about it.
+    pub async fn start(start: Start) -> Result<Server, String> {
+        let Start {
+            config,
+            config_path,
+            log,
+            keep_root,
+            plant,
+        } = start;
+        let identity = if keep_root {
+            None
+        } else {
+            Identity::find(config.user.as_deref())?
+        };
+        let tls = tls::acceptor(&config).map_err(|error| error.to_string())?;
+        let sockets = listen::bind_all(&config)?;
+        let at_fault = |error| {
+            format!(
+                "cannot make the data directory {}: {error}",
+                config.data_dir.display()
+            )
+        };
+        privileges::make_data_dir(&config.data_dir, identity.as_ref()).map_err(at_fault)?;
+        if let Some(identity) = &identity {
+            identity.assume()?;
+            info!(user = identity.name(), "became an ordinary user");
+            if let Err(error) = tls::load(&config) {
+                warn!(%error, "the certificate was read as root, and the user cannot read it: a reload will fail");
+            }
+        }
+        let door = AdminDoor::open(&config.admin.socket, &config.admin.listen)
+            .map_err(|error| error.to_string())?;
+
+        let (node, client) = open_store(&config, plant).await?;
+        let directory: Arc<dyn Directory> = Arc::new(client.clone());
+        let mailstore: Arc<dyn Mailstore> = Arc::new(client);
+        let logins = logins(&config, &*directory).await?;
+
+        let (trigger, shutdown) = ShutdownTrigger::new();
+        let acceptors = Acceptors::new(
+            &config,
+            tls.clone(),
+            logins.clone(),
+            Arc::clone(&mailstore),
+            Arc::clone(&directory),
+        );
+        let running = Arc::new(Running {
+            config: RwLock::new(config),
+            config_path,
+            started: Instant::now(),
+            log,
+            tls,
+            node: RwLock::new(Some(node)),
+            acceptors,
+            listeners: RwLock::default(),
+            stopping: AtomicBool::new(false),
+            trigger,
+        });
+        let admin = Admin {
+            directory,
+            mailstore,
+            hashing: logins.hashing.clone(),
+            host: Arc::clone(&running) as Arc<dyn crate::admin::Host>,
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(door.serve(admin.clone(), shutdown.clone()));
+        let addresses = accept::serve_all(&running, sockets, &shutdown, &mut tasks);
+        Ok(Server {
+            running,
+            admin,
+            addresses,
+            tasks,
+            shutdown,
+        })
+    }
+
+    /// Carries out admin requests from within.
+    pub fn admin(&self) -> &Admin {
+        &self.admin
+    }
+
+    /// The process as its admins and probes see it.
+    pub fn running(&self) -> &Arc<Running> {
+        &self.running
+    }
+
+    /// Where each service listens; `None` for a unix socket.
+    pub fn addresses(&self) -> &[(&'static str, Option<SocketAddr>)] {
+        &self.addresses
+    }
+
+    /// Waits until an admin asked for the end.
+    pub async fn stop_asked(&self) {
+        self.shutdown.clone().requested().await;
+    }
+
+    /// Stops: no new connections, sessions under way end or are ended, the store is closed.
+    pub async fn stop(self) {
+        let Server {
+            running,
+            admin,
+            mut tasks,
+            ..
+        } = self;
+        running.begin_stop();
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                warn!(%error, "a listener ended badly");
+            }
+        }
+        drop(admin);
+        let node = running.node.write().take();
+        if let Some(node) = node
+            && timeout(STORE_STOP_MAX, node.shutdown()).await.is_err()
+        {
+            warn!("the store did not close in time; the next start replays its log");
+        }
+        info!("stopped");
+    }
+}
+
+async fn open_store(config: &Config, plant: Option<Plant>) -> Result<(Node, Client), String> {
+    let store = &config.store;
+    let options = NodeOptions {
+        first_shards: u32::try_from(store.shards).unwrap_or(u32::MAX),
+        block_cache_bytes: store.block_cache.as_usize(),
+        write_buffer_bytes: store.write_buffer.as_usize(),
+        log_cache_bytes: store.log_cache.as_usize(),
+        log_bytes_max: store.log_max.0,
+        disk_reserve_bytes: store.disk_reserve.0,
+        plant,
+        ..NodeOptions::new(config.data_dir.join("store"))
+    };
+    let machine = |shard| -> Arc<dyn StateMachine> {
+        if shard == ShardId::META {
+            Arc::new(Meta)
+        } else {
+            Arc::new(Shard)
+        }
+    };
+    let node = Node::open(options, Arc::new(machine))
+        .await
+        .map_err(|error| error.to_string())?;
+    let groups: BTreeMap<_, _> = node.groups().map(|group| (group.shard(), group)).collect();
+    let shards: Vec<ShardId> = groups
+        .keys()
+        .copied()
+        .filter(|shard| *shard != ShardId::META)
+        .collect();
+    let client = Client::new(groups, random()?, ClientOptions::default());
+    expect_done(&client, MetaCommand::SetShards(shards)).await?;
+    Ok((node, client))
+}
+
+async fn logins(config: &Config, directory: &dyn Directory) -> Result<Logins, String> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let entries = usize::try_from(config.login.cache_entries).unwrap_or(usize::MAX);
+    let cache = PasswordCache::new(entries, config.login.cache_lifetime.0)
+        .map_err(|error| error.to_string())?;
+    Ok(Logins {
+        cache: Arc::new(cache),
+        fake_salts: FakeSaltKey::new(fake_salt_key(directory).await?),
+        throttle: Arc::new(LoginThrottle::new(ThrottleSettings::default())),
+        hashing: BlockingPool::new(cores, WAITING_MAX),
+    })
+}
+
+/// The cluster's key for made-up salts, made at the first start.
+async fn fake_salt_key(directory: &dyn Directory) -> Result<[u8; 32], String> {
+    for _ in 0..2 {
+        let query = MetaQuery::Setting(SETTING_SCRAM_KEY.to_owned());
+        match directory
+            .query(query)
+            .await
+            .map_err(|error| error.to_string())?
+        {
+            MetaAnswer::Setting(Some(key)) => {
+                return key
+                    .try_into()
+                    .map_err(|_| format!("the setting {SETTING_SCRAM_KEY} is damaged"));
+            }
+            MetaAnswer::Setting(None) => {
+                let value = Some(random::<32>()?.to_vec());
+                expect_done(
+                    directory,
+                    MetaCommand::PutSetting {
+                        name: SETTING_SCRAM_KEY.to_owned(),
+                        value,
+                    },
+                )
+                .await?;
+            }
+            other => return Err(format!("the directory's answer does not fit: {other:?}")),
+        }
+    }
+    Err(format!("the setting {SETTING_SCRAM_KEY} does not stay"))
+}
+
+async fn expect_done(directory: &dyn Directory, command: MetaCommand) -> Result<(), String> {
+    match directory.command(command).await {
+        Ok(MetaReply::Refused(refusal)) => {
+            Err(format!("the directory refuses to start: {refusal}"))
+        }
+        Ok(_) => Ok(()),
+        Err(error @ StoreError::Full(_)) => Err(format!(
+            "{error}: make room on the disk, or lower store.disk_reserve"
+        )),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], String> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| format!("no random bytes from the system: {error}"))?;
+    Ok(bytes)
+}

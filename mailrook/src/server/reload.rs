@@ -1,0 +1,151 @@
+//! What SIGHUP and `mailrook reload` do: certificates and settings are read again, all or nothing, and no session is
+//! dropped. What cannot change while the server runs is named.
+
+use serde_json::Value;
+use tracing::info;
+
+use super::host::Running;
+use crate::{config::Config, tls};
+
+/// Settings that a running server can change. A test holds them against the example's "(restart)" remarks.
+const LIVE: [&str; 6] = [
+    "tls.certificate",
+    "smtp.message_size_max",
+    "smtp.recipients_max",
+    "smtp.messages_per_connection_max",
+    "smtp.bare_newlines",
+    "log.level",
+];
+
+impl Running {
+    /// Reads everything again. Says what was read or changed, and which changes need a restart.
+    ///
+    /// # Errors
+    /// When something is wrong; then nothing has changed.
+    pub fn reload(&self) -> Result<(Vec<String>, Vec<String>), String> {
+        let new = Config::load(&self.config_path).map_err(|error| error.to_string())?;
+        let certificates = match &self.tls {
+            Some(_) if !new.tls.certificate.is_empty() => {
+                Some(tls::load(&new).map_err(|error| error.to_string())?)
+            }
+            _ => None,
+        };
+        let mut config = self.config.write();
+        let (live, mut needs_restart) = differences(&config, &new);
+
+        let mut reloaded = Vec::new();
+        if let (Some(tls), Some(certificates)) = (&self.tls, certificates) {
+            tls.replace(certificates)
+                .map_err(|error| error.to_string())?;
+            reloaded.push("certificates".to_owned());
+        } else if live.iter().any(|name| name == "tls.certificate") {
+            // From none to some, or back: the listeners do not know TLS, or cannot do without.
+            needs_restart.push("tls.certificate".to_owned());
+        }
+        self.log.set_level(new.log.level)?;
+        if live.iter().any(|name| name.starts_with("smtp.")) {
+            self.acceptors.change_smtp(&new);
+        }
+        reloaded.extend(live.into_iter().filter(|name| name != "tls.certificate"));
+        // What is in force: the rest stays as it was until the restart, and is named again by the next reload.
+        config.tls = new.tls;
+        config.log.level = new.log.level;
+        let memory_max = config.smtp.memory_max;
+        config.smtp = new.smtp;
+        config.smtp.memory_max = memory_max;
+        info!(?reloaded, ?needs_restart, "reloaded");
+        Ok((reloaded, needs_restart))
+    }
+}
+
+/// The names of settings that differ: those that can change now, and those that cannot.
+fn differences(old: &Config, new: &Config) -> (Vec<String>, Vec<String>) {
+    let (old, new) = (flat(old), flat(new));
+    let names = old.iter().chain(&new).map(|(name, _)| name.clone());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names.dedup();
+    let value = |list: &[(String, Value)], name: &str| {
+        list.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone())
+    };
+    names.retain(|name| value(&old, name) != value(&new, name));
+    names
+        .into_iter()
+        .partition(|name| LIVE.contains(&name.as_str()))
+}
+
+/// `smtp.recipients_max` and its value, and so on.
+fn flat(config: &Config) -> Vec<(String, Value)> {
+    let mut all = Vec::new();
+    if let Ok(Value::Object(top)) = serde_json::to_value(config) {
+        for (name, value) in top {
+            match value {
+                Value::Object(table) => {
+                    all.extend(
+                        table
+                            .into_iter()
+                            .map(|(key, value)| (format!("{name}.{key}"), value)),
+                    );
+                }
+                value => all.push((name, value)),
+            }
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::EXAMPLE;
+
+    fn config(text: &str) -> Config {
+        let least = "hostname = \"m.test\"\n[[tls.certificate]]\nchain = \"a\"\nkey = \"b\"\n";
+        Config::parse(&format!("{least}{text}"), Path::new("/etc/x.toml")).unwrap()
+    }
+
+    #[test]
+    fn says_what_differs() {
+        let old = config("");
+        assert_eq!(differences(&old, &old), (Vec::new(), Vec::new()));
+        let new =
+            config("[listen]\npop3 = []\n[smtp]\nrecipients_max = 500\n[log]\nlevel = \"debug\"\n");
+        let (live, restart) = differences(&old, &new);
+        assert_eq!(live, ["log.level", "smtp.recipients_max"]);
+        assert_eq!(restart, ["listen.pop3"]);
+    }
+
+    /// Each key of the example either is in the list of what can change, or is marked "(restart)", by itself or by its table.
+    #[test]
+    fn the_example_says_what_needs_a_restart() {
+        let (mut table, mut table_restarts) = (String::new(), false);
+        let mut comment = String::new();
+        let mut seen = 0;
+        for line in EXAMPLE.lines() {
+            if let Some(name) = line.trim_start_matches('#').strip_prefix('[') {
+                table = name.trim_matches(|c| c == '[' || c == ']').to_owned();
+                table_restarts = comment.contains("(restart)");
+                comment.clear();
+            } else if line.starts_with("# ") {
+                comment += line;
+            } else if let Some((name, _)) = line
+                .strip_prefix('#')
+                .and_then(|line| line.split_once(" = "))
+            {
+                let full = match table.as_str() {
+                    "" => name.to_owned(),
+                    "tls.certificate" => continue,
+                    table => format!("{table}.{name}"),
+                };
+                let restarts = table_restarts || comment.contains("(restart)");
+                assert_ne!(LIVE.contains(&full.as_str()), restarts, "{full}: {comment}");
+                seen += 1;
+            } else {
+                comment.clear();
+            }
+        }
+        assert!(seen > 30, "{seen}");
+    }
+}
