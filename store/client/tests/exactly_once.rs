@@ -2,6 +2,8 @@
 //! delivered once until its acknowledgement is known to have arrived ("from outside"). On a real node, with groups that
 //! lose replies.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{
     collections::BTreeMap,
     path::Path,
