@@ -45,7 +45,11 @@ fn lhlo_announces_what_lmtp_needs() {
     // RFC 2033 §5.
     let lmtp = Smtp::connect_lmtp(fixture().server.ports().lmtp).unwrap();
     for keyword in ["PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME"] {
-        assert!(lmtp.capabilities.iter().any(|c| c == keyword), "{keyword} not in {:?}", lmtp.capabilities);
+        assert!(
+            lmtp.capabilities.iter().any(|c| c == keyword),
+            "{keyword} not in {:?}",
+            lmtp.capabilities
+        );
     }
 }
 
