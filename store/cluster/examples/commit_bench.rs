@@ -4,6 +4,8 @@
 //! cargo run --release -p mailrook-cluster --example commit_bench -- [SHARDS [WRITERS [BYTES [SECONDS [DIR]]]]]
 //! ```
 
+#![expect(clippy::print_stdout, reason = "its output is its purpose")]
+
 use std::{
     env, fs,
     path::PathBuf,

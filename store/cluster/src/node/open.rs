@@ -221,7 +221,8 @@ async fn start(
         states,
     } = looked;
     let node_id = dir.identity().node_id;
-    let log_cache_bytes = options.log_cache_bytes / states.len().max(1);
+    let count = states.len();
+    let log_cache_bytes = options.log_cache_bytes / count.max(1);
     let groups = states.into_iter().map(|(shard, state)| {
         let parts = GroupParts {
             shard,
@@ -230,6 +231,7 @@ async fn start(
             state,
             log: Arc::clone(&log),
             log_cache_bytes,
+            groups: count,
             reserve: Arc::clone(&reserve),
         };
         async move {

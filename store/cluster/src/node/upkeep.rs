@@ -64,13 +64,21 @@ fn wait(stop: &Receiver<()>, time: Duration) -> bool {
 
 fn collect_garbage(inner: &Inner, stop: &Receiver<()>) {
     for group in inner.groups.values().filter(|group| group.is_running()) {
-        if let Err(error) = group.state().collect_garbage() {
+        if let Err(error) = group.state().collect_garbage(room_bytes(inner)) {
             tracing::warn!(shard = %group.shard(), %error, "the space of bodies that are gone was not freed");
         }
         if !wait(stop, Duration::ZERO) {
             return;
         }
     }
+}
+
+/// What may be written without coming near the reserve.
+fn room_bytes(inner: &Inner) -> u64 {
+    inner
+        .reserve
+        .free_bytes()
+        .saturating_sub(2 * inner.reserve.reserve_bytes())
 }
 
 struct Upkeep<'a> {

@@ -24,12 +24,13 @@ const GARBAGE_BYTES_MIN: u64 = 256 << 20;
 const GARBAGE_PERCENT_MIN: u64 = 25;
 
 impl GroupState {
-    /// Frees garbage if there is enough of it; says how much. Slow: run it where nothing waits.
-    pub(crate) fn collect_garbage(&self) -> Result<u64, KvError> {
-        self.collect_garbage_above(GARBAGE_BYTES_MIN)
+    /// Frees garbage if there is enough of it, and `room_bytes` on the disk for a copy of what is live; says how much.
+    /// Slow: run it where nothing waits.
+    pub(crate) fn collect_garbage(&self, room_bytes: u64) -> Result<u64, KvError> {
+        self.collect_garbage_above(GARBAGE_BYTES_MIN, room_bytes)
     }
 
-    fn collect_garbage_above(&self, bytes_min: u64) -> Result<u64, KvError> {
+    fn collect_garbage_above(&self, bytes_min: u64, room_bytes: u64) -> Result<u64, KvError> {
         let tables = self.tables()?;
         let body = tables.space(Space::Body)?;
         let number = |name| {
@@ -42,6 +43,10 @@ impl GroupState {
         let garbage = number(GARBAGE)?;
         let total = number(TOTAL)?;
         if garbage < bytes_min || garbage * 100 < total * GARBAGE_PERCENT_MIN {
+            return Ok(0);
+        }
+        if total.saturating_sub(garbage) > room_bytes {
+            tracing::warn!(shard = %self.shard, garbage, total, room_bytes, "no room to free the space of bodies that are gone");
             return Ok(0);
         }
         tracing::info!(shard = %self.shard, garbage, total, "freeing the space of bodies that are gone");
@@ -105,7 +110,7 @@ mod tests {
             None::<&[u8]>,
             None::<&[u8]>,
         );
-        assert!(state.collect_garbage_above(1).unwrap() > 0);
+        assert!(state.collect_garbage_above(1, u64::MAX).unwrap() > 0);
         assert!(used() < before / 3, "{} of {before} bytes are left", used());
         assert_eq!(
             state

@@ -186,11 +186,14 @@ impl Read for TablesSnapshot<'_> {
     }
 }
 
+/// What a scan calls for each pair.
+type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
+
 fn walk<'a>(
     start: &[u8],
     end: &[u8],
     direction: Direction,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    visit: Visit<'_>,
     open: impl FnOnce(ReadOptions) -> DBRawIteratorWithThreadMode<'a, DB>,
 ) -> Result<(), KvError> {
     if start >= end {

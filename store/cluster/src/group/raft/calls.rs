@@ -10,7 +10,7 @@ use openraft::{ServerState, async_runtime::watch::WatchReceiver, error::ClientWr
 use tokio::sync::oneshot;
 
 use super::{
-    handle::{IN_FLIGHT_KIB, RaftGroup, in_flight_kib},
+    handle::{RaftGroup, in_flight_kib},
     types::{Answer, Command},
 };
 use crate::{COMMAND_BYTES_MAX, Group, GroupError, GroupRole, GroupStatus, Watch};
@@ -85,11 +85,8 @@ impl Group for RaftGroup {
             flushed_index: index(self.state.flushed().log_id),
             purged_index: index(metrics.purged),
             log_time_ms: applied.time_ms,
-            in_flight_bytes: (IN_FLIGHT_KIB as usize
-                - self
-                    .in_flight
-                    .available_permits()
-                    .min(IN_FLIGHT_KIB as usize))
+            in_flight_bytes: (self.in_flight_kib_max as usize)
+                .saturating_sub(self.in_flight.available_permits())
                 << 10,
         }
     }
@@ -145,7 +142,8 @@ impl RaftGroup {
 
     async fn shut_down_once(&self) {
         // Proposals under way end first; new ones wait, and then hear that it is over.
-        let drained = tokio::time::timeout(DRAIN, self.in_flight.acquire_many(IN_FLIGHT_KIB)).await;
+        let drained =
+            tokio::time::timeout(DRAIN, self.in_flight.acquire_many(self.in_flight_kib_max)).await;
         self.in_flight.close();
         drop(drained);
         if let Err(error) = self.raft.shutdown().await {

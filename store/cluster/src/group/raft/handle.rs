@@ -26,11 +26,16 @@ use super::{
 };
 use crate::{GroupError, Touched, disk::Reserve, log::SharedLog, state::GroupState};
 
-/// What may be in flight in one group: proposals that wait for the log or for apply, counted in KiB, each at least
-/// one. 16 MiB are two full writes of the log.
-pub(super) const IN_FLIGHT_KIB: u32 = 16 << 10;
+/// What may be in flight on a node: proposals that wait for the log or for apply, counted in KiB, each at least one.
+const NODE_IN_FLIGHT_KIB: u32 = 128 << 10;
 
-/// The part of [`IN_FLIGHT_KIB`] that a command takes.
+/// The same for one group, where there are few: two full writes of the log.
+const IN_FLIGHT_KIB_MAX: u32 = 16 << 10;
+
+/// The same for one group, where there are many: room for two of the longest commands.
+const IN_FLIGHT_KIB_MIN: u32 = 1 << 10;
+
+/// What a command takes of the bound.
 pub(super) fn in_flight_kib(command: &[u8]) -> u32 {
     // Bounded by `COMMAND_BYTES_MAX`.
     (command.len() as u32).div_ceil(1024).max(1)
@@ -47,6 +52,8 @@ pub(crate) struct GroupParts {
     pub(crate) state: GroupState,
     pub(crate) log: Arc<SharedLog>,
     pub(crate) log_cache_bytes: usize,
+    /// How many groups the node has.
+    pub(crate) groups: usize,
     pub(crate) reserve: Arc<Reserve>,
 }
 
@@ -61,6 +68,7 @@ pub(crate) struct RaftGroup {
     pub(super) reserve: Arc<Reserve>,
     pub(super) clock: LogClock,
     pub(super) in_flight: Arc<Semaphore>,
+    pub(super) in_flight_kib_max: u32,
     pub(super) touched: broadcast::Sender<Touched>,
     /// The flushed entry that openraft was told of last.
     told_flushed: AtomicU64,
@@ -68,7 +76,7 @@ pub(crate) struct RaftGroup {
     pub(super) shut_down: OnceCell<()>,
 }
 
-fn config(shard: ShardId) -> Result<Arc<Config>, GroupError> {
+pub(super) fn config(shard: ShardId) -> Result<Arc<Config>, GroupError> {
     let config = Config {
         cluster_name: format!("group-{shard}"),
         // Measured with 8 to 64 groups a node: under 1 % of a core when idle.
@@ -101,6 +109,7 @@ impl RaftGroup {
             state,
             log,
             log_cache_bytes,
+            groups,
             reserve,
         } = parts;
         let stopped = |cause: String| GroupError::Stopped { cause };
@@ -120,6 +129,9 @@ impl RaftGroup {
             .await
             .map_err(|fatal| stopped(fatal.to_string()))?;
         standing.membership_appended(Some(&raft.metrics().borrow_watched().membership_config));
+        let in_flight_kib_max =
+            NODE_IN_FLIGHT_KIB / u32::try_from(groups).unwrap_or(u32::MAX).max(1);
+        let in_flight_kib_max = in_flight_kib_max.clamp(IN_FLIGHT_KIB_MIN, IN_FLIGHT_KIB_MAX);
         let runtime = tokio::runtime::Handle::current();
         let group = Arc::new(RaftGroup {
             shard,
@@ -134,7 +146,8 @@ impl RaftGroup {
             log,
             standing,
             reserve,
-            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_KIB as usize)),
+            in_flight: Arc::new(Semaphore::new(in_flight_kib_max as usize)),
+            in_flight_kib_max,
             touched,
             told_flushed: AtomicU64::new(0),
             runtime,

@@ -13,6 +13,8 @@ mod machine;
 mod network;
 mod snapshot;
 mod standing;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub(crate) use handle::{GroupParts, RaftGroup};

@@ -1,0 +1,235 @@
+//! Snapshots between two copies, without a network: what a leader would send is carried by hand.
+
+use std::{path::Path, sync::Arc};
+
+use bytes::Bytes;
+use mailrook_kv::{Applied, ApplyError, Read, Space, StateMachine, View};
+use mailrook_types::ShardId;
+use openraft::{EntryPayload, raft::AppendEntriesRequest};
+use tokio::sync::broadcast;
+
+use super::{
+    Command, Entry, GroupParts, RaftGroup,
+    handle::config,
+    log::GroupLog,
+    machine::Machine,
+    network::NoNetwork,
+    snapshot::SnapshotSource,
+    standing::Standing,
+    types::{Raft, Snapshot, SnapshotMeta, Vote},
+};
+use crate::{
+    Group,
+    data_dir::{DataDir, WitnessFile},
+    disk::{FileSystemSpace, Reserve},
+    guard::{GroupEvidence, check_group},
+    log::{EngineLog, EngineOptions, OnFatal, SharedLog, WriterOptions, log_id},
+    state::{GroupState, StateEngine},
+};
+
+const ONE: ShardId = ShardId(1);
+
+struct Last;
+
+impl StateMachine for Last {
+    fn apply(
+        &self,
+        view: &mut View<'_>,
+        _time_ms: i64,
+        command: &[u8],
+    ) -> Result<Applied, ApplyError> {
+        view.put(Space::Index, b"last".to_vec(), command.to_vec());
+        Ok(Applied::default())
+    }
+}
+
+/// A data directory that is open for one copy.
+struct Copy {
+    dir: DataDir,
+    witness: Arc<WitnessFile>,
+    log: Arc<SharedLog>,
+    state: Arc<GroupState>,
+}
+
+impl Copy {
+    fn open(path: &Path) -> Copy {
+        let dir = DataDir::open(path, &[ONE]).unwrap();
+        let witness = Arc::new(WitnessFile::open(dir.witness()).unwrap());
+        let options = EngineOptions {
+            bytes_max: 64 << 20,
+            file_bytes: None,
+        };
+        let log = Arc::new(EngineLog::open(&dir.log(), &options).unwrap());
+        let writer = WriterOptions {
+            on_fatal: OnFatal::abort(),
+            plant: None,
+        };
+        let log = Arc::new(SharedLog::start(log, Arc::clone(&witness), writer).unwrap());
+        let engine = Arc::new(StateEngine::new(8 << 20, 8 << 20, 1).unwrap());
+        let state = Arc::new(GroupState::open(&engine, &dir.group(ONE), ONE, true).unwrap());
+        Copy {
+            dir,
+            witness,
+            log,
+            state,
+        }
+    }
+
+    fn machine(&self, node_id: u64) -> (Machine, GroupLog) {
+        let standing = Arc::new(Standing::new(node_id));
+        let log =
+            GroupLog::open(ONE, Arc::clone(&self.log), Arc::clone(&standing), 1 << 20).unwrap();
+        let machine = Machine {
+            machine: Arc::new(Last),
+            state: Arc::clone(&self.state),
+            log: log.clone(),
+            standing,
+            touched: broadcast::Sender::new(1),
+        };
+        (machine, log)
+    }
+
+    /// A copy that waits for a leader.
+    async fn follow(&self, node_id: u64) -> Raft {
+        let (machine, log) = self.machine(node_id);
+        Raft::new(node_id, config(ONE).unwrap(), NoNetwork, log, machine)
+            .await
+            .unwrap()
+    }
+
+    fn last(&self) -> Option<Vec<u8>> {
+        self.state
+            .tables()
+            .unwrap()
+            .get(Space::Index, b"last")
+            .unwrap()
+    }
+
+    fn check(&self) {
+        let marks = self.witness.content().groups[&ONE];
+        let evidence = GroupEvidence {
+            shard: ONE,
+            marks,
+            applied: self.state.applied().log_id,
+        };
+        check_group(&*self.log.store().unwrap(), &self.dir.log(), &evidence).unwrap();
+    }
+
+    fn close(self) {
+        self.state.close().unwrap();
+        self.log.close();
+    }
+}
+
+/// What a leader of node 1 with fifty commands sends to the copy at `to`.
+async fn snapshot_for(to: &Path) -> (Vote, SnapshotMeta, SnapshotSource) {
+    let from = tempfile::tempdir().unwrap();
+    let leader = Copy::open(from.path());
+    let space = Box::new(FileSystemSpace {
+        path: from.path().to_owned(),
+    });
+    let Copy { log, state, .. } = leader;
+    let group = RaftGroup::start(GroupParts {
+        shard: ONE,
+        node_id: 1,
+        machine: Arc::new(Last),
+        state: Arc::into_inner(state).unwrap(),
+        log,
+        log_cache_bytes: 1 << 20,
+        groups: 1,
+        reserve: Arc::new(Reserve::new(space, 0).unwrap()),
+    })
+    .await
+    .unwrap();
+    for number in 1..=50u8 {
+        group
+            .propose(Bytes::copy_from_slice(&[number]))
+            .await
+            .unwrap();
+    }
+    let (meta, folder) = SnapshotSource::Live(Arc::clone(&group.state))
+        .checkpoint("for-2")
+        .unwrap();
+    let arrived = to.join("groups/1/incoming");
+    std::fs::rename(folder, &arrived).unwrap();
+    let vote = openraft::Vote {
+        leader_id: meta.last_log_id.unwrap().leader_id,
+        committed: true,
+    };
+    group.shutdown().await;
+    (vote, meta, SnapshotSource::Folder(arrived))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_takes_the_place_of_the_log_and_the_log_goes_on_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = Copy::open(dir.path());
+    let raft = copy.follow(2).await;
+    let (vote, meta, snapshot) = snapshot_for(dir.path()).await;
+    let last = meta.last_log_id.unwrap();
+    raft.install_full_snapshot(
+        vote,
+        Snapshot {
+            meta: meta.clone(),
+            snapshot,
+        },
+    )
+    .await
+    .unwrap();
+    assert_eq!(copy.last(), Some(vec![50]));
+    assert_eq!(copy.state.applied().log_id, Some(last));
+    // The next entry, committed.
+    let next = log_id(last.leader_id.term, last.leader_id.node_id, last.index + 1);
+    let command = Command {
+        time_ms: 1,
+        bytes: Bytes::from_static(&[51]),
+    };
+    let append = AppendEntriesRequest {
+        vote,
+        prev_log_id: Some(last),
+        entries: vec![Entry {
+            log_id: next,
+            payload: EntryPayload::Normal(command),
+        }],
+        leader_commit: Some(next),
+    };
+    raft.append_entries(append).await.unwrap();
+    raft.wait(None)
+        .applied_index(Some(next.index), "the next entry")
+        .await
+        .unwrap();
+    assert_eq!(copy.last(), Some(vec![51]));
+    raft.shutdown().await.unwrap();
+    copy.close();
+    let copy = Copy::open(dir.path());
+    copy.check();
+    assert_eq!(
+        (copy.last(), copy.state.applied().log_id),
+        (Some(vec![51]), Some(next))
+    );
+    let raft = copy.follow(2).await;
+    raft.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_after_an_install_is_no_damage() {
+    use openraft::storage::{RaftLogStorage, RaftStateMachine};
+    let dir = tempfile::tempdir().unwrap();
+    let copy = Copy::open(dir.path());
+    let (_, meta, snapshot) = snapshot_for(dir.path()).await;
+    let (mut machine, log) = copy.machine(2);
+    // The state is replaced; that the log is cut up to it is not written any more.
+    machine.install_snapshot(&meta, snapshot).await.unwrap();
+    drop((machine, log));
+    copy.close();
+    let copy = Copy::open(dir.path());
+    copy.check();
+    let raft = copy.follow(2).await;
+    let (_, mut log) = copy.machine(2);
+    assert_eq!(
+        log.get_log_state().await.unwrap().last_log_id,
+        meta.last_log_id,
+        "the hole is closed"
+    );
+    raft.shutdown().await.unwrap();
+}
