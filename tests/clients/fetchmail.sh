@@ -20,4 +20,4 @@ poll $HOST protocol $PROTOCOL port $port auth password
 END
 chmod 700 "$WORK/rc"
 export FETCHMAILHOME="$WORK"
-fetchmail --nodetach --nosyslog --invisible -v -f "$WORK/rc"
+fetchmail --pidfile "$WORK/pid" --nodetach --nosyslog --invisible -v -f "$WORK/rc"

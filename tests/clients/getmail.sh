@@ -8,6 +8,11 @@ POP3yes) type=SimplePOP3SSLRetriever port=$POP3S ;;
 IMAPno) type=SimpleIMAPRetriever port=$IMAP ;;
 IMAPyes) type=SimpleIMAPSSLRetriever port=$IMAPS ;;
 esac
+# Run by root it delivers as the maildir's owner, and refuses if that is root.
+if [ "$(id -u)" = 0 ]; then
+    chmod 755 "$WORK"
+    chown -R nobody "$WORK/maildir"
+fi
 {
     printf '[retriever]\ntype = %s\nserver = %s\nport = %s\nusername = %s\npassword = %s\n' "$type" "$HOST" "$port" "$USER" "$PASSWORD"
     if [ "$TLS" = yes ]; then printf 'ca_certs = %s\n' "$CA"; fi

@@ -1,5 +1,5 @@
 #!/bin/sh
-# neomutt: sends with a copy into Sent (APPEND), then opens INBOX and copies every message into $WORK/mbox.
+# neomutt: sends, then opens INBOX, copies the first message into Sent and every message into $WORK/mbox.
 set -eu
 export HOME="$WORK" TERM=xterm
 if [ "$TLS" = yes ]; then
@@ -24,8 +24,7 @@ set use_from = yes
 set hostname = client.example.test
 set folder = '$imap/'
 set spoolfile = '$imap/INBOX'
-set record = '$imap/Sent'
-set copy = yes
+set copy = no
 set confirm_append = no
 set confirm_create = no
 set quit = yes
@@ -36,5 +35,5 @@ $security
 END
 printf 'the text\n' | timeout 60 neomutt -n -F "$WORK/rc" -s 'from neomutt' -a "$WORK/message" -- "$USER"
 # A terminal of its own; keys: tag all, copy the tagged ones, leave.
-timeout 60 script -qec "neomutt -n -F '$WORK/rc' -f '$imap/INBOX' -e 'push \"<tag-pattern>~A<enter><tag-prefix><copy-message>$WORK/mbox<enter><exit>\"'" /dev/null < /dev/null > "$WORK/screen" 2>&1
+timeout 60 script -qec "neomutt -n -F '$WORK/rc' -f '$imap/INBOX' -e 'push \"<copy-message>=Sent<enter><tag-pattern>~A<enter><tag-prefix><copy-message>$WORK/mbox<enter><exit>\"'" /dev/null < /dev/null > "$WORK/screen" 2>&1
 test -s "$WORK/mbox"

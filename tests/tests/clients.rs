@@ -368,7 +368,7 @@ fn neomutt(tls: bool) {
     fs::write(work.path("message"), mail(9)).unwrap();
     work.run("neomutt", "neomutt.sh");
     await_mail(&work, "INBOX", 4);
-    assert_eq!(work.on_server("Sent").len(), 1, "the copy of what was sent");
+    assert_eq!(work.on_server("Sent").len(), 1, "the copy into Sent");
     let mbox = fs::read_to_string(work.path("mbox")).unwrap();
     for number in 1..=3 {
         assert!(

@@ -37,6 +37,8 @@ pub struct PeerOptions {
     pub mdbox: bool,
     /// Login, IMAP and POP3 processes serve many logins.
     pub reuse: bool,
+    /// IMAP and POP3 in TLS too, with a certificate of `etc/ca.pem`: for tests, not for measuring.
+    pub tls: bool,
 }
 
 /// The running pair. Stopped when dropped.
@@ -111,7 +113,7 @@ impl Peer {
         if !geteuid().is_root() {
             return Err(io::Error::other("Postfix and Dovecot start as root only"));
         }
-        let free = free_ports(4)?;
+        let free = free_ports(6)?;
         let ports = Ports {
             smtp: free[0],
             lmtp: free[1],
@@ -136,6 +138,12 @@ impl Peer {
         };
         fs::write(folder.join("etc/dovecot.conf"), peer.dovecot_conf(options))?;
         fs::write(folder.join("etc/users"), peer.users())?;
+        if options.tls {
+            peer.ports.imaps = free[4];
+            peer.ports.pop3s = free[5];
+            certificates(&folder.join("etc"))?;
+            fs::write(folder.join("etc/dovecot.conf"), peer.dovecot_conf(options))?;
+        }
         fs::write(folder.join("postfix/main.cf"), peer.main_cf())?;
         fs::write(folder.join("postfix/master.cf"), peer.master_cf())?;
         peer.launch()?;
@@ -284,8 +292,18 @@ impl Peer {
     fn dovecot_conf(&self, options: PeerOptions) -> String {
         let folder = self.folder.display();
         let Ports {
-            imap, pop3, lmtp, ..
+            imap,
+            pop3,
+            lmtp,
+            imaps,
+            pop3s,
+            ..
         } = self.ports;
+        let ssl = if options.tls {
+            format!("ssl = yes\nssl_cert = <{folder}/etc/cert.pem\nssl_key = <{folder}/etc/key.pem")
+        } else {
+            "ssl = no".to_owned()
+        };
         let format = if options.mdbox { "mdbox" } else { "maildir" };
         let reuse = if options.reuse {
             "service imap-login {\n service_count = 0\n process_min_avail = 2\n client_limit = 15000\n}\n\
@@ -297,7 +315,7 @@ impl Peer {
         };
         format!(
             "base_dir = {folder}/run\nstate_dir = {folder}/state\nlog_path = {folder}/dovecot.log\n\
-             instance_name = mailrook-bench-{imap}\nprotocols = imap pop3 lmtp\nlisten = 127.0.0.1\nssl = no\n\
+             instance_name = mailrook-bench-{imap}\nprotocols = imap pop3 lmtp\nlisten = 127.0.0.1\n{ssl}\n\
              disable_plaintext_auth = no\nauth_mechanisms = plain login\n\
              mail_location = {format}:{folder}/mail/%n/{format}\nmail_uid = {MAIL_UID}\nmail_gid = {MAIL_UID}\n\
              first_valid_uid = {MAIL_UID}\nfirst_valid_gid = {MAIL_UID}\nmail_home = {folder}/mail/%n\n\
@@ -306,8 +324,8 @@ impl Peer {
              passdb {{\n driver = passwd-file\n args = {folder}/etc/users\n}}\n\
              userdb {{\n driver = static\n args = uid={MAIL_UID} gid={MAIL_UID} home={folder}/mail/%n allow_all_users=yes\n}}\n\
              namespace inbox {{\n inbox = yes\n separator = /\n}}\n\
-             service imap-login {{\n process_limit = 2000\n inet_listener imap {{\n port = {imap}\n }}\n inet_listener imaps {{\n port = 0\n }}\n}}\n\
-             service pop3-login {{\n inet_listener pop3 {{\n port = {pop3}\n }}\n inet_listener pop3s {{\n port = 0\n }}\n}}\n\
+             service imap-login {{\n process_limit = 2000\n inet_listener imap {{\n port = {imap}\n }}\n inet_listener imaps {{\n port = {imaps}\n }}\n}}\n\
+             service pop3-login {{\n inet_listener pop3 {{\n port = {pop3}\n }}\n inet_listener pop3s {{\n port = {pop3s}\n }}\n}}\n\
              service imap {{\n process_limit = 12000\n}}\n\
              service lmtp {{\n process_limit = 100\n inet_listener lmtp {{\n address = 127.0.0.1\n port = {lmtp}\n }}\n}}\n{reuse}"
         )
@@ -347,6 +365,32 @@ impl Drop for Peer {
         if self.stop().is_err() {
             let _ = self.kill9();
         }
+    }
+}
+
+/// A CA and a certificate for localhost, by the openssl command.
+fn certificates(folder: &Path) -> io::Result<()> {
+    let script = "set -e; cd \"$1\"
+        openssl ecparam -name prime256v1 -genkey -noout -out ca.key
+        openssl req -x509 -new -key ca.key -subj /CN=peer-ca -days 30 -out ca.pem
+        openssl ecparam -name prime256v1 -genkey -noout -out key.pem
+        openssl req -new -key key.pem -subj /CN=localhost -out cert.csr
+        printf 'subjectAltName=DNS:localhost,IP:127.0.0.1' > san
+        openssl x509 -req -in cert.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile san -out cert.pem";
+    let output = Command::new("/bin/sh")
+        .arg("-c")
+        .arg(script)
+        .arg("sh")
+        .arg(folder)
+        .stdin(Stdio::null())
+        .output()?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!(
+            "openssl: {}",
+            String::from_utf8_lossy(&output.stderr)
+        )))
     }
 }
 

@@ -58,9 +58,10 @@ impl System {
         }
         fs::create_dir_all(folder)?;
         let peer = |mdbox, reuse| -> io::Result<_> {
+            let tls = false;
             Ok(Server::Peer(Box::new(Peer::start(
                 folder,
-                PeerOptions { mdbox, reuse },
+                PeerOptions { mdbox, reuse, tls },
             )?)))
         };
         let server = match kind {
@@ -83,6 +84,24 @@ impl System {
         Ok(Self {
             kind,
             server,
+            accounts,
+        })
+    }
+
+    /// The peer for tests: maildir, with TLS too.
+    pub fn start_peer_for_tests(folder: &Path) -> io::Result<Self> {
+        let peer = Peer::start(
+            folder,
+            PeerOptions {
+                mdbox: false,
+                reuse: false,
+                tls: true,
+            },
+        )?;
+        let accounts = peer.accounts();
+        Ok(Self {
+            kind: Kind::Maildir,
+            server: Server::Peer(Box::new(peer)),
             accounts,
         })
     }

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Account, Node, Ports, ProcessTree};
-use crate::bench::{Kind, System, install};
+use crate::bench::{System, install};
 use crate::client::Imap;
 use crate::script::Script;
 
@@ -18,10 +18,7 @@ const ACCOUNTS: u32 = 150;
 
 enum Server {
     Node(Box<Node>),
-    Peer(
-        Box<System>,
-        #[allow(dead_code, reason = "kept while the server runs")] tempfile::TempDir,
-    ),
+    Peer(Box<System>, tempfile::TempDir),
 }
 
 /// The shared server.
@@ -62,7 +59,7 @@ impl Shared {
                 std::os::unix::fs::PermissionsExt::from_mode(0o755),
             )?;
             Server::Peer(
-                Box::new(System::start(Kind::Maildir, &folder.path().join("peer"))?),
+                Box::new(System::start_peer_for_tests(&folder.path().join("peer"))?),
                 folder,
             )
         } else {
@@ -91,7 +88,7 @@ impl Shared {
     pub fn ca(&self) -> PathBuf {
         match &self.server {
             Server::Node(node) => node.info().ca.clone(),
-            Server::Peer(..) => PathBuf::new(),
+            Server::Peer(_, folder) => folder.path().join("peer/etc/ca.pem"),
         }
     }
 
