@@ -19,7 +19,7 @@ const TIME_MAX: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } 
 
 /// Large inputs are for release builds; in dev builds a hundredth tells of quadratic time as well.
 const LARGE: usize = if cfg!(debug_assertions) {
-    5 * MB
+    MB / 2
 } else {
     50 * MB
 };
