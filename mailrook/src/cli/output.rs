@@ -76,7 +76,11 @@ pub fn table(heads: &[&str], rows: &[Vec<String>], empty: &str) -> String {
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
     let is_number = |column: usize| {
         let mut cells = rows.iter().filter_map(|row| row.get(column));
-        cells.all(|cell| cell == "-" || cell.starts_with(|c: char| c.is_ascii_digit()))
+        // Counts and sizes, not dates.
+        let counts = |cell: &String| {
+            cell.starts_with(|c: char| c.is_ascii_digit()) && !cell.contains([':', '@'])
+        };
+        cells.all(|cell| cell == "-" || counts(cell))
     };
     let right: Vec<bool> = (0..heads.len()).map(is_number).collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {

@@ -60,13 +60,13 @@ fn commands(ready: &Ready, port: &dyn Fn(&str) -> Option<u16>) -> String {
         let login = quoted(&format!("{}:{}", account.user, account.password));
         if let Some(port) = port("smtp") {
             text += &format!(
-                "  swaks --server localhost:{port} --from you@example.org --to {} --header 'Subject: hello'\n",
+                "  swaks -4 --server localhost:{port} --from you@example.org --to {} --header 'Subject: hello'\n",
                 account.user
             );
         }
         if let Some(port) = port("submission") {
             text += &format!(
-                "  swaks --server localhost:{port} --tls --auth-user {0} --auth-password {1} --from {0} --to {0}\n",
+                "  swaks -4 --server localhost:{port} --tls --auth-user {0} --auth-password {1} --from {0} --to {0}\n",
                 account.user, account.password
             );
         }
@@ -129,7 +129,7 @@ mod tests {
         };
         let shown = text(&ready, false, true);
         assert!(
-            shown.contains("swaks --server localhost:2525")
+            shown.contains("swaks -4 --server localhost:2525")
                 && shown.contains("user1@example.test       p-w")
         );
         assert!(!shown.contains("imaps") && !shown.contains("openssl"));

@@ -2,16 +2,21 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use mailrook_imap_server::{Client, SessionContext, serve_imap, serve_pop3};
 use mailrook_net::{
-    BlockingPool, Limiter, Limits, Network, Refusal, ServeSettings, Shutdown, TlsAcceptor,
+    BlockingPool, Limiter, Limits, Network, Refusal, ServeSettings, SessionRegistry, Shutdown,
+    TlsAcceptor,
 };
 use mailrook_smtp_server::{
     BareNewlines, Endpoint as SmtpEndpoint, FrontEnd, Logins, Service, Services, Settings,
 };
 use mailrook_store_api::{Directory, Mailstore};
+use murder_proxy::{
+    ClientSession, ClientSessions, Endpoint, FrontDoor, MailProtocol, SessionFuture,
+};
 use parking_lot::RwLock;
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{error, info};
 
 use super::{
     WAITING_MAX,
@@ -31,6 +36,8 @@ pub struct Acceptors {
     /// The SMTP front ends, the one in use last. A reload that changes their settings adds one; those before it finish
     /// their sessions, and their figures still count.
     pub fronts: RwLock<Vec<FrontEnd>>,
+    /// Where mail clients come in.
+    pub door: FrontDoor,
     services: Services,
     tls: Option<TlsAcceptor>,
     plaintext: bool,
@@ -59,9 +66,11 @@ impl Acceptors {
         let networks =
             |list: &[config::NetworkText]| list.iter().map(|network| network.0).collect();
         let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let sessions = MailSessions::new(config, &services);
         let connections = &config.connections;
         Acceptors {
             fronts: RwLock::new(vec![FrontEnd::new(smtp_settings(config), services.clone())]),
+            door: FrontDoor::new(Arc::new(sessions), SessionRegistry::new()),
             services,
             tls,
             plaintext: config.login.plaintext,
@@ -153,20 +162,12 @@ pub fn serve_all(
         };
         limiter = Some((service, Arc::clone(&counts)));
         let address = listener.local_addr();
-        let started = match service {
+        match service {
             "http" => serve_http(running, listener, &counts, shutdown, tasks),
             "smtp" | "submission" | "submissions" | "lmtp" => {
                 serve_smtp(running, service, listener, &counts, shutdown, tasks)
             }
-            _ => false,
-        };
-        if !started {
-            warn!(
-                service,
-                address = configured,
-                "this build does not serve it yet"
-            );
-            continue;
+            _ => serve_mail(running, service, listener, &counts, shutdown, tasks),
         }
         let shown = address.map_or(configured, |address| address.to_string());
         info!(service, address = shown, "listening");
@@ -186,7 +187,7 @@ fn serve_http(
     limiter: &Arc<Limiter>,
     shutdown: &Shutdown,
     tasks: &mut JoinSet<()>,
-) -> bool {
+) {
     let settings = ServeSettings {
         name: "http",
         implicit_tls: None,
@@ -202,7 +203,6 @@ fn serve_http(
         shutdown.clone(),
         move |connection| http::session(connection, Arc::clone(&health)),
     ));
-    true
 }
 
 fn serve_smtp(
@@ -212,7 +212,7 @@ fn serve_smtp(
     limiter: &Arc<Limiter>,
     shutdown: &Shutdown,
     tasks: &mut JoinSet<()>,
-) -> bool {
+) {
     let acceptors = &running.acceptors;
     let implicit_tls = service == "submissions";
     let endpoint = Arc::new(SmtpEndpoint {
@@ -249,7 +249,92 @@ fn serve_smtp(
                 .session(Arc::clone(&endpoint), connection)
         },
     ));
-    true
+}
+
+/// The sessions of IMAP and POP3, against the store of this process.
+struct MailSessions(Arc<SessionContext>);
+
+impl MailSessions {
+    fn new(config: &Config, services: &Services) -> MailSessions {
+        let Services {
+            mailstore,
+            directory,
+            logins,
+            preparing,
+        } = services.clone();
+        let logins = mailrook_imap_server::Logins {
+            cache: logins.cache,
+            fake_salts: logins.fake_salts,
+            throttle: logins.throttle,
+            hashing: logins.hashing,
+        };
+        let settings = mailrook_imap_server::Settings {
+            append_limit: u32::try_from(config.imap.append_size_max.0).unwrap_or(u32::MAX),
+            login_timeout: config.connections.login_timeout.0,
+            imap_idle_timeout: config.imap.idle_timeout.0,
+            pop3_idle_timeout: config.pop3.idle_timeout.0,
+            ..mailrook_imap_server::Settings::default()
+        };
+        MailSessions(SessionContext::new(
+            mailstore, directory, logins, preparing, settings,
+        ))
+    }
+}
+
+impl ClientSessions for MailSessions {
+    fn run(&self, session: ClientSession) -> SessionFuture {
+        let ClientSession {
+            protocol,
+            connection,
+            starttls,
+            plaintext_login,
+            registration,
+        } = session;
+        let client = Client {
+            connection,
+            starttls,
+            plaintext_login,
+            registration,
+        };
+        let context = Arc::clone(&self.0);
+        if protocol.is_imap() {
+            Box::pin(serve_imap(client, context))
+        } else {
+            Box::pin(serve_pop3(client, context))
+        }
+    }
+}
+
+fn serve_mail(
+    running: &Arc<Running>,
+    service: &'static str,
+    listener: mailrook_net::Listener,
+    limiter: &Arc<Limiter>,
+    shutdown: &Shutdown,
+    tasks: &mut JoinSet<()>,
+) {
+    let acceptors = &running.acceptors;
+    let Some(protocol) = MailProtocol::ALL
+        .into_iter()
+        .find(|protocol| protocol.name() == service)
+    else {
+        return;
+    };
+    let endpoint = Endpoint {
+        protocol,
+        tls: acceptors.tls.clone(),
+        plaintext_login: acceptors.plaintext,
+        proxies: acceptors.proxies.clone(),
+        limiter: Arc::clone(limiter),
+        drain_timeout: acceptors.drain_timeout,
+    };
+    let (door, shutdown) = (acceptors.door.clone(), shutdown.clone());
+    tasks.spawn(async move {
+        if let Err(error) = door.serve(listener, endpoint, shutdown).await {
+            // The configuration's check does not let it come to this.
+            error!(service, %error, "not served");
+        }
+    });
 }
 
 /// What a client hears that is not let in (RFC 5321 §3.1).

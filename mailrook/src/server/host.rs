@@ -13,6 +13,7 @@ use futures::future::{BoxFuture, FutureExt};
 use mailrook_cluster::{GroupRole, GroupStatus, Node, NodeStatus};
 use mailrook_net::{Limiter, ShutdownTrigger, TlsAcceptor};
 use mailrook_types::ShardId;
+use murder_proxy::MailProtocol;
 use parking_lot::RwLock;
 
 use super::accept::Acceptors;
@@ -215,6 +216,19 @@ impl Health for Running {
             page.one(Kind::Gauge, "open_files", "Open file descriptors.", open);
         }
         self.add_connections(&mut page);
+        let door = &self.acceptors.door;
+        let begun = MailProtocol::ALL.map(|protocol| {
+            (
+                vec![("service", protocol.name().to_owned())],
+                door.started(protocol),
+            )
+        });
+        page.add(
+            Kind::Counter,
+            "mail_sessions_started_total",
+            "Sessions of mail clients that began.",
+            begun,
+        );
         let fronts = self.acceptors.fronts.read();
         let totals = fronts
             .iter()

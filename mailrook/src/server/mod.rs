@@ -212,6 +212,14 @@ async fn open_store(config: &Config, plant: Option<Plant>) -> Result<(Node, Clie
         plant,
         ..NodeOptions::new(config.data_dir.join("store"))
     };
+    let at_fault = |error| {
+        format!(
+            "cannot make the store's folder in {}: {error}",
+            config.data_dir.display()
+        )
+    };
+    // Closed to others even where the data directory was made with another mode.
+    privileges::make_data_dir(&config.data_dir.join("store"), None).map_err(at_fault)?;
     let machine = |shard| -> Arc<dyn StateMachine> {
         if shard == ShardId::META {
             Arc::new(Meta)

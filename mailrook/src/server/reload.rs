@@ -122,13 +122,17 @@ mod tests {
     fn the_example_says_what_needs_a_restart() {
         let (mut table, mut table_restarts) = (String::new(), false);
         let mut comment = String::new();
-        let mut seen = 0;
+        let (mut seen, mut after_key) = (0, false);
         for line in EXAMPLE.lines() {
             if let Some(name) = line.trim_start_matches('#').strip_prefix('[') {
                 table = name.trim_matches(|c| c == '[' || c == ']').to_owned();
                 table_restarts = comment.contains("(restart)");
                 comment.clear();
             } else if line.starts_with("# ") {
+                // Keys that follow one another share what is said before them.
+                if std::mem::take(&mut after_key) {
+                    comment.clear();
+                }
                 comment += line;
             } else if let Some((name, _)) = line
                 .strip_prefix('#')
@@ -142,6 +146,7 @@ mod tests {
                 let restarts = table_restarts || comment.contains("(restart)");
                 assert_ne!(LIVE.contains(&full.as_str()), restarts, "{full}: {comment}");
                 seen += 1;
+                after_key = true;
             } else {
                 comment.clear();
             }

@@ -1,0 +1,153 @@
+//! `mailrook dev`: its line of JSON, its folder, its end, its second start.
+
+use std::path::Path;
+
+use rustix::process::Signal;
+
+use crate::harness::{Dev, Session, http, mailrook, outcome};
+
+#[test]
+fn keeps_its_contract_and_leaves_nothing_behind() {
+    let dev = Dev::start(&[], &[]);
+    let info = &dev.info;
+    assert_eq!(info["domain"], "example.test");
+    assert_eq!(info["nodes"][0]["id"], 1);
+    assert_eq!(info["nodes"][0]["pid"], dev.pid());
+    assert_eq!(info["accounts"][1]["user"], "user2@example.test");
+    assert!(info["accounts"][1]["password"].as_str().unwrap().len() > 16);
+    for service in [
+        "smtp",
+        "submission",
+        "submissions",
+        "lmtp",
+        "imap",
+        "imaps",
+        "pop3",
+        "pop3s",
+        "http",
+    ] {
+        assert_ne!(dev.port(service), 0, "{service}");
+    }
+    assert!(
+        std::fs::read_to_string(info["ca"].as_str().unwrap())
+            .unwrap()
+            .contains("BEGIN CERTIFICATE")
+    );
+    assert_eq!(
+        http(dev.port("http"), "/readyz"),
+        (200, "ready\n".to_owned())
+    );
+    assert_eq!(http(dev.port("http"), "/livez").0, 200);
+    let metrics = http(dev.port("http"), "/metrics").1;
+    assert!(
+        metrics.contains("mailrook_ready 1\n")
+            && metrics.contains("mailrook_connections{service=\"imap\"} 0")
+    );
+    let (_, greeting) = Session::open(dev.port("smtp"));
+    assert!(greeting.starts_with("220 mail.example.test"), "{greeting}");
+
+    let (code, list, _) = dev.admin(&["account", "list", "--json"]);
+    assert_eq!(code, 0);
+    assert!(
+        list.contains("user1@example.test") && list.lines().count() == 1,
+        "{list}"
+    );
+    let by_environment = mailrook(&["mailbox", "where", "user1@example.test", "--json"])
+        .env("MAILROOK_CONFIG", dev.config())
+        .output();
+    let (code, found, _) = outcome(&by_environment.unwrap());
+    assert_eq!(code, 0);
+    assert!(
+        found.starts_with("{\"user\":\"user1@example.test\",\"shard\":"),
+        "{found}"
+    );
+
+    let folder = dev.config().parent().unwrap().to_owned();
+    assert!(folder.exists());
+    assert_eq!(dev.end(Signal::TERM), Some(0));
+    assert!(!folder.exists(), "{} is left", folder.display());
+}
+
+#[test]
+fn a_second_start_finds_everything_also_after_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    // It does not exist yet, and is given as a relative path would be.
+    let data = folder.path().join("data");
+    let data = data.to_str().unwrap();
+    let first = Dev::start(&["--data", data], &[]);
+    let accounts = first.info["accounts"].clone();
+    assert_eq!(
+        first
+            .admin(&["alias", "add", "all@example.test", "user1@example.test"])
+            .0,
+        0
+    );
+    let port = first.port("smtp");
+    assert_eq!(first.end(Signal::KILL), None);
+
+    let base = port.to_string();
+    let second = Dev::start(
+        &["--data", data, "--accounts", "3", "--base-port", &base],
+        &[],
+    );
+    assert_eq!(second.port("smtp"), port);
+    assert_eq!(second.port("http"), port + 8);
+    assert_eq!(second.info["accounts"][0], accounts[0]);
+    assert_eq!(second.info["accounts"][1], accounts[1]);
+    assert_eq!(second.info["accounts"].as_array().unwrap().len(), 3);
+    let (_, aliases, _) = second.admin(&["alias", "list", "--json"]);
+    assert_eq!(
+        aliases,
+        "[{\"alias\":\"all@example.test\",\"targets\":[\"user1@example.test\"]}]\n"
+    );
+    assert_eq!(second.end(Signal::INT), Some(0));
+    assert!(
+        Path::new(data).join("store").exists(),
+        "a folder that was given stays"
+    );
+}
+
+#[test]
+fn says_what_it_cannot_do() {
+    let (code, _, said) = outcome(&mailrook(&["dev", "--nodes", "3"]).output().unwrap());
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("--nodes 3: several nodes are not possible yet"),
+        "{said}"
+    );
+    let planted = mailrook(&["dev"])
+        .env("MAILROOK_PLANT", "no-such-fault")
+        .output()
+        .unwrap();
+    assert_eq!(outcome(&planted).0, 2);
+    let foreign = tempfile::tempdir().unwrap();
+    std::fs::create_dir(foreign.path().join("store")).unwrap();
+    std::fs::write(foreign.path().join("store/somebody's"), "x").unwrap();
+    let (code, _, said) = outcome(
+        &mailrook(&["dev", "--data", foreign.path().to_str().unwrap()])
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(code, 1);
+    assert!(said.contains("no data directory of Mailrook"), "{said}");
+}
+
+#[test]
+fn listens_on_this_machine_alone() {
+    for arguments in [&["--plaintext"][..], &[]] {
+        let dev = Dev::start(arguments, &[]);
+        let sockets = std::fs::read_to_string(format!("/proc/{}/net/tcp", dev.pid())).unwrap();
+        let port = format!(":{:04X}", dev.port("imap"));
+        let listening: Vec<_> = sockets
+            .lines()
+            .filter(|line| line.contains(&port) && line.contains(" 0A "))
+            .collect();
+        assert!(
+            !listening.is_empty() && listening.iter().all(|line| line.contains("0100007F:")),
+            "{listening:?}"
+        );
+        let sockets =
+            std::fs::read_to_string(format!("/proc/{}/net/tcp6", dev.pid())).unwrap_or_default();
+        assert!(!sockets.contains(&format!("{port} 00000000000000000000000000000000:0000 0A")));
+    }
+}

@@ -1,0 +1,224 @@
+//! Runs the program.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// A debug build on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A command of the program, without what this shell may have set.
+pub fn mailrook(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mailrook"));
+    command
+        .args(arguments)
+        .env_remove("MAILROOK_CONFIG")
+        .env_remove("MAILROOK_LOG")
+        .env_remove("MAILROOK_PLANT");
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Its exit status, what it printed, and what it complained about.
+pub fn outcome(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code().unwrap_or(-1),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+/// A running `mailrook dev --json`.
+pub struct Dev {
+    child: Child,
+    _stdout: BufReader<ChildStdout>,
+    /// The line of JSON.
+    pub info: Value,
+    log: tempfile::NamedTempFile,
+}
+
+impl Dev {
+    /// Starts it and waits for its line.
+    pub fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Dev {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut command = mailrook(&["dev", "--json"]);
+        if !arguments.contains(&"--accounts") {
+            command.args(["--accounts", "2"]);
+        }
+        command.args(arguments).envs(environment.iter().copied());
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(log.reopen().unwrap())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let info = serde_json::from_str(&line).unwrap_or_else(|error| {
+            let said = std::fs::read_to_string(log.path()).unwrap_or_default();
+            panic!("{error}: {line:?}\n{said}")
+        });
+        Dev {
+            child,
+            _stdout: stdout,
+            info,
+            log,
+        }
+    }
+
+    /// The port of a service.
+    pub fn port(&self, service: &str) -> u16 {
+        u16::try_from(self.info["nodes"][0]["ports"][service].as_u64().unwrap()).unwrap()
+    }
+
+    /// The configuration's file.
+    pub fn config(&self) -> PathBuf {
+        self.info["config"][0].as_str().unwrap().into()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// An admin command.
+    pub fn admin(&self, arguments: &[&str]) -> (i32, String, String) {
+        outcome(
+            &mailrook(&[])
+                .arg("--config")
+                .arg(self.config())
+                .args(arguments)
+                .output()
+                .unwrap(),
+        )
+    }
+
+    /// An admin command that reads something.
+    pub fn admin_with_input(&self, arguments: &[&str], input: &str) -> (i32, String, String) {
+        let mut command = mailrook(&[]);
+        command.arg("--config").arg(self.config()).args(arguments);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
+        outcome(&child.wait_with_output().unwrap())
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.log.path()).unwrap()).into_owned()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(
+            Pid::from_raw(self.child.id().cast_signed()).unwrap(),
+            signal,
+        )
+        .unwrap();
+    }
+
+    /// Ends it with a signal, and gives its exit status.
+    pub fn end(mut self, signal: Signal) -> Option<i32> {
+        self.signal(signal);
+        wait(&mut self.child)
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for a process's end.
+pub fn wait(child: &mut Child) -> Option<i32> {
+    let begin = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(begin.elapsed() < PATIENCE, "it does not end");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A session with a line protocol.
+pub struct Session(BufReader<TcpStream>);
+
+impl Session {
+    /// Connects and reads the greeting.
+    pub fn open(port: u16) -> (Session, String) {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut session = Session(BufReader::new(stream));
+        let greeting = session.line();
+        (session, greeting)
+    }
+
+    /// The next line.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// Sends a line, and gives the last line of an SMTP reply.
+    pub fn ask(&mut self, line: &str) -> String {
+        self.0
+            .get_mut()
+            .write_all(format!("{line}\r\n").as_bytes())
+            .unwrap();
+        loop {
+            let line = self.line();
+            if line.len() < 4 || line.as_bytes()[3] != b'-' {
+                return line;
+            }
+        }
+    }
+}
+
+/// Status and body of an HTTP answer.
+pub fn http(port: u16, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+}
+
+/// All files below a folder.
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
+}

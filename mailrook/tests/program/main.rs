@@ -1,0 +1,11 @@
+//! The program as its users run it: started, spoken to, reloaded, killed.
+
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
+mod command_line;
+mod dev;
+mod harness;
+mod reload;
+mod secrets;
+mod serve;
+mod systemd;

@@ -1,0 +1,145 @@
+//! `mailrook serve`: gives root up, takes no port twice, and never starts half.
+
+use std::{
+    fs,
+    io::Read,
+    net::TcpListener,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{mailrook, outcome, wait};
+
+/// A configuration on free ports, without TLS.
+fn write_config(folder: &Path, more: &str) -> (std::path::PathBuf, u16) {
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let text = format!(
+        "hostname = \"m.test\"\ndata_dir = \"data\"\n{more}\n[listen]\nsmtp = [\"127.0.0.1:{port}\"]\nsubmission = []\n\
+         submissions = []\nimap = []\nimaps = []\npop3 = []\npop3s = []\nhttp = []\n[store]\nshards = 2\ndisk_reserve = \"0B\"\n"
+    );
+    let file = folder.join("m.toml");
+    fs::write(&file, text).unwrap();
+    (file, port)
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn serve(config: &Path) -> Command {
+    let mut command = mailrook(&["serve", "--config"]);
+    command.arg(config);
+    command
+}
+
+fn wait_until_it_answers(child: &mut Child, config: &Path) {
+    let begin = Instant::now();
+    loop {
+        let (code, _, said) = outcome(
+            &mailrook(&["status", "--config"])
+                .arg(config)
+                .output()
+                .unwrap(),
+        );
+        if code == 0 {
+            return;
+        }
+        if let Some(status) = child.try_wait().unwrap() {
+            let mut log = String::new();
+            child
+                .stderr
+                .take()
+                .unwrap()
+                .read_to_string(&mut log)
+                .unwrap();
+            panic!("it ended with {status}\n{log}");
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60), "{said}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn root_is_given_up() {
+    if !is_root() {
+        eprintln!("not root: there is nothing to give up");
+        return;
+    }
+    // `nobody` must be able to reach it.
+    let folder = tempfile::Builder::new()
+        .prefix("mailrook-test-")
+        .tempdir()
+        .unwrap();
+    fs::set_permissions(
+        folder.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let (config, _) = write_config(folder.path(), "");
+    let (code, _, said) = outcome(&serve(&config).output().unwrap());
+    assert!(
+        code == 1 && said.contains("started as root without `user`"),
+        "{said}"
+    );
+    let (config, _) = write_config(folder.path(), "user = \"no-such-user\"");
+    let (code, _, said) = outcome(&serve(&config).output().unwrap());
+    assert!(code == 1 && said.contains("there is no user"), "{said}");
+    assert!(
+        !folder.path().join("data").exists(),
+        "it began before it was sure"
+    );
+
+    let (config, _) = write_config(folder.path(), "user = \"nobody\"");
+    let mut child = serve(&config).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until_it_answers(&mut child, &config);
+    for thread in fs::read_dir(format!("/proc/{}/task", child.id())).unwrap() {
+        let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        let ids: Vec<&str> = status
+            .lines()
+            .filter(|l| l.starts_with("Uid:") || l.starts_with("Gid:"))
+            .collect();
+        assert!(
+            ids.iter().all(|line| !line.split('\t').any(|id| id == "0")),
+            "{ids:?}"
+        );
+    }
+    let data = fs::metadata(folder.path().join("data")).unwrap();
+    assert_eq!((data.uid(), data.mode() & 0o777), (65534, 0o700));
+    let (code, _, _) = outcome(
+        &mailrook(&["domain", "add", "a.test", "--config"])
+            .arg(&config)
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(code, 0);
+    kill_process(
+        Pid::from_raw(child.id().cast_signed()).unwrap(),
+        Signal::TERM,
+    )
+    .unwrap();
+    assert_eq!(wait(&mut child), Some(0));
+}
+
+#[test]
+fn a_port_in_use_is_said_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let user = if is_root() { "user = \"nobody\"" } else { "" };
+    let (config, port) = write_config(folder.path(), user);
+    let _taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let (code, _, said) = outcome(&serve(&config).output().unwrap());
+    assert_eq!(code, 1);
+    assert!(
+        said.contains(&format!("listen.smtp: cannot listen on 127.0.0.1:{port}")),
+        "{said}"
+    );
+    assert!(said.contains("another program listens there"), "{said}");
+    assert!(!folder.path().join("data").exists());
+}
