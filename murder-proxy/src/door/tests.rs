@@ -1,22 +1,14 @@
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
-use mailrook_net::{
-    Bind, CertificatePem, Certificates, Limiter, Limits, ShutdownTrigger, TlsSettings,
-};
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
+use mailrook_net::{Bind, Certificates, Limiter, Limits};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    task::JoinHandle,
-    time::{sleep, timeout},
+    time::sleep,
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::*;
+use crate::test_door::{certificate, connect_tls, line, start};
 
 /// Greets, takes any line for a login of that name, echoes the rest; says BYE at shutdown.
 struct Greeter;
@@ -62,86 +54,14 @@ impl ClientSessions for Greeter {
     }
 }
 
-struct Running {
-    door: FrontDoor,
-    address: SocketAddr,
-    tls: TlsAcceptor,
-    trigger: ShutdownTrigger,
-    task: JoinHandle<io::Result<()>>,
-}
-
-fn certificate() -> CertificatePem {
-    let made = rcgen::generate_simple_self_signed(vec!["mail.example.test".to_owned()]).unwrap();
-    CertificatePem {
-        chain: made.cert.pem().into(),
-        key: made.signing_key.serialize_pem().into(),
-    }
-}
-
-fn start(protocol: MailProtocol, limits: Limits, pem: &CertificatePem) -> Running {
-    let certificates = Certificates::from_pem(std::slice::from_ref(pem)).unwrap();
-    let tls = TlsAcceptor::new(certificates, TlsSettings::default()).unwrap();
-    let listener = Listener::bind(&Bind::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
-    let address = listener.local_addr().unwrap();
-    let door = FrontDoor::new(Arc::new(Greeter), SessionRegistry::new());
-    let endpoint = Endpoint {
-        protocol,
-        tls: Some(tls.clone()),
-        plaintext_login: false,
-        proxies: vec![],
-        limiter: Limiter::new(limits),
-        drain_timeout: Duration::from_secs(2),
-    };
-    let (trigger, shutdown) = ShutdownTrigger::new();
-    let task = tokio::spawn({
-        let door = door.clone();
-        async move { door.serve(listener, endpoint, shutdown).await }
-    });
-    Running {
-        door,
-        address,
-        tls,
-        trigger,
-        task,
-    }
-}
-
-async fn line(client: &mut (impl AsyncReadExt + Unpin)) -> String {
-    let mut line = vec![];
-    while !line.ends_with(b"\n") {
-        match timeout(Duration::from_secs(10), client.read_u8())
-            .await
-            .expect("an answer in time")
-        {
-            Ok(byte) => line.push(byte),
-            Err(_) => break,
-        }
-    }
-    String::from_utf8(line).unwrap()
-}
-
-async fn connect_tls(
-    address: SocketAddr,
-    trusted: &CertificatePem,
-) -> io::Result<TlsStream<TcpStream>> {
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(&trusted.chain).unwrap())
-        .unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from("mail.example.test").unwrap();
-    TlsConnector::from(Arc::new(config))
-        .connect(name, TcpStream::connect(address).await?)
-        .await
-}
-
 #[tokio::test]
 async fn lists_sessions_with_their_users() {
-    let running = start(MailProtocol::Imap, Limits::default(), &certificate());
+    let running = start(
+        Arc::new(Greeter),
+        MailProtocol::Imap,
+        Limits::default(),
+        &certificate(),
+    );
     let mut client = TcpStream::connect(running.address).await.unwrap();
     assert_eq!(line(&mut client).await, "* OK imap plaintext=false\r\n");
     client.write_all(b"user1@example.test\r\n").await.unwrap();
@@ -170,6 +90,7 @@ async fn refuses_in_the_protocol() {
         ),
     ] {
         let running = start(
+            Arc::new(Greeter),
             protocol,
             Limits {
                 connections_max: 1,
@@ -189,7 +110,12 @@ async fn refuses_in_the_protocol() {
 #[tokio::test]
 async fn drains_and_reloads_under_tls() {
     let (old, new) = (certificate(), certificate());
-    let running = start(MailProtocol::Imaps, Limits::default(), &old);
+    let running = start(
+        Arc::new(Greeter),
+        MailProtocol::Imaps,
+        Limits::default(),
+        &old,
+    );
     let mut before = connect_tls(running.address, &old).await.unwrap();
     assert_eq!(line(&mut before).await, "* OK imaps plaintext=true\r\n");
     assert!(running.door.registry().list()[0].tls);
