@@ -3,13 +3,24 @@
 pub(crate) mod append;
 mod authenticate;
 pub(crate) mod capability;
+mod close;
 mod compress;
+mod copy;
 mod enable;
+mod expunge;
+mod fetch;
 mod id;
+mod idle;
+mod list;
+mod mailbox;
 mod namespace;
 mod noop;
+mod quota;
 mod search;
+mod select;
 mod starttls;
+mod status;
+mod store;
 
 use mailrook_imap_proto::{
     command::{Command, Tag},
@@ -34,13 +45,44 @@ pub(crate) async fn run(session: &mut Session, tag: &Tag, command: Command) -> O
         Command::Authenticate {
             mechanism,
             initial_response,
-        } => authenticate::authenticate(session, &mechanism, initial_response).await,
+        } => {
+            Box::pin(authenticate::authenticate(
+                session,
+                &mechanism,
+                initial_response,
+            ))
+            .await
+        }
         Command::Login { user, password } => authenticate::login(session, &user, &password).await,
         Command::Enable(names) => enable::run(session, &names),
         Command::Id(_) => id::run(session),
         Command::CompressDeflate => compress::run(session, tag).await,
+        Command::Select(select) => Box::pin(select::run(session, &select)).await,
+        Command::Create {
+            mailbox,
+            special_uses,
+        } => mailbox::create(session, &mailbox, &special_uses).await,
+        Command::Delete { mailbox } => mailbox::delete(session, &mailbox).await,
+        Command::Rename { from, to } => mailbox::rename(session, &from, &to).await,
+        Command::Subscribe { mailbox } => mailbox::subscribe(session, &mailbox, true).await,
+        Command::Unsubscribe { mailbox } => mailbox::subscribe(session, &mailbox, false).await,
+        Command::List(list) => Box::pin(list::list(session, &list)).await,
+        Command::Lsub { reference, pattern } => {
+            Box::pin(list::lsub(session, &reference, &pattern)).await
+        }
         Command::Namespace => namespace::run(session),
-        Command::Search(search) => search::run(session, tag, &search).await,
-        _ => Err(Reply::no("not there yet").into()),
+        Command::Status { mailbox, items } => status::run(session, &mailbox, &items).await,
+        Command::Idle => idle::run(session).await,
+        Command::GetQuota { root } => quota::get(session, &root).await,
+        Command::GetQuotaRoot { mailbox } => quota::get_root(session, &mailbox).await,
+        Command::SetQuota { .. } => quota::set(session),
+        Command::Close => close::close(session).await,
+        Command::Unselect => close::unselect(session),
+        Command::Expunge { uids } => expunge::run(session, uids.as_ref()).await,
+        Command::Search(search) => Box::pin(search::run(session, tag, &search)).await,
+        Command::Fetch(fetch) => Box::pin(fetch::run(session, &fetch)).await,
+        Command::Store(store) => Box::pin(store::run(session, &store)).await,
+        Command::Copy(copy) => copy::run(session, &copy, false).await,
+        Command::Move(transfer) => copy::run(session, &transfer, true).await,
     }
 }

@@ -22,6 +22,7 @@ mod notify;
 mod outcome;
 mod pop3;
 mod session;
+mod uid_pages;
 mod view;
 
 #[cfg(test)]

@@ -1,0 +1,322 @@
+//! FETCH (RFC 9051 §6.4.5, RFC 7162 §3.1.4 and §3.2.6).
+//!
+//! Messages are read a page at a time: the index alone where that is all that is asked, envelope and structure
+//! beside it, and bodies piece by piece straight into the connection, so that no answer is held in memory.
+
+mod binary;
+mod body;
+mod item;
+
+use std::{collections::HashMap, sync::Arc};
+
+use mailrook_imap_proto::{
+    command::{Fetch, FetchItem},
+    response::Code,
+    writer::Writer,
+};
+use mailrook_store_api::{
+    Mailstore,
+    shard::{Change, ChangeReply, IndexEntry, MessageDetail},
+};
+use mailrook_types::{FlagUpdate, Flags, SystemFlags, Uid, UidSet};
+
+use self::{body::Message, item::ItemPrinter};
+use super::select::{INDEX_PAGE, vanished_since};
+use crate::{
+    account::Account,
+    connection::{FLUSH_LEN, Wire},
+    outcome::{Failure, Outcome, Reply},
+    session::{Selected, Session},
+    uid_pages::uid_pages,
+};
+
+/// Envelopes and structures read at a time: a few hundred KB as a rule, and at most 32 MB
+/// ([`mailrook_mime::limits::DERIVED_BYTES_MAX`] each).
+const DETAIL_PAGE: u32 = 128;
+
+pub(crate) async fn run(session: &mut Session, fetch: &Fetch) -> Outcome {
+    if fetch.changed_since.is_some() || fetch.items.contains(&FetchItem::ModSeq) {
+        session.enable_condstore();
+    }
+    let selected = session.selected()?;
+    let uids = selected.resolve(&fetch.set, fetch.by_uid)?;
+    if fetch.vanished {
+        if !session.enabled.qresync {
+            // RFC 7162 §3.2.6
+            return Err(Reply::bad("ENABLE QRESYNC first").into());
+        }
+        tell_vanished(session, fetch).await?;
+    }
+    let context = Arc::clone(&session.context);
+    let (Some(account), Some(selected)) = (&mut session.account, session.selected.as_deref_mut())
+    else {
+        return Err(Reply::bad("select a mailbox first").into());
+    };
+    let mut fetcher = Fetcher {
+        store: &*context.store,
+        account,
+        selected,
+        out: std::mem::take(session.wire.output()),
+        wire: &mut session.wire,
+        utf8: session.enabled.imap4rev2,
+        condstore: session.enabled.condstore,
+        plan: Plan::new(fetch),
+        problem: None,
+    };
+    let fetched = fetcher.run(&uids).await;
+    let (out, problem) = (fetcher.out, fetcher.problem);
+    // What stands in the output of `wire` was put there after all of `out` had gone before it.
+    session.wire.output().extend_from_slice(&out);
+    let missing = fetched?;
+    match problem {
+        Some(reply) => Err(reply.into()),
+        // RFC 5530 §3, RFC 2180 §4.1.3
+        None if missing && !fetch.by_uid => {
+            Ok(Reply::ok("some messages are gone").code(Code::ExpungeIssued))
+        }
+        None => Ok(Reply::ok("FETCH completed")),
+    }
+}
+
+/// `VANISHED (EARLIER)`: what was expunged since the MODSEQ that the client knows.
+async fn tell_vanished(session: &mut Session, fetch: &Fetch) -> Result<(), Failure> {
+    let account = session.account()?.id;
+    let selected = session.selected()?;
+    let Some(last) = selected.view.last() else {
+        return Ok(());
+    };
+    let asked = match fetch.set.resolve(last.get()) {
+        Some(uids) => uids,
+        None => selected.saved.clone(),
+    };
+    // UIDs beyond the last one seen may not have been given to a message yet.
+    let assigned = UidSet::from_range(Uid::MIN..=last);
+    let missing = asked
+        .intersection(&assigned)
+        .difference(&selected.view.uids());
+    let since = fetch.changed_since.unwrap_or_default();
+    let store = Arc::clone(&session.context.store);
+    let selected = session.selected()?;
+    let vanished = vanished_since(&*store, account, selected, since, missing).await?;
+    session.writer().vanished(true, &vanished);
+    Ok(())
+}
+
+/// What a FETCH asks for, and what it takes to answer.
+struct Plan<'f> {
+    fetch: &'f Fetch,
+    tell_uid: bool,
+    tell_mod_seq: bool,
+    needs_detail: bool,
+    sets_seen: bool,
+}
+
+impl<'f> Plan<'f> {
+    fn new(fetch: &'f Fetch) -> Plan<'f> {
+        let asks = |item: &FetchItem| fetch.items.contains(item);
+        let structured = |item: &FetchItem| {
+            matches!(
+                item,
+                FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure
+            ) || item.needs_bytes()
+        };
+        Plan {
+            fetch,
+            // RFC 9051 §6.4.9, RFC 7162 §3.1.4.1
+            tell_uid: fetch.by_uid && !asks(&FetchItem::Uid),
+            tell_mod_seq: fetch.changed_since.is_some() && !asks(&FetchItem::ModSeq),
+            needs_detail: fetch.items.iter().any(structured),
+            sets_seen: fetch.items.iter().any(FetchItem::sets_seen),
+        }
+    }
+}
+
+/// A FETCH under way.
+struct Fetcher<'s> {
+    store: &'s dyn Mailstore,
+    account: &'s mut Account,
+    selected: &'s mut Selected,
+    wire: &'s mut Wire,
+    /// What is printed and not yet given to `wire`.
+    out: Vec<u8>,
+    utf8: bool,
+    condstore: bool,
+    plan: Plan<'s>,
+    /// What to answer instead of OK, in the end.
+    problem: Option<Reply>,
+}
+
+impl Fetcher<'_> {
+    /// True if some messages are there no more.
+    async fn run(&mut self, uids: &UidSet) -> Result<bool, Failure> {
+        let page_len = if self.plan.needs_detail {
+            DETAIL_PAGE
+        } else {
+            INDEX_PAGE
+        };
+        let mut missing = false;
+        for page in uid_pages(uids, page_len) {
+            let asked = page.len();
+            let entries = self
+                .store
+                .index(
+                    self.account.id,
+                    self.selected.id,
+                    page,
+                    self.plan.fetch.changed_since,
+                    page_len,
+                )
+                .await?;
+            let Some(entries) = entries else {
+                return Err(Failure::Bye("the selected mailbox is gone"));
+            };
+            missing |= self.plan.fetch.changed_since.is_none() && (entries.len() as u64) < asked;
+            self.page(entries).await?;
+        }
+        Ok(missing)
+    }
+
+    async fn page(&mut self, mut entries: Vec<IndexEntry>) -> Result<(), Failure> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let marked = match self.plan.sets_seen && !self.selected.read_only {
+            true => self.mark_seen(&mut entries).await,
+            false => UidSet::new(),
+        };
+        if !self.plan.needs_detail {
+            for entry in &entries {
+                self.light(entry);
+                self.relieve().await?;
+            }
+            return Ok(());
+        }
+        let uids: UidSet = entries.iter().map(|entry| entry.uid).collect();
+        let details = self
+            .store
+            .details(self.account.id, self.selected.id, uids, DETAIL_PAGE)
+            .await?
+            .unwrap_or_default();
+        let mut details: HashMap<Uid, MessageDetail> = details
+            .into_iter()
+            .map(|detail| (detail.uid, detail))
+            .collect();
+        for entry in &entries {
+            // One that went between the two questions is as one that went before.
+            if let Some(detail) = details.remove(&entry.uid) {
+                self.whole(entry, detail, marked.contains(entry.uid))
+                    .await?;
+                self.relieve().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// RFC 9051 §6.4.5: reading a body marks the message. Says which were not marked before.
+    async fn mark_seen(&mut self, entries: &mut [IndexEntry]) -> UidSet {
+        let unseen: UidSet = entries
+            .iter()
+            .filter(|entry| !entry.flags.system.contains(SystemFlags::SEEN))
+            .map(|entry| entry.uid)
+            .collect();
+        if unseen.is_empty() {
+            return unseen;
+        }
+        let change = Change::StoreFlags {
+            mailbox: self.selected.id,
+            uids: unseen,
+            unchanged_since: None,
+            update: FlagUpdate::Add,
+            flags: Flags::system(SystemFlags::SEEN),
+        };
+        let stored = match self.account.change(self.store, change).await {
+            Ok(ChangeReply::FlagsStored(stored)) => stored,
+            other => {
+                // The message can be read all the same.
+                tracing::warn!(?other, "messages cannot be marked as seen");
+                return UidSet::new();
+            }
+        };
+        if !stored.changed.is_empty() {
+            self.selected.own.push(stored.modseq);
+        }
+        for entry in entries {
+            if stored.changed.contains(entry.uid) {
+                entry.flags.system |= SystemFlags::SEEN;
+                entry.modseq = stored.modseq;
+            }
+        }
+        stored.changed
+    }
+
+    /// A message of which the index tells enough.
+    fn light(&mut self, entry: &IndexEntry) {
+        let Some(sequence) = self.selected.view.sequence(entry.uid) else {
+            return;
+        };
+        let mut writer = Writer::new(&mut self.out, self.utf8);
+        let mut fetch = writer.fetch(sequence);
+        self.plan.frame(entry, &mut fetch);
+        for item in &self.plan.fetch.items {
+            item::print_indexed(&mut fetch, item, entry);
+        }
+        fetch.finish();
+    }
+
+    /// A message of which more is asked. `marked`: it was just marked as seen, which the client hears with it.
+    async fn whole(
+        &mut self,
+        entry: &IndexEntry,
+        detail: MessageDetail,
+        marked: bool,
+    ) -> Result<(), Failure> {
+        let Some(sequence) = self.selected.view.sequence(entry.uid) else {
+            return Ok(());
+        };
+        let message = Message::new(self.store, self.account.id, detail)?;
+        let mut writer = Writer::new(&mut self.out, self.utf8);
+        let mut fetch = writer.fetch(sequence);
+        self.plan.frame(entry, &mut fetch);
+        if marked {
+            let items = &self.plan.fetch.items;
+            if !items.contains(&FetchItem::Flags) {
+                item::print_indexed(&mut fetch, &FetchItem::Flags, entry);
+            }
+            let told = self.plan.tell_mod_seq || items.contains(&FetchItem::ModSeq);
+            if self.condstore && !told {
+                fetch.mod_seq(entry.modseq);
+            }
+        }
+        let mut printer = ItemPrinter {
+            fetch,
+            message,
+            wire: self.wire,
+            problem: &mut self.problem,
+        };
+        for item in &self.plan.fetch.items {
+            printer.print(item, entry).await?;
+        }
+        printer.fetch.finish();
+        Ok(())
+    }
+
+    async fn relieve(&mut self) -> Result<(), Failure> {
+        if self.out.len() >= FLUSH_LEN {
+            self.wire.send(&self.out).await?;
+            self.out.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Plan<'_> {
+    /// What the client did not ask for by name and must be told.
+    fn frame(&self, entry: &IndexEntry, fetch: &mut mailrook_imap_proto::writer::FetchWriter<'_>) {
+        if self.tell_uid {
+            fetch.uid(entry.uid);
+        }
+        if self.tell_mod_seq {
+            fetch.mod_seq(entry.modseq);
+        }
+    }
+}
