@@ -280,3 +280,107 @@ fn forget_upload(view: &mut dyn Writable, id: UploadId) -> Result<Vec<u32>, KvEr
     view.delete(Space::Index, key::expiry(expires_ms, &Expiring::Upload(id)));
     Ok(chunks)
 }
+
+#[cfg(test)]
+mod tests {
+    use mailrook_types::{Timestamp, UploadId};
+
+    use crate::{
+        Answer, BodySource, Change, Chunk, ChunkCodec, MailboxRef, Query, Refusal, ShardCommand,
+        ShardReply, UploadChunk, limits::CHUNKS_MAX, testing::*,
+    };
+
+    const UPLOAD: UploadId = UploadId(9);
+
+    fn send(world: &mut World, index: u32, text: &[u8]) -> ShardReply {
+        let chunk = Chunk {
+            codec: ChunkCodec::Zstd,
+            bytes: text.to_vec(),
+        };
+        let expires = Timestamp(world.now + 60_000);
+        world.apply(&ShardCommand::Upload(UploadChunk {
+            upload: UPLOAD,
+            index,
+            expires,
+            chunk,
+        }))
+    }
+
+    /// An APPEND of one uploaded body of two chunks.
+    fn append_uploaded() -> Change {
+        let Change::Append(mut to) = append(MailboxRef::Id(INBOX), 1) else {
+            unreachable!()
+        };
+        let digest = |text: &[u8]| *blake3::hash(text).as_bytes();
+        to.messages[0].body.size = Chunk::RAW_LEN as u32 + 1;
+        to.messages[0].body.source = BodySource::Uploaded {
+            upload: UPLOAD,
+            digests: vec![digest(b"one"), digest(b"two")],
+        };
+        Change::Append(to)
+    }
+
+    fn chunks(world: &World, first: u32) -> Answer {
+        world.ask(&Query::Chunks {
+            hash: body(0).hash,
+            first,
+            count: 5,
+        })
+    }
+
+    #[test]
+    fn an_upload_becomes_a_body_when_it_is_whole() {
+        let mut world = World::new();
+        send(&mut world, 0, b"one");
+        assert_eq!(world.change(append_uploaded()), Err(Refusal::BodyMissing));
+        send(&mut world, 1, b"twx");
+        assert_eq!(world.change(append_uploaded()), Err(Refusal::BodyMissing));
+        send(&mut world, 1, b"two");
+        assert!(world.change(append_uploaded()).is_ok());
+        let second = Chunk {
+            codec: ChunkCodec::Zstd,
+            bytes: b"two".to_vec(),
+        };
+        assert_eq!(chunks(&world, 1), Answer::Chunks(vec![second]));
+        // An echo of a chunk does not touch the body.
+        assert_eq!(send(&mut world, 1, b"else"), ShardReply::Uploaded(Ok(())));
+        assert!(matches!(chunks(&world, 1), Answer::Chunks(chunks) if chunks[0].bytes == b"two"));
+    }
+
+    #[test]
+    fn an_upload_that_nobody_used_goes() {
+        let mut world = World::new();
+        let before = world.pairs();
+        send(&mut world, 0, b"one");
+        send(&mut world, 1, b"two");
+        world.now += 60_001;
+        assert_eq!(world.change(append_uploaded()), Err(Refusal::BodyMissing));
+        assert_eq!(world.pairs(), before);
+    }
+
+    #[test]
+    fn a_body_outlives_its_last_message_by_an_hour() {
+        let mut world = World::new();
+        world.append(1);
+        world
+            .change(Change::Remove {
+                mailbox: INBOX,
+                uids: set("1"),
+            })
+            .unwrap();
+        world.now += 3_590_000;
+        world.apply(&ShardCommand::Tick);
+        assert!(matches!(chunks(&world, 0), Answer::Chunks(_)));
+        world.now += 20_000;
+        world.apply(&ShardCommand::Tick);
+        assert_eq!(chunks(&world, 0), Answer::NoSuchBody);
+    }
+
+    #[test]
+    fn chunks_have_a_bound() {
+        let mut world = World::new();
+        let ShardReply::Uploaded(Err(Refusal::Limit(_))) = send(&mut world, CHUNKS_MAX, b"") else {
+            panic!("a chunk beyond the largest body was taken");
+        };
+    }
+}

@@ -86,3 +86,65 @@ impl Lane {
         account.put(self.key, self.stored.as_deref(), self.record.encode());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mailrook_types::{ClientId, OpId};
+
+    use crate::{MailboxRef, Refusal, limits::UNANSWERED_MAX, testing::*};
+
+    fn op(n: u64, lowest_unanswered: u64) -> OpId {
+        OpId {
+            client: ClientId(2),
+            lane: 5,
+            n,
+            lowest_unanswered,
+        }
+    }
+
+    #[test]
+    fn a_repeat_answers_as_before_and_changes_nothing() {
+        let mut world = World::new();
+        let append = append(MailboxRef::Id(INBOX), 1);
+        let first = world.change_as(op(1, 1), append.clone());
+        assert_eq!(world.change_as(op(1, 1), append.clone()), first);
+        let second = world.change_as(op(2, 1), append.clone());
+        assert_eq!(world.change_as(op(1, 1), append.clone()), first);
+        assert_eq!(world.change_as(op(2, 2), append.clone()), second);
+        assert_eq!(world.uids(INBOX), "1:2");
+        // Once the client has said that it saw the first two, they are refused, not run.
+        world.change_as(op(3, 3), append.clone()).unwrap();
+        assert_eq!(
+            world.change_as(op(1, 1), append),
+            Err(Refusal::StaleOperation)
+        );
+        assert_eq!(world.uids(INBOX), "1:3");
+    }
+
+    #[test]
+    fn refusals_are_kept_too() {
+        let mut world = World::new();
+        let lost = append(MailboxRef::Name(name("later")), 1);
+        assert_eq!(
+            world.change_as(op(1, 1), lost.clone()),
+            Err(Refusal::NoSuchMailbox)
+        );
+        world.create("later").unwrap();
+        assert_eq!(world.change_as(op(1, 1), lost), Err(Refusal::NoSuchMailbox));
+    }
+
+    #[test]
+    fn a_lane_has_a_bounded_number_of_replies() {
+        let mut world = World::new();
+        let append = append(MailboxRef::Id(INBOX), 0);
+        for n in 1..=UNANSWERED_MAX as u64 {
+            world.change_as(op(n, 1), append.clone()).unwrap();
+        }
+        let next = UNANSWERED_MAX as u64 + 1;
+        assert!(matches!(
+            world.change_as(op(next, 1), append.clone()),
+            Err(Refusal::Limit(_))
+        ));
+        assert!(world.change_as(op(next, 2), append).is_ok());
+    }
+}

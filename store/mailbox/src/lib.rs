@@ -29,6 +29,8 @@ mod record;
 mod reply;
 mod shard;
 mod sweep;
+#[cfg(test)]
+mod testing;
 mod tx;
 mod wire;
 

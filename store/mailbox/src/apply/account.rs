@@ -89,3 +89,56 @@ fn delete(account: &mut Account<'_>) -> Outcome<()> {
     account.record.limit = QuotaLimit::default();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        AccountChange, Answer, Change, ChangeReply, NewMailbox, Query, QuotaLimit, Refusal,
+        testing::*,
+    };
+
+    #[test]
+    fn what_returns_after_a_deletion_counts_on() {
+        let mut world = World::new();
+        world.append(3);
+        let before = world.status(INBOX);
+        let op = world.op();
+        let delete = Change::Account(AccountChange::Delete);
+        assert_eq!(world.change_as(op, delete.clone()), Ok(ChangeReply::Done));
+        assert_eq!(world.change_as(op, delete.clone()), Ok(ChangeReply::Done));
+        assert_eq!(world.change(delete), Err(Refusal::NoSuchAccount));
+        assert_eq!(
+            world.ask(&Query::Quota { account: ACCOUNT }),
+            Answer::NoSuchAccount
+        );
+        let mailboxes = vec![NewMailbox {
+            name: name("a/b"),
+            special_use: None,
+            subscribed: true,
+        }];
+        let create = AccountChange::Create {
+            mailboxes,
+            quota: QuotaLimit::default(),
+        };
+        world.change(Change::Account(create)).unwrap();
+        assert_eq!(world.names(), ["INBOX", "a", "a/b"]);
+        let Answer::Mailboxes(list) = world.ask(&Query::Mailboxes { account: ACCOUNT }) else {
+            panic!()
+        };
+        let inbox = &list.mailboxes[0].status;
+        assert!(inbox.id > before.id && inbox.uid_validity > before.uid_validity);
+        assert!(inbox.highest_modseq > before.highest_modseq);
+    }
+
+    #[test]
+    fn one_that_is_there_is_left_as_it_is() {
+        let mut world = World::new();
+        world.append(1);
+        let create = AccountChange::Create {
+            mailboxes: Vec::new(),
+            quota: QuotaLimit::default(),
+        };
+        assert_eq!(world.change(Change::Account(create)), Ok(ChangeReply::Done));
+        assert_eq!(world.uids(INBOX), "1");
+    }
+}

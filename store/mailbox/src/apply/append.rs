@@ -63,3 +63,75 @@ pub(crate) fn require_quota(account: &Account<'_>, messages: u64, bytes: u64) ->
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{AccountChange, BodySource, Change, MailboxRef, QuotaLimit, Refusal, testing::*};
+
+    #[test]
+    fn gives_consecutive_uids_and_one_modseq() {
+        let mut world = World::new();
+        world.append(3);
+        world.append(2);
+        assert_eq!(world.uids(INBOX), "1:5");
+        let modseqs: Vec<_> = world
+            .index(INBOX)
+            .iter()
+            .map(|entry| entry.modseq.0)
+            .collect();
+        assert_eq!(modseqs, [2, 2, 2, 3, 3]);
+        let status = world.status(INBOX);
+        assert_eq!(
+            (status.messages, status.unseen, status.size_bytes),
+            (5, 5, 500)
+        );
+    }
+
+    #[test]
+    fn refuses_all_if_one_does_not_fit() {
+        let mut world = World::new();
+        let quota = QuotaLimit {
+            storage_bytes: Some(250),
+            messages: None,
+        };
+        world
+            .change(Change::Account(AccountChange::SetQuota(quota)))
+            .unwrap();
+        assert_eq!(
+            world.change(append(MailboxRef::Id(INBOX), 3)),
+            Err(Refusal::OverQuota)
+        );
+        assert_eq!(world.uids(INBOX), "");
+        world.append(2);
+        assert_eq!(world.uids(INBOX), "1:2");
+    }
+
+    #[test]
+    fn a_body_sent_in_too_few_chunks_is_missing() {
+        let mut world = World::new();
+        let Change::Append(mut to) = append(MailboxRef::Id(INBOX), 2) else {
+            unreachable!()
+        };
+        to.messages[1].body.source = BodySource::Inline(Vec::new());
+        let op = world.op();
+        assert_eq!(
+            world.change_as(op, Change::Append(to)),
+            Err(Refusal::BodyMissing)
+        );
+        // The same operation runs when the body comes with it.
+        assert!(
+            world
+                .change_as(op, append(MailboxRef::Id(INBOX), 2))
+                .is_ok()
+        );
+        assert_eq!(world.uids(INBOX), "1:2");
+    }
+
+    #[test]
+    fn an_unknown_mailbox_is_not_made() {
+        let mut world = World::new();
+        let to = MailboxRef::Name(name("nowhere"));
+        assert_eq!(world.change(append(to, 1)), Err(Refusal::NoSuchMailbox));
+        assert_eq!(world.names(), ["INBOX"]);
+    }
+}

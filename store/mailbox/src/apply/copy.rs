@@ -110,3 +110,97 @@ fn renumber(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use mailrook_types::{FlagUpdate, Flags, Keyword, MailboxId, ModSeq};
+
+    use crate::{
+        AccountChange, Change, ChangeReply, Copied, MailboxRef, QuotaLimit, Refusal, testing::*,
+    };
+
+    fn copy(uids: &str, to: MailboxId, remove_originals: bool) -> Change {
+        Change::Copy {
+            mailbox: INBOX,
+            uids: set(uids),
+            to: MailboxRef::Id(to),
+            remove_originals,
+        }
+    }
+
+    #[test]
+    fn a_copy_is_the_same_message_with_its_flags() {
+        let mut world = World::new();
+        world.append(3);
+        let other = world.create("other").unwrap();
+        let flags = Flags {
+            keywords: vec![Keyword::parse("Work").unwrap()],
+            ..Flags::default()
+        };
+        let update = FlagUpdate::Add;
+        world
+            .change(Change::StoreFlags {
+                mailbox: INBOX,
+                uids: set("3"),
+                unchanged_since: None,
+                update,
+                flags,
+            })
+            .unwrap();
+        let copied = Copied {
+            mailbox: other,
+            uid_validity: world.status(other).uid_validity,
+            from: set("2:3"),
+            to: set("1:2"),
+            modseq: ModSeq(5),
+        };
+        assert_eq!(
+            world.change(copy("2:9", other, false)),
+            Ok(ChangeReply::Copied(copied))
+        );
+        let (originals, copies) = (world.index(INBOX), world.index(other));
+        assert_eq!(originals[2].message, copies[1].message);
+        assert_eq!(originals[2].flags, copies[1].flags);
+    }
+
+    #[test]
+    fn a_move_takes_the_originals_away_and_needs_no_room() {
+        let mut world = World::new();
+        world.append(3);
+        let other = world.create("other").unwrap();
+        let quota = QuotaLimit {
+            storage_bytes: None,
+            messages: Some(3),
+        };
+        world
+            .change(Change::Account(AccountChange::SetQuota(quota)))
+            .unwrap();
+        assert_eq!(
+            world.change(copy("1", other, false)),
+            Err(Refusal::OverQuota)
+        );
+        assert!(world.change(copy("1:2", other, true)).is_ok());
+        assert_eq!(
+            (world.uids(INBOX), world.uids(other)),
+            ("3".to_owned(), "1:2".to_owned())
+        );
+        assert_eq!(world.changes(3).vanished, Some(set("1:2")));
+    }
+
+    #[test]
+    fn a_move_within_a_mailbox_gives_new_uids() {
+        let mut world = World::new();
+        world.append(3);
+        world.change(copy("1", INBOX, true)).unwrap();
+        assert_eq!(world.uids(INBOX), "2:4");
+    }
+
+    #[test]
+    fn nothing_to_copy_is_no_change() {
+        let mut world = World::new();
+        let Ok(ChangeReply::Copied(copied)) = world.change(copy("1:9", INBOX, true)) else {
+            panic!()
+        };
+        assert_eq!((copied.from.len(), copied.modseq), (0, ModSeq(1)));
+    }
+}

@@ -211,3 +211,128 @@ fn keywords_that_fit(
     numbers.dedup();
     Ok(numbers)
 }
+
+#[cfg(test)]
+mod tests {
+    use mailrook_types::Uid;
+
+    use crate::{
+        Change, Confirmation, Deliver, Delivered, DeliveryKey, DeliveryOutcome, RecipientDelivery,
+        Refusal, ShardCommand, ShardReply, testing::*,
+    };
+
+    fn deliver(world: &mut World, deliver: &Deliver) -> Vec<DeliveryOutcome> {
+        match world.apply(&ShardCommand::Deliver(deliver.clone())) {
+            ShardReply::Deliver(outcomes) => outcomes,
+            other => panic!("not a delivery's reply: {other:?}"),
+        }
+    }
+
+    fn at(uid: u32) -> Delivered {
+        Delivered {
+            mailbox: INBOX,
+            uid: Uid::new(uid).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_transmission_repeated_before_its_confirmation_is_one_message() {
+        let mut world = World::new();
+        let first = world.delivery(7);
+        let again = world.delivery(7);
+        assert_eq!(
+            deliver(&mut world, &first),
+            [DeliveryOutcome::Delivered(at(1))]
+        );
+        assert_eq!(
+            deliver(&mut world, &again),
+            [DeliveryOutcome::Duplicate(at(1))]
+        );
+        assert_eq!(world.uids(INBOX), "1");
+    }
+
+    #[test]
+    fn after_its_confirmation_it_is_another_message() {
+        let mut world = World::new();
+        let first = world.delivery(7);
+        deliver(&mut world, &first);
+        let mut second = world.delivery(7);
+        second.confirmed.push(Confirmation {
+            account: ACCOUNT,
+            mailbox: INBOX,
+            key: DeliveryKey([7; 32]),
+        });
+        assert_eq!(
+            deliver(&mut world, &second),
+            [DeliveryOutcome::Delivered(at(2))]
+        );
+        // The command repeated does not confirm what it delivered itself.
+        assert_eq!(
+            deliver(&mut world, &second),
+            [DeliveryOutcome::Delivered(at(2))]
+        );
+        let third = world.delivery(7);
+        assert_eq!(
+            deliver(&mut world, &third),
+            [DeliveryOutcome::Duplicate(at(2))]
+        );
+    }
+
+    #[test]
+    fn suppression_ends_after_a_week() {
+        let mut world = World::new();
+        let first = world.delivery(7);
+        deliver(&mut world, &first);
+        world.now += 7 * 86_400_000;
+        let late = world.delivery(7);
+        assert_eq!(
+            deliver(&mut world, &late),
+            [DeliveryOutcome::Delivered(at(2))]
+        );
+    }
+
+    #[test]
+    fn each_recipient_has_an_outcome_of_its_own() {
+        let mut world = World::new();
+        let lists = world.create("lists").unwrap();
+        let mut delivery = world.delivery(7);
+        let to = |account: u64, mailbox: &str| RecipientDelivery {
+            account: mailrook_types::AccountId(account),
+            mailbox: Some(name(mailbox)),
+            prefix: Vec::new(),
+            flags: mailrook_types::Flags::default(),
+        };
+        delivery.recipients = vec![
+            to(1, "lists"),
+            to(5, "lists"),
+            to(1, "gone"),
+            to(1, "INBOX"),
+        ];
+        let in_lists = Delivered {
+            mailbox: lists,
+            uid: Uid::MIN,
+        };
+        let outcomes = [
+            DeliveryOutcome::Delivered(in_lists),
+            DeliveryOutcome::Refused(Refusal::NoSuchAccount),
+            DeliveryOutcome::Delivered(at(1)),
+            // What was asked for is not there: both came to INBOX.
+            DeliveryOutcome::Duplicate(at(1)),
+        ];
+        assert_eq!(deliver(&mut world, &delivery), outcomes);
+        assert_eq!(deliver(&mut world, &delivery), outcomes);
+    }
+
+    #[test]
+    fn a_deleted_account_gets_nothing() {
+        let mut world = World::new();
+        world
+            .change(Change::Account(crate::AccountChange::Delete))
+            .unwrap();
+        let delivery = world.delivery(7);
+        assert_eq!(
+            deliver(&mut world, &delivery),
+            [DeliveryOutcome::Refused(Refusal::NoSuchAccount)]
+        );
+    }
+}

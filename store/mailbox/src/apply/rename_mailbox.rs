@@ -87,3 +87,62 @@ fn empty_inbox(account: &mut Account<'_>, to: &MailboxName) -> Outcome<ChangeRep
     copy::transfer(account, source, &all, target, true)?;
     Ok(ChangeReply::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Change, ChangeReply, Refusal, testing::*};
+
+    fn rename(world: &mut World, from: &str, to: &str) -> Result<ChangeReply, Refusal> {
+        world.change(Change::RenameMailbox {
+            from: name(from),
+            to: name(to),
+        })
+    }
+
+    #[test]
+    fn takes_the_children_along() {
+        let mut world = World::new();
+        let child = world.create("a/b").unwrap();
+        world.create("ab").unwrap();
+        let before = world.status(child);
+        assert_eq!(rename(&mut world, "a", "x/y"), Ok(ChangeReply::Done));
+        assert_eq!(world.names(), ["INBOX", "ab", "x", "x/y", "x/y/b"]);
+        assert_eq!(world.status(child), before);
+        // A level up, onto a name that its own child had.
+        assert_eq!(rename(&mut world, "x/y", "z"), Ok(ChangeReply::Done));
+        assert_eq!(world.names(), ["INBOX", "ab", "x", "z", "z/b"]);
+    }
+
+    #[test]
+    fn refuses_what_would_replace_or_swallow() {
+        let mut world = World::new();
+        world.create("a/b").unwrap();
+        world.create("c/b").unwrap();
+        assert_eq!(rename(&mut world, "a", "c"), Err(Refusal::MailboxExists));
+        assert_eq!(rename(&mut world, "a", "a"), Err(Refusal::MailboxExists));
+        assert_eq!(rename(&mut world, "a", "a/c"), Err(Refusal::BelowItself));
+        assert_eq!(rename(&mut world, "a", "INBOX"), Err(Refusal::InboxIsFixed));
+        assert_eq!(rename(&mut world, "q", "r"), Err(Refusal::NoSuchMailbox));
+        let long = "x".repeat(999);
+        assert!(matches!(
+            rename(&mut world, "a", &long),
+            Err(Refusal::Limit(_))
+        ));
+        world.change(Change::DeleteMailbox(name("c"))).unwrap();
+        assert_eq!(rename(&mut world, "a", "c"), Err(Refusal::MailboxExists));
+    }
+
+    #[test]
+    fn inbox_gives_its_messages_away_and_stays() {
+        let mut world = World::new();
+        world.append(3);
+        world.create("INBOX/child").unwrap();
+        assert_eq!(
+            rename(&mut world, "INBOX", "old/mail"),
+            Ok(ChangeReply::Done)
+        );
+        assert_eq!(world.names(), ["INBOX", "INBOX/child", "old", "old/mail"]);
+        assert_eq!(world.uids(INBOX), "");
+        assert_eq!(world.status(INBOX).uid_next.get(), 4);
+    }
+}

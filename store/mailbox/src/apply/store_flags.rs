@@ -173,3 +173,118 @@ fn store_block(
     record.highest_modseq = modseq;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use mailrook_types::{FlagUpdate, Flags, Keyword, ModSeq, SystemFlags};
+
+    use crate::{Change, ChangeReply, FlagsStored, Refusal, limits::KEYWORDS_MAX, testing::*};
+
+    fn store(update: FlagUpdate, uids: &str, words: &[String], since: Option<u64>) -> Change {
+        let keywords = words
+            .iter()
+            .map(|word| Keyword::parse(word).unwrap())
+            .collect();
+        let flags = Flags {
+            system: SystemFlags::NONE,
+            keywords,
+        };
+        Change::StoreFlags {
+            mailbox: INBOX,
+            uids: set(uids),
+            unchanged_since: since.map(ModSeq),
+            update,
+            flags,
+        }
+    }
+
+    fn stored(changed: &str, modified: &str, modseq: u64) -> Result<ChangeReply, Refusal> {
+        let stored = FlagsStored {
+            changed: set(changed),
+            modified: set(modified),
+            modseq: ModSeq(modseq),
+        };
+        Ok(ChangeReply::FlagsStored(stored))
+    }
+
+    #[test]
+    fn names_what_changed_and_leaves_the_rest_alone() {
+        let mut world = World::new();
+        world.append(5);
+        let words = ["Work".to_owned()];
+        assert_eq!(
+            world.change(store(FlagUpdate::Add, "2:3,9", &words, None)),
+            stored("2:3", "", 3)
+        );
+        assert_eq!(
+            world.change(store(FlagUpdate::Add, "1:3", &words, None)),
+            stored("1", "", 4)
+        );
+        assert_eq!(
+            world.change(store(FlagUpdate::Add, "1:3", &words, None)),
+            stored("", "", 4)
+        );
+        let shouted = ["WORK".to_owned()];
+        assert_eq!(
+            world.change(store(FlagUpdate::Remove, "1:5", &shouted, None)),
+            stored("1:3", "", 5)
+        );
+    }
+
+    #[test]
+    fn unchangedsince_spares_what_changed_later() {
+        let mut world = World::new();
+        world.append(4);
+        world.flag("2", SystemFlags::SEEN);
+        let words = ["Work".to_owned()];
+        assert_eq!(
+            world.change(store(FlagUpdate::Add, "1:4", &words, Some(2))),
+            stored("1,3:4", "2", 4)
+        );
+        assert_eq!(
+            world.change(store(FlagUpdate::Remove, "1:4", &words, Some(0))),
+            stored("", "1:4", 4)
+        );
+        assert_eq!(world.changes(3).changed.len(), 3);
+    }
+
+    #[test]
+    fn counts_seen_and_deleted() {
+        let mut world = World::new();
+        world.append(3);
+        world.flag("1:2", SystemFlags::SEEN | SystemFlags::DELETED);
+        let status = world.status(INBOX);
+        assert_eq!(
+            (
+                status.unseen,
+                status.deleted,
+                status.first_unseen.map(mailrook_types::Uid::get)
+            ),
+            (1, 2, Some(3))
+        );
+    }
+
+    #[test]
+    fn keywords_have_a_bound() {
+        let mut world = World::new();
+        world.append(1);
+        let words: Vec<String> = (0..=KEYWORDS_MAX)
+            .map(|number| format!("k{number}"))
+            .collect();
+        assert!(matches!(
+            world.change(store(FlagUpdate::Add, "1", &words, None)),
+            Err(Refusal::Limit(_))
+        ));
+        assert_eq!(world.status(INBOX).keywords, []);
+        // Nothing is learnt where nothing changes.
+        assert_eq!(
+            world.change(store(FlagUpdate::Add, "7", &words, None)),
+            stored("", "", 2)
+        );
+        assert_eq!(
+            world.change(store(FlagUpdate::Add, "1", &words[1..], None)),
+            stored("1", "", 3)
+        );
+        assert_eq!(world.index(INBOX)[0].flags.keywords.len(), KEYWORDS_MAX);
+    }
+}

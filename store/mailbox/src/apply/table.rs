@@ -111,3 +111,66 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mailrook_types::Timestamp;
+
+    use crate::{
+        ShardCommand, ShardReply, TableCommand, TableId, TableOp, TableReply, testing::World,
+    };
+
+    fn run(world: &mut World, op: TableOp) -> TableReply {
+        let command = TableCommand {
+            ops: vec![(TableId(1), b"key".to_vec(), op)],
+        };
+        match world.apply(&ShardCommand::Table(command)) {
+            ShardReply::Table(mut replies) => replies.remove(0),
+            other => panic!("not a table's reply: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn counts_until_it_expires() {
+        let mut world = World::new();
+        let expires = Some(Timestamp(world.now + 100));
+        let add = TableOp::Add { delta: 2, expires };
+        assert_eq!(run(&mut world, add.clone()), TableReply::Done(Some(2)));
+        assert_eq!(run(&mut world, add), TableReply::Done(Some(4)));
+        world.now += 100;
+        let add = TableOp::Add {
+            delta: -1,
+            expires: None,
+        };
+        assert_eq!(run(&mut world, add), TableReply::Done(Some(-1)));
+    }
+
+    #[test]
+    fn compares_before_it_puts() {
+        let mut world = World::new();
+        let put = |expected: Option<&[u8]>, value: &[u8]| TableOp::CompareAndPut {
+            expected: expected.map(<[u8]>::to_vec),
+            value: value.to_vec(),
+            expires: None,
+        };
+        assert_eq!(run(&mut world, put(None, b"a")), TableReply::Done(None));
+        assert_eq!(
+            run(&mut world, put(None, b"b")),
+            TableReply::Mismatch(Some(b"a".to_vec()))
+        );
+        assert_eq!(
+            run(&mut world, put(Some(b"a"), b"b")),
+            TableReply::Done(None)
+        );
+        assert_eq!(
+            run(
+                &mut world,
+                TableOp::Add {
+                    delta: 1,
+                    expires: None
+                }
+            ),
+            TableReply::NotACounter
+        );
+    }
+}
