@@ -18,13 +18,16 @@ use thiserror::Error;
 use super::{
     protocol::{
         AccountInfo, AliasInfo, DomainInfo, MailboxInfo, PasswordInfo, Reply, Request, Scope,
-        Secret, Status, Usage, Where,
+        Secret, SessionInfo, Status, Usage, Where,
     },
     time::rfc3339,
 };
 
 /// Records in one reply; who wants more asks for those after the last.
 pub const PAGE: u32 = 1000;
+
+/// Sessions in one reply, the oldest first: 3 MB.
+pub const SESSIONS_MAX: usize = 20_000;
 
 /// The name of a password that was given none.
 pub const FIRST_PASSWORD: &str = "main";
@@ -33,6 +36,8 @@ pub const FIRST_PASSWORD: &str = "main";
 pub trait Host: Send + Sync + 'static {
     /// How it fares.
     fn status(&self) -> BoxFuture<'_, Status>;
+    /// Who is connected, at most [`SESSIONS_MAX`].
+    fn sessions(&self) -> Vec<SessionInfo>;
     /// Reads certificates and settings again; says what changed and what needs a restart.
     fn reload(&self) -> Result<(Vec<String>, Vec<String>), String>;
     /// Asks it to stop.
@@ -171,6 +176,9 @@ impl Admin {
                 }))
             }
             Request::Status => Ok(Reply::Status(Box::new(self.host.status().await))),
+            Request::SessionList => Ok(Reply::Sessions {
+                sessions: self.host.sessions(),
+            }),
             Request::Reload => match self.host.reload() {
                 Ok((reloaded, needs_restart)) => Ok(Reply::Reloaded {
                     reloaded,

@@ -142,6 +142,8 @@ pub enum Request {
     MailboxList { address: Address },
     /// Says which shard and node hold an account.
     MailboxWhere { address: Address },
+    /// Who is connected.
+    SessionList,
     /// How the server fares.
     Status,
     /// Reads certificates and settings again.
@@ -174,6 +176,7 @@ impl Request {
             Request::AliasRemove { .. } => "alias-remove",
             Request::MailboxList { .. } => "mailbox-list",
             Request::MailboxWhere { .. } => "mailbox-where",
+            Request::SessionList => "session-list",
             Request::Status => "status",
             Request::Reload => "reload",
             Request::Stop => "stop",
@@ -198,6 +201,8 @@ pub enum Reply {
         user: Address,
         mailboxes: Vec<MailboxInfo>,
     },
+    /// Sessions.
+    Sessions { sessions: Vec<SessionInfo> },
     /// Where an account is.
     Where(Where),
     /// One account.
@@ -285,6 +290,20 @@ pub struct Where {
     pub leader: Option<u64>,
     /// The nodes with a copy.
     pub replicas: Vec<u64>,
+}
+
+/// A session of a mail client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionInfo {
+    /// As in the log.
+    pub id: String,
+    pub service: String,
+    pub peer: String,
+    pub tls: bool,
+    /// Who has logged in.
+    pub user: Option<String>,
+    /// RFC 3339.
+    pub since: String,
 }
 
 /// How the server fares.

@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -104,6 +105,14 @@ impl AdminDoor {
             tcp,
             token,
         })
+    }
+
+    /// Where it listens on loopback.
+    pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
+        self.tcp
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect()
     }
 
     /// Answers requests until shutdown.

@@ -31,6 +31,10 @@ impl Host for StillHost {
         .boxed()
     }
 
+    fn sessions(&self) -> Vec<super::protocol::SessionInfo> {
+        Vec::new()
+    }
+
     fn reload(&self) -> Result<(Vec<String>, Vec<String>), String> {
         Err("F:1: wrong".to_owned())
     }
@@ -46,6 +50,7 @@ struct Server {
     client: Client,
     twin: MemoryCluster,
     folder: tempfile::TempDir,
+    tcp: std::net::SocketAddr,
     trigger: ShutdownTrigger,
     task: tokio::task::JoinHandle<()>,
 }
@@ -59,6 +64,7 @@ fn start() -> Server {
         std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
         0o600
     );
+    let address = door.tcp_addresses()[0];
     let twin = MemoryCluster::new();
     let admin = Admin {
         directory: Arc::new(twin.clone()) as Arc<dyn Directory>,
@@ -70,6 +76,7 @@ fn start() -> Server {
     let task = tokio::spawn(door.serve(admin, shutdown));
     Server {
         client: Client::new(&path),
+        tcp: address,
         twin,
         folder,
         trigger,
@@ -328,6 +335,39 @@ async fn what_is_not_understood_is_said() {
     socket.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert!(answer.contains("is no domain name"), "{answer}");
+}
+
+/// A port on loopback can be reached by everybody on this machine, and by what a browser runs.
+#[tokio::test]
+async fn the_port_wants_its_token() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = start();
+    let token = std::fs::read_to_string(server.folder.path().join("admin.token")).unwrap();
+    for (header, expected) in [
+        (String::new(), "401"),
+        ("Authorization: Bearer \r\n".to_owned(), "401"),
+        (
+            format!("Authorization: Bearer {}x\r\n", &token[..63]),
+            "401",
+        ),
+        (format!("Authorization: Bearer {token}\r\n"), "200"),
+    ] {
+        let mut socket = tokio::net::TcpStream::connect(server.tcp).await.unwrap();
+        let request =
+            format!("GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {expected} ")),
+            "{header}: {answer}"
+        );
+    }
+    let mode = std::fs::metadata(server.folder.path().join("admin.token"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 #[test]

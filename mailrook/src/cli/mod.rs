@@ -82,6 +82,9 @@ pub enum Command {
     /// Mailboxes of accounts
     #[command(subcommand)]
     Mailbox(mailbox::Command),
+    /// Sessions of mail clients
+    #[command(subcommand)]
+    Session(server::SessionCommand),
     /// Show how the server fares
     #[command(after_help = "Examples:\n  mailrook status\n  mailrook status --json")]
     Status,
@@ -197,6 +200,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Account(command) => account::run(command, &context),
         Command::Alias(command) => alias::run(command, &context),
         Command::Mailbox(command) => mailbox::run(command, &context),
+        Command::Session(server::SessionCommand::List) => server::sessions(&context),
         Command::Status => server::status(&context),
         Command::Reload => server::reload(&context),
         Command::Stop => server::stop(&context),

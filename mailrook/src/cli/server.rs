@@ -1,10 +1,12 @@
-//! `mailrook status`, `reload`, `stop`
+//! `mailrook session list`, `status`, `reload`, `stop`
 
 use std::time::Duration;
 
+use clap::Subcommand;
+
 use super::{CliError, Context, misfit, output::table};
 use crate::{
-    admin::protocol::{Reply, Request, Status},
+    admin::protocol::{Reply, Request, SessionInfo, Status},
     config::Span,
 };
 
@@ -56,6 +58,41 @@ fn text(status: &Status) -> String {
             "nothing listens"
         )
     )
+}
+
+/// Sessions of mail clients.
+#[derive(Debug, Subcommand)]
+pub enum SessionCommand {
+    /// List who is connected, the oldest first
+    #[command(after_help = "Example:\n  mailrook session list\n\nThe id is the one in the log.")]
+    List,
+}
+
+/// Lists who is connected.
+pub fn sessions(context: &Context) -> Result<(), CliError> {
+    let sessions = match context.ask(&Request::SessionList)? {
+        Reply::Sessions { sessions } => sessions,
+        other => return Err(misfit(&other)),
+    };
+    let row = |session: &SessionInfo| {
+        vec![
+            session.id.clone(),
+            session.service.clone(),
+            session.peer.clone(),
+            if session.tls { "yes" } else { "no" }.to_owned(),
+            session.user.clone().unwrap_or("-".to_owned()),
+            session.since.clone(),
+        ]
+    };
+    context.output.print(&sessions, || {
+        let rows: Vec<_> = sessions.iter().map(row).collect();
+        table(
+            &["ID", "SERVICE", "PEER", "TLS", "USER", "SINCE"],
+            &rows,
+            "Nobody is connected.",
+        )
+    });
+    Ok(())
 }
 
 /// Makes the server read certificates and settings again.

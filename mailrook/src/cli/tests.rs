@@ -44,6 +44,7 @@ fn takes_what_the_manual_shows() {
         "mailrook mailbox list a@example.org",
         "mailrook mailbox where a@example.org --json",
         "mailrook status --json",
+        "mailrook session list",
         "mailrook reload",
         "mailrook stop",
         "mailrook completion bash",

@@ -6,21 +6,22 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use futures::future::{BoxFuture, FutureExt};
 use mailrook_cluster::{GroupRole, GroupStatus, Node, NodeStatus};
-use mailrook_net::{Limiter, ShutdownTrigger, TlsAcceptor};
-use mailrook_types::ShardId;
+use mailrook_net::{Limiter, SessionEntry, ShutdownTrigger, TlsAcceptor};
+use mailrook_types::{ShardId, Timestamp};
 use murder_proxy::MailProtocol;
 use parking_lot::RwLock;
 
 use super::accept::Acceptors;
 use crate::{
     admin::{
-        Host,
-        protocol::{ListenerInfo, Status},
+        Host, SESSIONS_MAX,
+        protocol::{ListenerInfo, SessionInfo, Status},
+        rfc3339,
     },
     config::Config,
     http::Health,
@@ -271,6 +272,19 @@ impl Host for Running {
         async move { status }.boxed()
     }
 
+    fn sessions(&self) -> Vec<SessionInfo> {
+        let info = |entry: SessionEntry| SessionInfo {
+            id: entry.id.to_string(),
+            service: entry.protocol.to_owned(),
+            peer: entry.peer.to_string(),
+            tls: entry.tls,
+            user: entry.user,
+            since: rfc3339(timestamp(entry.since)),
+        };
+        let entries = self.acceptors.door.registry().list();
+        entries.into_iter().take(SESSIONS_MAX).map(info).collect()
+    }
+
     fn reload(&self) -> Result<(Vec<String>, Vec<String>), String> {
         Running::reload(self)
     }
@@ -294,4 +308,9 @@ impl Host for Running {
             None => (None, Vec::new()),
         }
     }
+}
+
+fn timestamp(time: SystemTime) -> Timestamp {
+    let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }

@@ -128,6 +128,97 @@ fn root_is_given_up() {
     assert_eq!(wait(&mut child), Some(0));
 }
 
+/// As systemd does it: told when it is ready, and when it stops.
+#[test]
+fn systemd_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(
+        folder.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o777),
+    )
+    .unwrap();
+    let user = if is_root() { "user = \"nobody\"" } else { "" };
+    let (config, _) = write_config(folder.path(), user);
+    let path = folder.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    let told = || {
+        let mut buffer = [0; 100];
+        let len = socket.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..len]).into_owned()
+    };
+    let mut child = serve(&config)
+        .env("NOTIFY_SOCKET", &path)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    assert_eq!(told(), "READY=1");
+    let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
+    kill_process(pid, Signal::HUP).unwrap();
+    assert!(told().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    assert_eq!(told(), "READY=1");
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(told(), "STOPPING=1");
+    assert_eq!(wait(&mut child), Some(0));
+}
+
+/// A socket that systemd opened is used as it is.
+#[test]
+fn sockets_come_from_systemd() {
+    let Ok(found) = Command::new("systemd-socket-activate")
+        .arg("--version")
+        .output()
+    else {
+        eprintln!("systemd-socket-activate is not installed: not looked at");
+        return;
+    };
+    assert!(found.status.success());
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(
+        folder.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o777),
+    )
+    .unwrap();
+    let user = if is_root() { "user = \"nobody\"" } else { "" };
+    let (config, port) = write_config(folder.path(), user);
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(
+        &config,
+        text.replace(&format!("\"127.0.0.1:{port}\""), "\"systemd:mx\""),
+    )
+    .unwrap();
+    let mut child = Command::new("systemd-socket-activate")
+        .args([
+            &format!("--listen=127.0.0.1:{port}"),
+            "--fdname=mx",
+            env!("CARGO_BIN_EXE_mailrook"),
+        ])
+        .args(["serve", "--config"])
+        .arg(&config)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // The first connection starts it, and waits in the socket meanwhile.
+    let begin = Instant::now();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(begin.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (mut session, greeting) = crate::harness::Session::open(port);
+    assert!(greeting.starts_with("220 m.test"), "{greeting}");
+    assert!(session.ask("NOOP").starts_with("250 "));
+    kill_process(
+        Pid::from_raw(child.id().cast_signed()).unwrap(),
+        Signal::TERM,
+    )
+    .unwrap();
+    assert_eq!(wait(&mut child), Some(0));
+}
+
 #[test]
 fn a_port_in_use_is_said_before_anything_starts() {
     let folder = tempfile::tempdir().unwrap();
