@@ -19,6 +19,9 @@ use crate::{
     tx::{Account, Outcome},
 };
 
+/// Unit tests reach a small bound sooner.
+const HISTORY_MAX: u32 = if cfg!(test) { 16 } else { HISTORY_RECORDS_MAX };
+
 /// A mailbox that a command works on. Changes of its own record count when it is closed.
 pub(crate) struct Mailbox {
     pub id: MailboxId,
@@ -241,7 +244,7 @@ impl Mailbox {
 
     /// Forgets the oldest of the history of expunged messages, whole commands at a time and never the newest.
     fn prune_history(&mut self, account: &mut Account<'_>, newest: u64) -> Result<(), KvError> {
-        let Some(surplus) = self.record.history_records.checked_sub(HISTORY_RECORDS_MAX) else {
+        let Some(surplus) = self.record.history_records.checked_sub(HISTORY_MAX) else {
             return Ok(());
         };
         let (mut forgotten, mut floor) = (Vec::new(), 0);
@@ -354,4 +357,30 @@ pub(crate) fn range_of(account: &Account<'_>, table: u8, mailbox: MailboxId) -> 
     let start = key::of_mailbox(account.id, table, mailbox);
     let end = prefix_end(&start);
     (start, end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::HISTORY_MAX;
+    use crate::{Change, testing::*};
+
+    #[test]
+    fn the_oldest_history_goes_and_its_floor_says_so() {
+        let mut world = World::new();
+        world.append(HISTORY_MAX + 4);
+        for uid in 1..=HISTORY_MAX + 3 {
+            world
+                .change(Change::Remove {
+                    mailbox: INBOX,
+                    uids: set(&uid.to_string()),
+                })
+                .unwrap();
+        }
+        // UID n went at MODSEQ n + 2; those of 1 to 3 are forgotten.
+        let floor = world.status(INBOX).history_floor.0;
+        assert_eq!(floor, 5);
+        assert_eq!(world.changes(floor - 1).vanished, None);
+        let known = format!("4:{}", HISTORY_MAX + 3);
+        assert_eq!(world.changes(floor).vanished, Some(set(&known)));
+    }
 }

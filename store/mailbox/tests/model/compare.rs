@@ -11,8 +11,9 @@ use mailrook_types::{
 };
 
 use crate::{
+    account::{Account, Mailbox, Message},
     generate::{ACCOUNTS, TABLE_KEYS, TABLES, chunks},
-    reference::{Account, Mailbox, Message, Reference},
+    reference::Reference,
 };
 
 pub fn all(snapshot: &MemorySnapshot, now: i64, reference: &Reference) {
