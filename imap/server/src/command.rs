@@ -16,7 +16,7 @@ mod mailbox;
 mod namespace;
 mod noop;
 mod quota;
-mod search;
+pub(crate) mod search;
 mod select;
 mod starttls;
 mod status;

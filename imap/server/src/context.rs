@@ -9,6 +9,8 @@ use mailrook_types::AccountId;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+use crate::command::search::SEARCH_MEMORY_KIB;
+
 /// A client that was let in.
 #[derive(Debug)]
 pub struct Client {
@@ -75,6 +77,8 @@ pub struct SessionContext {
     pub(crate) settings: Settings,
     /// In KiB: what [`Settings::append_memory_max`] leaves.
     pub(crate) append_memory: Arc<Semaphore>,
+    /// In KiB: what searches may still read into memory.
+    pub(crate) search_memory: Arc<Semaphore>,
     /// The accounts whose maildrop a POP3 session has open (RFC 1939 §4).
     pub(crate) maildrops: Mutex<HashSet<AccountId>>,
 }
@@ -96,6 +100,7 @@ impl SessionContext {
             working,
             settings,
             append_memory,
+            search_memory: Arc::new(Semaphore::new(SEARCH_MEMORY_KIB as usize)),
             maildrops: Mutex::default(),
         })
     }
