@@ -4,9 +4,7 @@ set -eu
 export HOME="$WORK" TERM=xterm
 if [ "$TLS" = yes ]; then
     imap="imaps://$HOST:$IMAPS" smtp="smtps://$HOST:$SUBMISSIONS"
-    security="set ssl_ca_certificates_file = '$CA'
-set certificate_file = '$CA'
-set ssl_usesystemcerts = no"
+    security="set ssl_ca_certificates_file = '$CA'"
 else
     imap="imap://$HOST:$IMAP" smtp="smtp://$HOST:$SUBMISSION"
     security="set ssl_starttls = no

@@ -295,11 +295,11 @@ fn fetchmail_imap(tls: bool) {
 }
 
 fn getmail_pop3(tls: bool) {
-    take_everything(tls, "getmail", "getmail.sh", "POP3", "maildir");
+    take_everything(tls, "getmail", "getmail.sh", "POP3", "new");
 }
 
 fn getmail_imap(tls: bool) {
-    take_everything(tls, "getmail", "getmail.sh", "IMAP", "maildir");
+    take_everything(tls, "getmail", "getmail.sh", "IMAP", "new");
 }
 
 fn mpop(tls: bool) {

@@ -126,7 +126,7 @@ pub(crate) struct Guard(Child);
 impl Guard {
     pub(crate) fn new(group: u32, folder: Option<&Path>) -> io::Result<Self> {
         let script =
-            r#"cat >/dev/null; kill -KILL -- "-$1" 2>/dev/null; [ -z "$2" ] || rm -rf -- "$2""#;
+            r#"cat >/dev/null; kill -s KILL -- "-$1" 2>/dev/null; [ -z "$2" ] || rm -rf -- "$2""#;
         let mut shell = Command::new("/bin/sh");
         shell
             .arg("-c")
