@@ -1,0 +1,106 @@
+//! FETCH (RFC 9051 §6.4.5).
+
+use super::rig::Rig;
+
+const MULTIPART: &str = "From: a@example.test
+Subject: parts
+Content-Type: multipart/mixed; boundary=b
+
+--b
+Content-Type: text/plain
+
+one
+--b
+Content-Type: application/octet-stream
+Content-Transfer-Encoding: base64
+
+AGFiYw==
+--b--
+";
+
+#[tokio::test]
+async fn sections_and_partials() {
+    let rig = Rig::new().await;
+    rig.add_mail(&[MULTIPART]).await;
+    rig.selected()
+        .await
+        .play(
+            r#"C: a1 FETCH 1 BODY.PEEK[1]
+               S: * 1 FETCH (BODY[1] {3}
+               S: one)
+               S: a1 OK ...
+               C: a2 FETCH 1 (BODY.PEEK[1.MIME] BODY.PEEK[HEADER.FIELDS (SUBJECT)])
+               S: * 1 FETCH (BODY[1.MIME] {28}
+               S: Content-Type: text/plain
+               S:
+               S:  BODY[HEADER.FIELDS (SUBJECT)] {18}
+               S: Subject: parts
+               S:
+               S: )
+               S: a2 OK ...
+               C: a3 FETCH 1 (BODY.PEEK[]<6.14> BODY.PEEK[9])
+               S: * 1 FETCH (BODY[]<6> {14}
+               S: a@example.test BODY[9] NIL)
+               S: a3 OK ...
+               C: a4 FETCH 1 (BINARY.PEEK[2] BINARY.SIZE[2] BINARY.PEEK[2]<1.2>)
+               S: * 1 FETCH (BINARY[2] ~{4}
+               S: ...abc BINARY.SIZE[2] 4 BINARY[2]<1> {2}
+               S: ab)
+               S: a4 OK ...
+               C: a5 FETCH 1 (BODYSTRUCTURE ENVELOPE)
+               S: * 1 FETCH (BODYSTRUCTURE (("text" "plain" ...) ENVELOPE (NIL "parts" ...
+               S: a5 OK ...
+               C: a6 FETCH 1 FLAGS
+               S: * 1 FETCH (FLAGS ())
+               S: a6 OK ...
+               C: a7 FETCH 1 BODY[1]
+               S: * 1 FETCH (FLAGS (\Seen) BODY[1] {3}
+               S: one)
+               S: a7 OK ...
+               C: a8 FETCH 1 (EMAILID THREADID)
+               S: * 1 FETCH (EMAILID (e...) THREADID NIL)
+               S: a8 OK ...
+               C: a9 FETCH 2 FLAGS
+               S: a9 BAD ..."#,
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn uids_and_modseq_come_by_themselves() {
+    let rig = Rig::new().await;
+    rig.add_numbered(3).await;
+    rig.selected()
+        .await
+        .play(
+            r"C: a1 UID FETCH 2:* FLAGS
+              S: * 2 FETCH (UID 2 FLAGS ())
+              S: * 3 FETCH (UID 3 FLAGS ())
+              S: a1 OK ...
+              C: a2 UID FETCH 99 FLAGS
+              S: a2 OK ...
+              C: a3 FETCH 1 (FLAGS) (CHANGEDSINCE 1)
+              S: * 1 FETCH (MODSEQ (...) FLAGS ())
+              S: a3 OK ...
+              C: a4 UID FETCH 1:3 (UID) (CHANGEDSINCE 1 VANISHED)
+              S: a4 BAD ...",
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn large_bodies_stream() {
+    let rig = Rig::new().await;
+    let body = "0123456789abcdef\r\n".repeat(100_000);
+    rig.add_mail(&[&format!("Subject: x\n\n{body}")]).await;
+    let mut client = rig.selected().await;
+    client.send(b"a1 FETCH 1 BODY.PEEK[TEXT]\r\n").await;
+    let lines = client.lines_until("a1 ").await;
+    assert_eq!(lines[0], "* 1 FETCH (BODY[TEXT] {1800000}");
+    assert_eq!(lines.len(), 100_003);
+    assert!(
+        lines[1..=100_000]
+            .iter()
+            .all(|line| line == "0123456789abcdef")
+    );
+}
