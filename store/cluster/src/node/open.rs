@@ -19,6 +19,9 @@ use crate::{
 /// Threads for the groups, at least: one that waits for a disk must not hold up all.
 const WORKERS_MIN: usize = 2;
 
+/// How many groups' tables are opened at a time.
+const OPENERS_MAX: usize = 8;
+
 /// The smallest log: two of its files.
 const LOG_BYTES_MIN: u64 = 2 << 20;
 
@@ -152,18 +155,54 @@ fn open_states(
     )
     .map_err(|error| OpenError::Options(format!("RocksDB did not start: {error}")))?;
     let engine = Arc::new(engine);
+    let groups: Vec<_> = groups.iter().collect();
+    // A first start syncs a dozen files for each: several at a time share the disk's waits.
+    let each = groups.len().div_ceil(OPENERS_MAX).max(1);
+    let opened = std::thread::scope(|scope| {
+        let openers: Vec<_> = groups
+            .chunks(each)
+            .map(|part| {
+                let engine = &engine;
+                scope.spawn(move || {
+                    let open = |(shard, marks): &(&ShardId, &Marks)| {
+                        open_state(engine, dir, **shard, marks)
+                    };
+                    part.iter().map(open).collect::<Result<Vec<_>, OpenError>>()
+                })
+            })
+            .collect();
+        openers
+            .into_iter()
+            .map(|opener| opener.join())
+            .collect::<Vec<_>>()
+    });
     let mut states = Vec::new();
-    for (shard, marks) in groups {
-        // A group votes for the first time after its state was made.
-        let fresh = marks.vote.is_none();
-        let path = dir.group(*shard);
-        let state = GroupState::open(&engine, &path, *shard, fresh)?;
-        state
-            .remove_leftovers()
-            .map_err(|source| io("tidying", &path, source))?;
-        states.push((*shard, state));
+    for part in opened {
+        let panicked = |panic: Box<dyn std::any::Any + Send>| {
+            OpenError::Options(format!(
+                "opening a group panicked: {}",
+                crate::panic_text(&*panic)
+            ))
+        };
+        states.extend(part.map_err(panicked)??);
     }
     Ok(states)
+}
+
+fn open_state(
+    engine: &Arc<StateEngine>,
+    dir: &DataDir,
+    shard: ShardId,
+    marks: &Marks,
+) -> Result<(ShardId, GroupState), OpenError> {
+    // A group votes for the first time after its state was made.
+    let fresh = marks.vote.is_none();
+    let path = dir.group(shard);
+    let state = GroupState::open(engine, &path, shard, fresh)?;
+    state
+        .remove_leftovers()
+        .map_err(|source| io("tidying", &path, source))?;
+    Ok((shard, state))
 }
 
 fn open_log(

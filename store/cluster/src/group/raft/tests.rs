@@ -214,6 +214,7 @@ async fn a_snapshot_takes_the_place_of_the_log_and_the_log_goes_on_behind_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_after_an_install_is_no_damage() {
     use openraft::storage::{RaftLogStorage, RaftStateMachine};
+
     let dir = tempfile::tempdir().unwrap();
     let copy = Copy::open(dir.path());
     let (_, meta, snapshot) = snapshot_for(dir.path()).await;
@@ -225,11 +226,13 @@ async fn a_crash_after_an_install_is_no_damage() {
     let copy = Copy::open(dir.path());
     copy.check();
     let raft = copy.follow(2).await;
+    raft.shutdown().await.unwrap();
+    copy.close();
+    let copy = Copy::open(dir.path());
     let (_, mut log) = copy.machine(2);
     assert_eq!(
         log.get_log_state().await.unwrap().last_log_id,
         meta.last_log_id,
         "the hole is closed"
     );
-    raft.shutdown().await.unwrap();
 }
