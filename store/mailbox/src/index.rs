@@ -109,6 +109,30 @@ impl Source<'_> {
         Ok(both.collect())
     }
 
+    /// Those of `uids` (of all) that exist and changed after `since`: costs what changed, however large the mailbox is.
+    pub(crate) fn existing_changed(
+        &self,
+        uids: Option<&UidSet>,
+        since: u64,
+    ) -> Result<Selection, KvError> {
+        let mut wanted = uids.map(Blocks::of);
+        let mut selection = Selection::new();
+        for (block, mut bits) in self.sets_after(part::CHANGED, since)? {
+            if let Some(wanted) = &mut wanted {
+                bits = bits.and(&wanted.block(block));
+            }
+            let key = key::block(self.account, self.mailbox, block);
+            if !bits.is_empty()
+                && let Some(stored) = self.view.get(Space::Index, &key)?
+            {
+                bits = bits.and(&BlockRecord::decode(&stored)?.uids);
+                selection.push((block, bits));
+            }
+        }
+        selection.retain(|(_, bits)| !bits.is_empty());
+        Ok(selection)
+    }
+
     /// What a table by MODSEQ holds after `since`.
     pub(crate) fn sets_after(&self, table: u8, since: u64) -> Result<BTreeMap<u32, Bits>, KvError> {
         let mut sets = BTreeMap::new();

@@ -21,10 +21,9 @@ pub(super) fn select(
     uids: Option<&UidSet>,
     since: Option<ModSeq>,
 ) -> Result<Selection, KvError> {
-    let existing = source.existing(uids)?;
     match since {
-        Some(since) => source.changed_since(&existing, since.0),
-        None => Ok(existing),
+        Some(since) => source.existing_changed(uids, since.0),
+        None => source.existing(uids),
     }
 }
 
