@@ -46,6 +46,8 @@ pub struct Settings {
     pub append_memory_max: usize,
     /// Until the login. RFC 9051 §5.4 has no word on it; Dovecot allows three minutes.
     pub login_timeout: Duration,
+    /// How late a failed login is answered, from a connection's third on.
+    pub failed_login_delay: Duration,
     /// Without a command. RFC 9051 §5.4: at least 30 minutes.
     pub imap_idle_timeout: Duration,
     /// The same for POP3. RFC 1939 §3: at least 10 minutes.
@@ -60,6 +62,7 @@ impl Default for Settings {
             append_limit: 50 << 20,
             append_memory_max: 512 << 20,
             login_timeout: Duration::from_secs(180),
+            failed_login_delay: Duration::from_secs(2),
             imap_idle_timeout: Duration::from_secs(31 * 60),
             pop3_idle_timeout: Duration::from_secs(10 * 60),
             write_timeout: Duration::from_secs(120),

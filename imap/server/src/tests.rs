@@ -6,6 +6,7 @@ mod append;
 mod basics;
 mod fetch;
 mod mailboxes;
+mod search;
 mod several;
 mod storing;
-mod search;
+mod transport;

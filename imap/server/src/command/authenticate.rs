@@ -14,11 +14,9 @@ use crate::{
     session::{Line, Session},
 };
 
-/// After so many failures on a connection each further answer is delayed: people mistype twice.
+/// After so many failures on a connection each further answer comes [`Settings::failed_login_delay`](crate::Settings) late: people
+/// mistype twice.
 const FREE_FAILURES: u32 = 3;
-
-/// By so much.
-const FAILURE_DELAY: Duration = Duration::from_secs(2);
 
 /// After so many the connection is closed.
 const FAILURES_MAX: u32 = 10;
@@ -135,7 +133,7 @@ async fn count_failure(session: &mut Session) -> Result<(), Failure> {
         return Err(Failure::Bye("too many failed logins"));
     }
     if session.login_failures >= FREE_FAILURES {
-        tokio::time::sleep(FAILURE_DELAY).await;
+        tokio::time::sleep(session.context.settings.failed_login_delay).await;
     }
     Ok(())
 }

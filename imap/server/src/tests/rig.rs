@@ -148,11 +148,7 @@ impl Rig {
         } else {
             tokio::spawn(serve_imap(client, context))
         };
-        Wire {
-            stream: Box::new(ours),
-            read: Vec::new(),
-            session,
-        }
+        Wire::over(Box::new(ours), session)
     }
 
     /// An IMAP client of `user1` that has logged in.
@@ -248,6 +244,15 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
+    /// The client's end of a session, over another stream than it began with, say.
+    pub(crate) fn over(stream: Box<dyn Io>, session: JoinHandle<()>) -> Wire {
+        Wire {
+            stream,
+            read: Vec::new(),
+            session,
+        }
+    }
+
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }
