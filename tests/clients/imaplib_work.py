@@ -24,20 +24,20 @@ for number in range(1, 11):
     ((head, octets), _) = ok(box.fetch(str(number), "(RFC822.SIZE BODY.PEEK[])"))
     assert int(head.split(b"RFC822.SIZE ")[1].split()[0].rstrip(b")")) == len(octets), head
     assert b"Subject: message %d\r\n" % number in octets
-ok(box.create("Archive"))
-ok(box.uid("COPY", "1:3", "Archive"))
+ok(box.create("Attic"))
+ok(box.uid("COPY", "1:3", "Attic"))
 ok(box.uid("STORE", "1:3", "+FLAGS.SILENT", r"(\Deleted)"))
 ok(box.expunge())
 assert ok(box.search(None, "ALL")) == [b"1 2 3 4 5 6 7"]
-assert ok(box.status("Archive", "(MESSAGES)"))[0].endswith(b"(MESSAGES 3)")
+assert ok(box.status("Attic", "(MESSAGES)"))[0].endswith(b"(MESSAGES 3)")
 text = b"Subject: by imaplib\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n"
-ok(box.append("Archive", r"(\Seen \Flagged)", imaplib.Time2Internaldate(time.time()), text))
-ok(box.select("Archive"))
+ok(box.append("Attic", r"(\Seen \Flagged)", imaplib.Time2Internaldate(time.time()), text))
+ok(box.select("Attic"))
 ((_, octets), *_) = ok(box.fetch("4", "(BODY[])"))
 assert octets == text, octets
 assert {b"\\Seen", b"\\Flagged"} <= set(imaplib.ParseFlags(ok(box.fetch("4", "(FLAGS)"))[0]))
 assert len(ok(box.list())) >= 2
-ok(box.rename("Archive", "Old"))
+ok(box.rename("Attic", "Old"))
 ok(box.delete("Old"))
 ok(box.select("INBOX"))
 box.logout()

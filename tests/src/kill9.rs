@@ -6,6 +6,7 @@
 
 mod worker;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,8 @@ use rand::{Rng, SeedableRng};
 use crate::bench::System;
 use crate::harness::{Account, Node, Ports};
 use crate::ledger::Violation;
-use worker::{Job, Worker};
+pub use worker::Job;
+use worker::Worker;
 
 /// A server that can be killed and started again.
 pub trait Victim {
@@ -107,6 +109,8 @@ pub struct Report {
     pub unanswered: usize,
     /// The longest time from the start to the first answer, in ms.
     pub recovery_ms_max: u128,
+    /// How often each kind of work was acknowledged. Zero means that nothing was tried of it.
+    pub work: BTreeMap<Job, usize>,
     /// Everything that was not kept.
     pub violations: Vec<Violation>,
 }
@@ -115,12 +119,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} rounds, {} messages sent, {} kept or deleted as told, {} unanswered at a kill, {} ms the longest recovery, {} violations",
+            "{} rounds, {} messages sent, {} kept or deleted as told, {} unanswered at a kill, {} ms the longest recovery, acknowledged {:?}, {} violations",
             self.rounds,
             self.sent,
             self.kept,
             self.unanswered,
             self.recovery_ms_max,
+            self.work,
             self.violations.len()
         )?;
         self.violations
@@ -166,6 +171,8 @@ pub fn run(victim: &mut dyn Victim, plan: &Plan) -> io::Result<Report> {
         let (sent, kept) = worker.counts();
         report.sent += sent;
         report.kept += kept;
+        let (job, acknowledged) = worker.work();
+        *report.work.entry(job).or_default() += acknowledged;
     }
     Ok(report)
 }

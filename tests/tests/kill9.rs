@@ -39,6 +39,10 @@ fn nothing_acknowledged_is_lost_or_doubled() {
         plan.seed
     );
     assert!(
+        report.work.values().all(|count| *count > 0),
+        "some work never got done: {report}"
+    );
+    assert!(
         report.violations.is_empty(),
         "repeat with MAILROOK_KILL9_SEED={}: {report}",
         plan.seed

@@ -16,7 +16,7 @@ use crate::harness::{Account, Ports};
 use crate::ledger::{FlagSet, Ledger, SeenMailbox, SeenMessage, Violation, ledger_id};
 
 /// What a worker does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Job {
     /// Delivers by SMTP.
     Smtp,
@@ -56,6 +56,7 @@ pub struct Worker {
     corpus: Corpus,
     random: StdRng,
     pending: BTreeMap<String, Pending>,
+    acknowledged: usize,
 }
 
 impl Worker {
@@ -70,6 +71,7 @@ impl Worker {
             corpus,
             random,
             pending: BTreeMap::new(),
+            acknowledged: 0,
         }
     }
 
@@ -98,6 +100,11 @@ impl Worker {
     /// Commands without an answer so far.
     pub fn unanswered(&self) -> usize {
         self.ledgers.iter().map(|l| l.unanswered().len()).sum()
+    }
+
+    /// The job, and how often the server acknowledged a piece of it.
+    pub fn work(&self) -> (Job, usize) {
+        (self.job, self.acknowledged)
     }
 
     /// Messages sent, and messages kept where they were told to be.
@@ -191,6 +198,7 @@ impl Worker {
             }
         }
         self.pending.remove(id);
+        self.acknowledged += 1;
         Ok(())
     }
 
@@ -247,6 +255,8 @@ impl Worker {
         for (at, message) in messages.iter().enumerate() {
             self.ledgers[0].arrived(&message.id, uids.get(at).copied());
         }
+        // What the others append is their stock, not their work.
+        self.acknowledged += usize::from(self.job == Job::Append);
         Ok(())
     }
 
@@ -310,6 +320,7 @@ impl Worker {
             .filter_map(|f| f.modseq())
             .max();
         self.ledgers[0].flagged(id, flags, told);
+        self.acknowledged += 1;
         if let Some(modseq) = told {
             self.ledgers[0].told_modseq("INBOX", modseq);
         }
@@ -353,6 +364,7 @@ impl Worker {
                 .for_each(|id| self.ledgers[0].moving(id, None));
             pop3.quit()?;
             chosen.iter().for_each(|id| self.ledgers[0].moved(id, None));
+            self.acknowledged += 1;
         }
         wait(stop);
         Ok(())

@@ -98,7 +98,10 @@ fn list_status() {
 fn special_use() {
     // RFC 6154 §5.
     fixture().imap_in().play(
-        r#"C: a1 CREATE Plunder (USE (\Archive))
+        r#"# Accounts may come with an Archive; one use belongs to one mailbox.
+         C: a0 DELETE Archive
+         S: a0 ...
+         C: a1 CREATE Plunder (USE (\Archive))
          S: a1 OK ...
          C: a2 LIST (SPECIAL-USE) "" *
          S* * LIST (...\Archive...) "/" Plunder
@@ -117,7 +120,7 @@ fn special_use() {
 #[test]
 fn several_patterns_name_each_mailbox_once() {
     tree().play(
-        r#"C: a1 LIST "" (Tofu T* To%)
+        r#"C: a1 LIST "" (Tofu Tof* To%u)
          S: * LIST (...) "/" Tofu
          S: a1 OK ..."#,
     );

@@ -189,7 +189,7 @@ fn quota() {
     with_mail(1).play(
         r#"C: a1 GETQUOTAROOT INBOX
          S* * QUOTAROOT INBOX <<root>>
-         S* * QUOTA <<root>> (...STORAGE <<used>> <<limit>>...)
+         S* * QUOTA <<root>> (...)
          S: a1 OK ...
          C: a2 GETQUOTA <<root>>
          S* * QUOTA <<root>> (...)

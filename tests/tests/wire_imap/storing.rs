@@ -9,7 +9,7 @@ fn append_answers_with_the_uid() {
         "C: a1 STATUS INBOX (UIDVALIDITY)
          S: * STATUS INBOX (UIDVALIDITY <<v>>)
          S: a1 OK ...
-         C: a2 APPEND INBOX (\\Seen $Label1) \"07-Feb-1994 21:52:25 +0000\" {<<size1>>}
+         C: a2 APPEND INBOX (\\Seen $Label1) \"17-Feb-1994 21:52:25 +0000\" {<<size1>>}
          S: + ...
          C: <<mail1>>
          S~ a2 OK [APPENDUID <<v>> 1] ...
@@ -18,7 +18,7 @@ fn append_answers_with_the_uid() {
          C: a4 SELECT INBOX
          S~ a4 OK ...
          C: a5 FETCH 1:2 (UID FLAGS INTERNALDATE RFC822.SIZE)
-         S* * 1 FETCH (~UID 1 FLAGS (~\\Seen $Label1 ...) INTERNALDATE \"07-Feb-1994 21:52:25 +0000\" RFC822.SIZE <<size1>>)
+         S* * 1 FETCH (~UID 1 FLAGS (~\\Seen $Label1 ...) INTERNALDATE \"17-Feb-1994 21:52:25 +0000\" RFC822.SIZE <<size1>>)
          S* * 2 FETCH (~UID 2 FLAGS ... INTERNALDATE \"...\" RFC822.SIZE <<size2>>)
          S: a5 OK ...",
     );
@@ -87,7 +87,7 @@ fn store_in_every_form() {
          C: a7 UID STORE 999 +FLAGS (\\Seen)
          S: a7 OK ...
          C: a8 STORE 1 +FLAGS (\\Recent)
-         S: a8 ...
+         S~ a8 ...
          C: a9 FETCH 1 FLAGS
          S* * 1 FETCH (FLAGS (~keyword ...))
          S: a9 OK ...",

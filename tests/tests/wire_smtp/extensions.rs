@@ -228,12 +228,10 @@ fn starttls_and_nothing_before_it_survives() {
     // RFC 3207 §4.2.
     let (fixture, mut script) = hello();
     script.play(
-        "C: MAIL FROM:<a@x.example>
-         S: 250 ...
-         C: STARTTLS
+        "C: STARTTLS
          S: 220 ...
          TLS
-         C: RCPT TO:<<<user>>>
+         C: MAIL FROM:<a@x.example>
          S: 503 ...
          C: EHLO client.example.test
          S! 250...STARTTLS

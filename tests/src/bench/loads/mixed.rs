@@ -36,7 +36,7 @@ pub fn run(system: &mut System, quick: bool, round: u64) -> io::Result<Vec<Sampl
         .collect();
     in_parallel(MAILBOXES, |mailbox| {
         let mut imap = system.imap(mailbox)?;
-        imap.ok("CREATE Archive")?;
+        imap.ok("CREATE Mixed")?;
         let begin = mailbox * 20 % (messages.len() - MESSAGES);
         append_all(&mut imap, "INBOX", &messages[begin..begin + MESSAGES])
     })?;
@@ -67,7 +67,7 @@ fn one_command(imap: &mut Imap, random: &mut StdRng, messages: &[Message]) -> io
     let some = format!("{uid}:{}", uid + 9);
     let command = match random.random_range(0..100) {
         0..=5 => "NOOP".to_owned(),
-        6..=15 => "STATUS Archive (MESSAGES UIDNEXT UNSEEN)".to_owned(),
+        6..=15 => "STATUS Mixed (MESSAGES UIDNEXT UNSEEN)".to_owned(),
         16..=20 => "LIST \"\" *".to_owned(),
         21..=30 => "SELECT INBOX".to_owned(),
         31..=45 => format!("UID FETCH {some} (UID FLAGS)"),
@@ -80,7 +80,7 @@ fn one_command(imap: &mut Imap, random: &mut StdRng, messages: &[Message]) -> io
         73..=78 => format!("UID STORE {uid} -FLAGS (\\Seen)"),
         79..=80 => format!("UID STORE {uid} +FLAGS (\\Deleted)"),
         81..=84 => "EXPUNGE".to_owned(),
-        85..=88 => format!("UID COPY {uid} Archive"),
+        85..=88 => format!("UID COPY {uid} Mixed"),
         89..=92 => "UID SEARCH UNSEEN".to_owned(),
         93..=94 => "UID SEARCH SUBJECT meeting".to_owned(),
         _ => {
