@@ -1,7 +1,7 @@
 //! One command, one file.
 
 pub(crate) mod append;
-mod authenticate;
+pub(crate) mod authenticate;
 pub(crate) mod capability;
 mod close;
 mod compress;

@@ -16,10 +16,10 @@ use crate::{
 
 /// After so many failures on a connection each further answer comes [`Settings::failed_login_delay`](crate::Settings) late: people
 /// mistype twice.
-const FREE_FAILURES: u32 = 3;
+pub(crate) const FREE_FAILURES: u32 = 3;
 
 /// After so many the connection is closed.
-const FAILURES_MAX: u32 = 10;
+pub(crate) const FAILURES_MAX: u32 = 10;
 
 /// Between the lines of an exchange. The login's own deadline holds beside it.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);

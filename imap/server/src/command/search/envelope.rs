@@ -35,6 +35,9 @@ pub(super) fn ask(envelope: &Envelope, field: EnvelopeField, matcher: &Matcher) 
             return (found || subject.len() < TEXT_WHOLE).then_some(found);
         }
     };
+    if addresses.is_empty() {
+        return Some(false);
+    }
     let mut text = String::new();
     let mut whole = addresses.len() < ADDRESSES_WHOLE;
     for address in addresses {

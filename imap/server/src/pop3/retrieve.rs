@@ -1,0 +1,171 @@
+//! RETR and TOP (RFC 1939 §5, §7): a message as lines, read while the piece before it is sent.
+
+use std::{num::NonZeroU32, ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use mailrook_imap_proto::pop3::{DotStuffer, LineLimit, ResponseCode};
+use mailrook_store_api::{
+    Detail, StoreError,
+    shard::{Chunk, MessageDetail},
+};
+use mailrook_types::UidSet;
+
+use super::{End, Refused, Session};
+use crate::connection::FLUSH_LEN;
+
+/// How much is read at a time: a chunk as it is stored. With the piece that is being sent this bounds what a slow client
+/// holds.
+const STEP: u32 = Chunk::RAW_LEN as u32;
+
+/// A message on its way out.
+struct Outgoing {
+    detail: MessageDetail,
+    /// Where the text begins.
+    header_end: u32,
+    /// How many lines of the text to send; all without it.
+    limit: Option<LineLimit>,
+    stuffer: DotStuffer,
+}
+
+impl Session {
+    pub(super) async fn retrieve(
+        &mut self,
+        number: NonZeroU32,
+        lines: Option<u32>,
+    ) -> Result<(), End> {
+        let (detail, first) = match self.find(number).await {
+            Ok(found) => found,
+            Err(refused) => {
+                self.refuse(&refused);
+                return Ok(());
+            }
+        };
+        let header_end = match Detail::decode(&detail.detail) {
+            Ok(decoded) => decoded.structure.body_start,
+            // Then all of it is told, which is more than TOP asks for.
+            Err(error) => {
+                tracing::error!(%error, hash = %detail.hash, "the details of a message cannot be read");
+                detail.body_size
+            }
+        };
+        let size = detail.prefix.len() + detail.body_size as usize;
+        self.writer().ok(&match lines {
+            None => format!("{size} octets"),
+            Some(_) => "the top of it follows".to_owned(),
+        });
+        let mut outgoing = Outgoing {
+            header_end,
+            limit: lines.map(LineLimit::new),
+            stuffer: DotStuffer::new(),
+            detail,
+        };
+        let prefix = std::mem::take(&mut outgoing.detail.prefix);
+        self.send_lines(&mut outgoing.stuffer, &prefix).await?;
+        self.send_body(&mut outgoing, first).await?;
+        let stuffer = std::mem::take(&mut outgoing.stuffer);
+        stuffer.finish(self.wire.output());
+        Ok(())
+    }
+
+    /// What to send, and the first of it: while there is nothing of it on its way, the client can still be told.
+    async fn find(&self, number: NonZeroU32) -> Result<(MessageDetail, Bytes), Refused> {
+        let Some(open) = &self.open else {
+            return Err(Refused::new("log in first"));
+        };
+        let message = open.maildrop.require(number)?;
+        let uids: UidSet = [message.uid].into_iter().collect();
+        let found = (*self.context.store)
+            .details(open.account.id, open.maildrop.mailbox(), uids, 1)
+            .await
+            .map_err(|error| Refused::by_store(&error))?;
+        let detail = found.and_then(|details| details.into_iter().next());
+        let detail = detail.ok_or(Refused::with(
+            ResponseCode::SysPerm,
+            "the message was removed by another client",
+        ))?;
+        let first = self
+            .read(&detail, 0..detail.body_size.min(STEP))
+            .await
+            .map_err(|error| Refused::by_store(&error))?;
+        Ok((detail, first))
+    }
+
+    async fn read(&self, detail: &MessageDetail, range: Range<u32>) -> Result<Bytes, StoreError> {
+        let Some(open) = &self.open else {
+            return Ok(Bytes::new());
+        };
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let (account, hash) = (open.account.id, detail.hash);
+        let bytes = self
+            .context
+            .store
+            .body(account, hash, range.start, range.end)
+            .await?;
+        if bytes.len() < range.len() {
+            let text = format!("the body {hash} ends before its size");
+            return Err(StoreError::Internal(text));
+        }
+        Ok(bytes)
+    }
+
+    async fn send_body(&mut self, outgoing: &mut Outgoing, first: Bytes) -> Result<(), End> {
+        let size = outgoing.detail.body_size;
+        let (mut at, mut piece) = (0, first);
+        while at < size {
+            let end = at.saturating_add(STEP).min(size);
+            let wanted = outgoing.cut(at, &piece);
+            let text = &piece[..wanted];
+            if outgoing.is_complete(end) || end >= size {
+                return Ok(self.send_lines(&mut outgoing.stuffer, text).await?);
+            }
+            // The next piece is read while this one is sent.
+            let next = end..end.saturating_add(STEP).min(size);
+            let (account, hash) = match &self.open {
+                Some(open) => (open.account.id, outgoing.detail.hash),
+                None => return Ok(()),
+            };
+            let store = Arc::clone(&self.context.store);
+            let expected = next.len();
+            let reading = store.body(account, hash, next.start, next.end);
+            let sending = self.send_lines(&mut outgoing.stuffer, text);
+            let (read, sent) = tokio::join!(reading, sending);
+            sent?;
+            let read = read.map_err(End::BrokenOff)?;
+            if read.len() < expected {
+                let text = format!("the body {hash} ends before its size");
+                return Err(End::BrokenOff(StoreError::Internal(text)));
+            }
+            (at, piece) = (end, read);
+        }
+        Ok(())
+    }
+
+    async fn send_lines(&mut self, stuffer: &mut DotStuffer, text: &[u8]) -> std::io::Result<()> {
+        for piece in text.chunks(FLUSH_LEN) {
+            stuffer.encode(piece, self.wire.output());
+            self.wire.relieve().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Outgoing {
+    /// How much of the piece that stands at `at` is to be sent.
+    fn cut(&mut self, at: u32, piece: &[u8]) -> usize {
+        let Some(limit) = &mut self.limit else {
+            return piece.len();
+        };
+        let header = (self.header_end.saturating_sub(at) as usize).min(piece.len());
+        if header == piece.len() {
+            return header;
+        }
+        header + limit.take(&piece[header..])
+    }
+
+    /// Whether the header and all lines that TOP asks for stand before `end`.
+    fn is_complete(&self, end: u32) -> bool {
+        end >= self.header_end && self.limit.as_ref().is_some_and(LineLimit::is_reached)
+    }
+}
