@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info};
 
 use crate::{
@@ -28,15 +28,14 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), String> {
     runtime()?.block_on(async {
         let descriptors = process::raise_descriptors();
         let server = Server::start(start).await?;
+        let signals = Signals::take().map_err(|error| error.to_string())?;
         info!(
             version = env!("CARGO_PKG_VERSION"),
             open_files_max = descriptors,
             "ready"
         );
         process::notify_systemd("READY=1");
-        until_stopped(&server)
-            .await
-            .map_err(|error| error.to_string())?;
+        signals.until_stopped(&server).await;
         process::notify_systemd("STOPPING=1");
         server.stop().await;
         Ok(())
@@ -52,26 +51,40 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, String> {
     runtime.map_err(|error| format!("no threads for the server: {error}"))
 }
 
-/// Waits for the end; reloads meanwhile when asked to.
-pub async fn until_stopped(server: &Server) -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            () = server.stop_asked() => break,
-            _ = hangup.recv() => reload(server),
-        }
+/// The signals that a server obeys. Made before it says that it is ready: from then on they may come.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Takes the signals over from the system, which would end the process.
+    pub fn take() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
-    info!("stopping");
-    // Who asks twice is in a hurry; what was acknowledged is on the disk.
-    tokio::spawn(async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        std::process::exit(1);
-    });
-    Ok(())
+
+    /// Waits for the end; reloads meanwhile when asked to.
+    pub async fn until_stopped(mut self, server: &Server) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => break,
+                _ = self.interrupt.recv() => break,
+                () = server.stop_asked() => break,
+                _ = self.hangup.recv() => reload(server),
+            }
+        }
+        info!("stopping");
+        // Who asks twice is in a hurry; what was acknowledged is on the disk.
+        tokio::spawn(async move {
+            tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+            std::process::exit(1);
+        });
+    }
 }
 
 fn reload(server: &Server) {

@@ -8,11 +8,11 @@ use mailrook_sasl::{Password, Salt, Verifier};
 use mailrook_store_api::{
     Directory, Mailstore, StoreError,
     meta::{
-        AccountRecord, Credential, CredentialScope, MetaAnswer, MetaCommand, MetaQuery,
-        MetaRefusal, MetaReply, NewAccount,
+        AccountRecord, AliasRecord, Credential, CredentialScope, DomainRecord, MetaAnswer,
+        MetaCommand, MetaQuery, MetaRefusal, MetaReply, NewAccount,
     },
 };
-use mailrook_types::{Address, SpecialUse, Timestamp};
+use mailrook_types::{Address, Domain, SpecialUse, Timestamp};
 use thiserror::Error;
 
 use super::{
@@ -108,25 +108,7 @@ impl Admin {
     pub async fn handle(&self, request: Request) -> Outcome {
         match request {
             Request::DomainAdd { domain } => self.change(MetaCommand::AddDomain(domain)).await,
-            Request::DomainList { after } => {
-                match self
-                    .directory
-                    .query(MetaQuery::Domains { after, limit: PAGE })
-                    .await?
-                {
-                    MetaAnswer::Domains(list) => {
-                        let info = |record: mailrook_store_api::meta::DomainRecord| DomainInfo {
-                            domain: record.domain,
-                            catch_all: record.catch_all,
-                            created: rfc3339(record.created),
-                        };
-                        Ok(Reply::Domains {
-                            domains: list.into_iter().map(info).collect(),
-                        })
-                    }
-                    other => Err(misfit(&other)),
-                }
-            }
+            Request::DomainList { after } => self.domains(after).await,
             Request::DomainRemove { domain } => {
                 self.change(MetaCommand::RemoveDomain(domain)).await
             }
@@ -142,39 +124,9 @@ impl Admin {
                 self.change(MetaCommand::RemoveAlias { address, targets })
                     .await
             }
-            Request::AliasList { domain, after } => {
-                match self
-                    .directory
-                    .query(MetaQuery::Aliases {
-                        domain,
-                        after,
-                        limit: PAGE,
-                    })
-                    .await?
-                {
-                    MetaAnswer::Aliases(list) => {
-                        let info = |record: mailrook_store_api::meta::AliasRecord| AliasInfo {
-                            alias: record.address,
-                            targets: record.targets,
-                        };
-                        Ok(Reply::Aliases {
-                            aliases: list.into_iter().map(info).collect(),
-                        })
-                    }
-                    other => Err(misfit(&other)),
-                }
-            }
+            Request::AliasList { domain, after } => self.aliases(domain, after).await,
             Request::MailboxList { address } => self.mailboxes(address).await,
-            Request::MailboxWhere { address } => {
-                let record = self.known_account(&address).await?;
-                let (leader, replicas) = self.host.replicas(record.shard.0);
-                Ok(Reply::Where(Where {
-                    user: record.address,
-                    shard: record.shard.0,
-                    leader,
-                    replicas,
-                }))
-            }
+            Request::MailboxWhere { address } => self.find(address).await,
             Request::Status => Ok(Reply::Status(Box::new(self.host.status().await))),
             Request::SessionList => Ok(Reply::Sessions {
                 sessions: self.host.sessions(),
@@ -217,22 +169,7 @@ impl Admin {
                 }))
                 .await
             }
-            Request::AccountList { domain, after } => {
-                match self
-                    .directory
-                    .query(MetaQuery::Accounts {
-                        domain,
-                        after,
-                        limit: PAGE,
-                    })
-                    .await?
-                {
-                    MetaAnswer::Accounts(list) => Ok(Reply::Accounts {
-                        accounts: list.iter().map(account_info).collect(),
-                    }),
-                    other => Err(misfit(&other)),
-                }
-            }
+            Request::AccountList { domain, after } => self.accounts(domain, after).await,
             Request::AccountShow { address } => {
                 let record = self.known_account(&address).await?;
                 let usage = self.mailstore.quota(record.id).await?;
@@ -400,6 +337,73 @@ impl Admin {
             user: record.address,
             mailboxes: list.mailboxes.iter().map(info).collect(),
         })
+    }
+
+    async fn find(&self, address: Address) -> Outcome {
+        let record = self.known_account(&address).await?;
+        let (leader, replicas) = self.host.replicas(record.shard.0);
+        Ok(Reply::Where(Where {
+            user: record.address,
+            shard: record.shard.0,
+            leader,
+            replicas,
+        }))
+    }
+
+    async fn domains(&self, after: Option<Domain>) -> Outcome {
+        let info = |record: DomainRecord| DomainInfo {
+            domain: record.domain,
+            catch_all: record.catch_all,
+            created: rfc3339(record.created),
+        };
+        match self
+            .directory
+            .query(MetaQuery::Domains { after, limit: PAGE })
+            .await?
+        {
+            MetaAnswer::Domains(list) => Ok(Reply::Domains {
+                domains: list.into_iter().map(info).collect(),
+            }),
+            other => Err(misfit(&other)),
+        }
+    }
+
+    async fn aliases(&self, domain: Option<Domain>, after: Option<Address>) -> Outcome {
+        let info = |record: AliasRecord| AliasInfo {
+            alias: record.address,
+            targets: record.targets,
+        };
+        match self
+            .directory
+            .query(MetaQuery::Aliases {
+                domain,
+                after,
+                limit: PAGE,
+            })
+            .await?
+        {
+            MetaAnswer::Aliases(list) => Ok(Reply::Aliases {
+                aliases: list.into_iter().map(info).collect(),
+            }),
+            other => Err(misfit(&other)),
+        }
+    }
+
+    async fn accounts(&self, domain: Option<Domain>, after: Option<Address>) -> Outcome {
+        match self
+            .directory
+            .query(MetaQuery::Accounts {
+                domain,
+                after,
+                limit: PAGE,
+            })
+            .await?
+        {
+            MetaAnswer::Accounts(list) => Ok(Reply::Accounts {
+                accounts: list.iter().map(account_info).collect(),
+            }),
+            other => Err(misfit(&other)),
+        }
     }
 
     async fn known_account(&self, address: &Address) -> Result<Box<AccountRecord>, Failure> {

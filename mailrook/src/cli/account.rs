@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{
     CliError, Context, misfit,
     output::{bound, human_bytes, table},
-    password::{self, Source},
+    password::{self, Chosen, Source},
 };
 use crate::{
     admin::{
@@ -135,18 +135,7 @@ pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
                 quota_bytes: quota.map(|quota| quota.0),
                 quota_messages,
             };
-            let account = one(context.ask(&request)?)?.0;
-            let generated = chosen.and_then(|chosen| chosen.generated());
-            let text = || {
-                let said = format!("{} can receive mail.", account.user);
-                generated.as_ref().map_or(said.clone(), |password| {
-                    format!("{said}\nPassword: {password}")
-                })
-            };
-            context
-                .output
-                .print(&json!({"account": account, "password": generated}), text);
-            Ok(())
+            add(context, &request, chosen)
         }
         Command::List { domain } => list(domain, context),
         Command::Show { address } => show(address, context),
@@ -182,29 +171,52 @@ pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
             address,
             size,
             messages,
-        } => {
-            let quota_bytes = match size.as_str() {
-                "none" => None,
-                size => Some(Size::parse(size).map_err(CliError::Usage)?.0),
-            };
-            let request = Request::AccountQuota {
-                address,
-                quota_bytes,
-                quota_messages: messages,
-            };
-            change(context, request, |account| {
-                let (bytes, messages) = (
-                    bound(account.quota_bytes, human_bytes),
-                    bound(account.quota_messages, |n| n.to_string()),
-                );
-                format!(
-                    "{} may hold: bytes {bytes}, messages {messages}.",
-                    account.user
-                )
-            })
-        }
+        } => set_quota(context, address, &size, messages),
         Command::Password(command) => password::run(command, context),
     }
+}
+
+fn set_quota(
+    context: &Context,
+    address: Address,
+    size: &str,
+    quota_messages: Option<u64>,
+) -> Result<(), CliError> {
+    let quota_bytes = match size {
+        "none" => None,
+        size => Some(Size::parse(size).map_err(CliError::Usage)?.0),
+    };
+    change(
+        context,
+        Request::AccountQuota {
+            address,
+            quota_bytes,
+            quota_messages,
+        },
+        |account| {
+            let bytes = bound(account.quota_bytes, human_bytes);
+            let messages = bound(account.quota_messages, |n| n.to_string());
+            format!(
+                "{} may hold: bytes {bytes}, messages {messages}.",
+                account.user
+            )
+        },
+    )
+}
+
+fn add(context: &Context, request: &Request, chosen: Option<Chosen>) -> Result<(), CliError> {
+    let (account, _) = one(context.ask(request)?)?;
+    let generated = chosen.and_then(|chosen| chosen.generated());
+    let text = || {
+        let said = format!("{} can receive mail.", account.user);
+        generated.as_ref().map_or(said.clone(), |password| {
+            format!("{said}\nPassword: {password}")
+        })
+    };
+    context
+        .output
+        .print(&json!({"account": account, "password": generated}), text);
+    Ok(())
 }
 
 /// A change of one account, told with `said`.

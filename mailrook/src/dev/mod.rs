@@ -131,12 +131,12 @@ pub fn run(arguments: &DevArgs, output: &Output) -> Result<(), CliError> {
         let (server, ready) = start(arguments, &place, level, plant, log)
             .await
             .map_err(CliError::Refused)?;
+        let signals =
+            serve::Signals::take().map_err(|error| CliError::Refused(error.to_string()))?;
         output.print(&ready, || {
             banner::text(&ready, arguments.plaintext, place.temporary.is_some())
         });
-        serve::until_stopped(&server)
-            .await
-            .map_err(|error| CliError::Refused(error.to_string()))?;
+        signals.until_stopped(&server).await;
         server.stop().await;
         Ok(())
     });

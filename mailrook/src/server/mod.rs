@@ -19,7 +19,9 @@ use std::{
 
 use mailrook_cluster::{Node, NodeOptions, Plant};
 use mailrook_kv::StateMachine;
-use mailrook_net::{BlockingPool, LoginThrottle, Shutdown, ShutdownTrigger, ThrottleSettings};
+use mailrook_net::{
+    BlockingPool, LoginThrottle, Shutdown, ShutdownTrigger, ThrottleSettings, TlsAcceptor,
+};
 use mailrook_sasl::{FakeSaltKey, PasswordCache};
 use mailrook_smtp_server::Logins;
 use mailrook_store_api::{
@@ -43,6 +45,7 @@ use crate::{
 use accept::Acceptors;
 pub use host::Running;
 pub use listen::SERVICES;
+use listen::Socket;
 
 /// Hashes and preparations that may wait for a core. At 20 ms each the last one waits 10 s with two cores, which a mail
 /// client bears.
@@ -88,30 +91,7 @@ impl Server {
             keep_root,
             plant,
         } = start;
-        let identity = if keep_root {
-            None
-        } else {
-            Identity::find(config.user.as_deref())?
-        };
-        let tls = tls::acceptor(&config).map_err(|error| error.to_string())?;
-        let sockets = listen::bind_all(&config)?;
-        let at_fault = |error| {
-            format!(
-                "cannot make the data directory {}: {error}",
-                config.data_dir.display()
-            )
-        };
-        privileges::make_data_dir(&config.data_dir, identity.as_ref()).map_err(at_fault)?;
-        if let Some(identity) = &identity {
-            identity.assume()?;
-            info!(user = identity.name(), "became an ordinary user");
-            if let Err(error) = tls::load(&config) {
-                warn!(%error, "the certificate was read as root, and the user cannot read it: a reload will fail");
-            }
-        }
-        let door = AdminDoor::open(&config.admin.socket, &config.admin.listen)
-            .map_err(|error| error.to_string())?;
-
+        let Opened { tls, sockets, door } = open_doors(&config, keep_root)?;
         let (node, client) = open_store(&config, plant).await?;
         let directory: Arc<dyn Directory> = Arc::new(client.clone());
         let mailstore: Arc<dyn Mailstore> = Arc::new(client);
@@ -198,6 +178,49 @@ impl Server {
         }
         info!("stopped");
     }
+}
+
+/// What needs root, or fails for want of it.
+struct Opened {
+    tls: Option<TlsAcceptor>,
+    sockets: Vec<Socket>,
+    door: AdminDoor,
+}
+
+/// Reads the certificates, opens all ports, and becomes an ordinary user.
+fn open_doors(config: &Config, keep_root: bool) -> Result<Opened, String> {
+    let identity = if keep_root {
+        None
+    } else {
+        Identity::find(config.user.as_deref())?
+    };
+    let tls = tls::acceptor(config).map_err(|error| error.to_string())?;
+    let sockets = listen::bind_all(config)?;
+    let at_fault = |error| {
+        format!(
+            "cannot make the data directory {}: {error}",
+            config.data_dir.display()
+        )
+    };
+    privileges::make_data_dir(&config.data_dir, identity.as_ref()).map_err(at_fault)?;
+    if let Some(identity) = &identity {
+        identity.assume()?;
+        info!(user = identity.name(), "became an ordinary user");
+        if tls.is_some()
+            && let Err(error) = tls::load(config)
+        {
+            warn!(%error, "the certificate was read as root, and the user cannot read it: a reload will fail");
+        }
+    }
+    let door = AdminDoor::open(&config.admin.socket, &config.admin.listen)
+        .map_err(|error| error.to_string())?;
+    for address in door.tcp_addresses() {
+        info!(%address, "admin commands are taken, with the token");
+    }
+    for address in door.tcp_addresses() {
+        info!(%address, "admin commands are taken, with the token");
+    }
+    Ok(Opened { tls, sockets, door })
 }
 
 async fn open_store(config: &Config, plant: Option<Plant>) -> Result<(Node, Client), String> {

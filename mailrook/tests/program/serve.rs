@@ -145,14 +145,18 @@ fn systemd_is_told() {
     socket
         .set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
+    let log = folder.path().join("log");
     let told = || {
         let mut buffer = [0; 100];
-        let len = socket.recv(&mut buffer).unwrap();
+        let said = || fs::read_to_string(&log).unwrap_or_default();
+        let len = socket
+            .recv(&mut buffer)
+            .unwrap_or_else(|error| panic!("{error}\n{}", said()));
         String::from_utf8_lossy(&buffer[..len]).into_owned()
     };
     let mut child = serve(&config)
         .env("NOTIFY_SOCKET", &path)
-        .stderr(Stdio::null())
+        .stderr(fs::File::create(&log).unwrap())
         .spawn()
         .unwrap();
     assert_eq!(told(), "READY=1");
