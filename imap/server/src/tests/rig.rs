@@ -121,8 +121,8 @@ impl Rig {
         }
     }
 
-    /// A client that has read nothing yet.
-    pub(crate) fn connect(&self, door: Door) -> Wire {
+    /// What a session is made of, and the client's end of its stream.
+    pub(crate) fn client(&self, door: Door) -> (Client, tokio::io::DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(door.capacity);
         let address: SocketAddr = ADDRESS.parse().unwrap();
         let connection = Connection {
@@ -142,6 +142,12 @@ impl Rig {
             plaintext_login: door.plaintext_login,
             registration,
         };
+        (client, ours)
+    }
+
+    /// A client that has read nothing yet.
+    pub(crate) fn connect(&self, door: Door) -> Wire {
+        let (client, ours) = self.client(door);
         let context = Arc::clone(&self.context);
         let session = if door.pop3 {
             tokio::spawn(serve_pop3(client, context))
