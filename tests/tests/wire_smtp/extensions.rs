@@ -250,17 +250,21 @@ fn starttls_and_nothing_before_it_survives() {
     let mail = inbox(&fixture);
     // RFC 3848: with ESMTPS.
     assert!(mail[0].contains("with ESMTPS"), "{}", mail[0]);
+    // What comes in the same packet is dropped, or the command is refused for it.
     let (_, mut script) = hello();
-    script.play(
-        "C- STARTTLS\\r\\nMAIL FROM:<injected@x.example>\\r\\n
-         S: 220 ...
-         TLS
-         C: EHLO client.example.test
-         S! 250 2.1.0 ...
-         S~ 250 ...
-         C: RCPT TO:<<<user>>>
-         S: 503 ...",
-    );
+    script.play("C- STARTTLS\\r\\nMAIL FROM:<injected@x.example>\\r\\n\nS: <<code>> ...");
+    if script.value("code") == "220" {
+        script.play(
+            "TLS
+             C: EHLO client.example.test
+             S! 250 2.1.0 ...
+             S~ 250 ...
+             C: RCPT TO:<<<user>>>
+             S: 503 ...",
+        );
+    } else {
+        assert!(script.value("code").starts_with('5'));
+    }
 }
 
 #[test]
