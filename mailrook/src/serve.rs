@@ -27,8 +27,8 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), String> {
     };
     runtime()?.block_on(async {
         let descriptors = process::raise_descriptors();
-        let server = Server::start(start).await?;
-        let signals = Signals::take().map_err(|error| error.to_string())?;
+        let mut signals = Signals::take().map_err(|error| error.to_string())?;
+        let server = signals.or_started(Server::start(start)).await?;
         info!(
             version = env!("CARGO_PKG_VERSION"),
             open_files_max = descriptors,
@@ -51,7 +51,8 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, String> {
     runtime.map_err(|error| format!("no threads for the server: {error}"))
 }
 
-/// The signals that a server obeys. Made before it says that it is ready: from then on they may come.
+/// The signals that a server obeys. Taken over before anything else starts: they may come at any time, and the system's
+/// own answer to them would be to end the process where it stands.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -66,6 +67,18 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
         })
+    }
+
+    /// Starts a server, unless the end is asked for meanwhile.
+    pub async fn or_started<T>(
+        &mut self,
+        starting: impl Future<Output = Result<T, String>>,
+    ) -> Result<T, String> {
+        tokio::select! {
+            started = starting => started,
+            _ = self.terminate.recv() => Err("stopped while it was starting".to_owned()),
+            _ = self.interrupt.recv() => Err("stopped while it was starting".to_owned()),
+        }
     }
 
     /// Waits for the end; reloads meanwhile when asked to.

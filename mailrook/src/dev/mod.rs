@@ -128,11 +128,13 @@ pub fn run(arguments: &DevArgs, output: &Output) -> Result<(), CliError> {
     process::raise_descriptors();
     let runtime = serve::runtime().map_err(CliError::Refused)?;
     let result = runtime.block_on(async {
-        let (server, ready) = start(arguments, &place, level, plant, log)
+        let mut signals =
+            serve::Signals::take().map_err(|error| CliError::Refused(error.to_string()))?;
+        let starting = start(arguments, &place, level, plant, log);
+        let (server, ready) = signals
+            .or_started(starting)
             .await
             .map_err(CliError::Refused)?;
-        let signals =
-            serve::Signals::take().map_err(|error| CliError::Refused(error.to_string()))?;
         output.print(&ready, || {
             banner::text(&ready, arguments.plaintext, place.temporary.is_some())
         });

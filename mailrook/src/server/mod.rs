@@ -217,9 +217,6 @@ fn open_doors(config: &Config, keep_root: bool) -> Result<Opened, String> {
     for address in door.tcp_addresses() {
         info!(%address, "admin commands are taken, with the token");
     }
-    for address in door.tcp_addresses() {
-        info!(%address, "admin commands are taken, with the token");
-    }
     Ok(Opened { tls, sockets, door })
 }
 
