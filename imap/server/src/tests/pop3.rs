@@ -61,18 +61,18 @@ async fn the_session_of_rfc_1939() {
     let mut wire = logged_in(&rig).await;
     wire.play(
         "C: STAT
-         S: +OK 2 43
+         S: +OK 2 48
          C: LIST
          S: +OK ...
-         S: 1 26
-         S: 2 17
+         S: 1 29
+         S: 2 19
          S: .
          C: LIST 2
-         S: +OK 2 17
+         S: +OK 2 19
          C: LIST 3
          S: -ERR ...
          C: RETR 1
-         S: +OK 26 octets
+         S: +OK 29 octets
          S: Subject: 1
          S: 
          S: ..dot
@@ -100,15 +100,15 @@ async fn the_session_of_rfc_1939() {
          C: RETR 1
          S: -ERR ...
          C: STAT
-         S: +OK 1 17
+         S: +OK 1 19
          C: LIST
          S: +OK ...
-         S: 2 17
+         S: 2 19
          S: .
          C: RSET
          S: +OK ...
          C: STAT
-         S: +OK 2 43
+         S: +OK 2 48
          C: NOOP
          S: +OK
          C: RETR 0

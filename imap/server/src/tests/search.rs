@@ -111,7 +111,7 @@ async fn by_index_and_dates() {
     client
         .play(
             "C: a1 STORE 1 +FLAGS.SILENT (\\Seen $Junk)
-             S: a1 OK ...
+             S~ a1 OK ...
              C: a2 STORE 2 +FLAGS.SILENT (\\Flagged)
              S: a2 OK ...",
         )
