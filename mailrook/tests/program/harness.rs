@@ -180,6 +180,27 @@ impl Session {
         line
     }
 
+    /// Sends a line.
+    pub fn send(&mut self, line: &str) {
+        self.0
+            .get_mut()
+            .write_all(format!("{line}\r\n").as_bytes())
+            .unwrap();
+    }
+
+    /// Sends an IMAP command, and gives all that is said up to its tagged reply.
+    pub fn tagged(&mut self, tag: &str, command: &str) -> String {
+        self.send(&format!("{tag} {command}"));
+        let mut said = String::new();
+        loop {
+            let line = self.line();
+            said += &line;
+            if line.is_empty() || line.starts_with(&format!("{tag} ")) {
+                return said;
+            }
+        }
+    }
+
     /// Sends a line, and gives the last line of an SMTP reply.
     pub fn ask(&mut self, line: &str) -> String {
         self.0

@@ -5,6 +5,7 @@
 mod command_line;
 mod dev;
 mod harness;
+mod mail;
 mod reload;
 mod secrets;
 mod serve;
