@@ -21,14 +21,14 @@ use super::{
 };
 use crate::{SessionContext, outcome::Failure, uid_pages::uid_pages, view::View};
 
-/// Messages whose index entries are held at a time: about half a megabyte.
-const INDEX_PAGE: u32 = 4_096;
+/// Messages whose index entries are held at a time: about half a megabyte. Tests see many pages.
+const INDEX_PAGE: u32 = if cfg!(test) { 64 } else { 4_096 };
 
 /// Signatures of a page: 2 MiB of the largest ones.
-const SIGNATURE_PAGE: u32 = 256;
+const SIGNATURE_PAGE: u32 = if cfg!(test) { 16 } else { 256 };
 
-/// Details of a page: 8 MiB of the largest ones, usually a hundred kilobytes.
-const DETAIL_PAGE: u32 = 32;
+/// Details of a page: 16 MiB of the largest ones, usually a hundred kilobytes.
+const DETAIL_PAGE: u32 = if cfg!(test) { 5 } else { 64 };
 
 /// Messages being read or verified at a time: enough to hide the way to the store, and no more than a fair share.
 const IN_FLIGHT_MAX: usize = 8;
@@ -147,8 +147,13 @@ impl Scan {
                 .ok_or(Failure::Bye("the selected mailbox is gone"))?;
             // What is not there was expunged since, and matches nothing.
             for (mut pending, detail) in join(page, details, |detail| detail.uid) {
+                self.ask_prefix(&mut pending.verdicts, &detail.prefix);
+                if let Some(hit) = self.program.decide(&pending.verdicts) {
+                    hits[pending.at] = hit;
+                    continue;
+                }
                 let decoded = decode(&detail)?;
-                self.ask_details(&mut pending.verdicts, &decoded, &detail.prefix);
+                self.ask_details(&mut pending.verdicts, &decoded);
                 if let Some(hit) = self.program.decide(&pending.verdicts) {
                     hits[pending.at] = hit;
                     continue;
@@ -206,31 +211,42 @@ impl Scan {
         Ok(())
     }
 
-    /// Asks what stands beside the body: Date, envelope, the fields before this copy.
-    fn ask_details(&self, verdicts: &mut [Verdict], detail: &Detail, prefix: &[u8]) {
+    /// Asks the fields that stand before this copy.
+    fn ask_prefix(&self, verdicts: &mut [Verdict], prefix: &[u8]) {
         for (index, test) in self.program.tests() {
             let verdict = &mut verdicts[index];
-            match test {
-                Test::Index(_) => {}
+            let Test::Text(test) = test else { continue };
+            if *verdict == Verdict::No || !may_be_in_prefix(&test.place) {
+                continue;
+            }
+            if verify::prefix_matches(test, prefix) {
+                *verdict = Verdict::Yes;
+            } else if *verdict == Verdict::UnlessInPrefix {
+                *verdict = Verdict::No;
+            }
+        }
+    }
+
+    /// Asks what is kept beside the body: when it was sent, the envelope.
+    fn ask_details(&self, verdicts: &mut [Verdict], detail: &Detail) {
+        for (index, test) in self.program.tests() {
+            let verdict = &mut verdicts[index];
+            let answer = match test {
+                _ if *verdict != Verdict::Unknown => None,
+                Test::Index(_) => None,
                 Test::Sent(test) => {
-                    let holds = detail.sent.is_some_and(|sent| test.holds(sent.local_day()));
-                    *verdict = holds.into();
+                    Some(detail.sent.is_some_and(|sent| test.holds(sent.local_day())))
                 }
-                Test::Text(_) if *verdict == Verdict::No => {}
-                Test::Text(test) => {
-                    if may_be_in_prefix(&test.place) && verify::prefix_matches(test, prefix) {
-                        *verdict = Verdict::Yes;
-                    } else if *verdict == Verdict::UnlessInPrefix {
-                        *verdict = Verdict::No;
-                    } else if let TextPlace::Field {
+                Test::Text(test) => match test.place {
+                    TextPlace::Field {
                         envelope: Some(field),
                         ..
-                    } = &test.place
-                        && let Some(holds) = envelope::ask(&detail.envelope, *field, &test.matcher)
-                    {
-                        *verdict = holds.into();
-                    }
-                }
+                    } => envelope::ask(&detail.envelope, field, &test.matcher),
+                    _ => None,
+                },
+            };
+            if let Some(holds) = answer {
+                *verdict = holds.into();
             }
         }
     }
