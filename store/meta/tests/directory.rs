@@ -248,6 +248,26 @@ fn a_setting_whose_account_is_gone_does_not_lose_postmaster() {
     assert_eq!(directory.resolve("postmaster@example.test"), "a1");
 }
 
+/// `user+own` looks like a subaddress of `user`, and is somebody else.
+#[test]
+fn an_account_that_looks_like_a_subaddress_is_left_alone() {
+    let mut directory = Directory::new();
+    directory.account("user@example.test");
+    directory.account("user+own@example.test");
+    directory.alias(
+        "team@example.test",
+        &["user+own@example.test", "user+box@example.test"],
+    );
+    assert_eq!(directory.resolve("team@example.test"), "a2 a1/box");
+    directory.done(MetaCommand::RenameAccount {
+        from: address("user@example.test"),
+        to: address("new@example.test"),
+    });
+    assert_eq!(directory.resolve("team@example.test"), "a2 a1/box");
+    directory.done(MetaCommand::RemoveAccount(address("new@example.test")));
+    assert_eq!(directory.resolve("team@example.test"), "a2");
+}
+
 #[test]
 fn aliases_nest_and_never_circle() {
     let mut directory = Directory::new();
