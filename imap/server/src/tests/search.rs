@@ -1,5 +1,11 @@
 //! SEARCH and UID SEARCH.
 
+use proptest::{
+    prelude::*,
+    strategy::{Strategy, ValueTree},
+    test_runner::TestRunner,
+};
+
 use super::rig::{Rig, play};
 
 const ALICE: &str = "From: Alice Jones <alice@example.test>
@@ -361,5 +367,80 @@ async fn many_messages_over_pages() {
              S: * ESEARCH (TAG \"a3\") COUNT 300
              S: a3 OK ...",
         )
+        .await;
+}
+
+/// A search key with what it says of the three messages of [`rig`].
+fn any_key() -> impl Strategy<Value = (String, [bool; 3])> {
+    let leaves = [
+        ("BODY fox", [true, false, false]),
+        ("BODY dog", [false, false, true]),
+        ("TEXT inner", [false, true, false]),
+        ("SUBJECT report", [false, true, false]),
+        ("SUBJECT nothing", [false, false, true]),
+        ("FROM example", [true, true, false]),
+        ("HEADER X-Color blue", [true, false, false]),
+        ("HEADER Subject \"\"", [true, true, true]),
+        ("SENTSINCE 2-Jan-2020", [false, true, false]),
+        ("LARGER 100", [true, true, false]),
+        ("UNSEEN", [true, true, true]),
+        ("2:3", [false, true, true]),
+        ("UID 1", [true, false, false]),
+        ("ALL", [true, true, true]),
+        ("NEW", [false, false, false]),
+    ];
+    let leaf = prop::sample::select(leaves.to_vec()).prop_map(|(key, says)| (key.to_owned(), says));
+    leaf.prop_recursive(4, 12, 3, |key| {
+        let both = |a: [bool; 3], b: [bool; 3], f: fn(bool, bool) -> bool| {
+            [f(a[0], b[0]), f(a[1], b[1]), f(a[2], b[2])]
+        };
+        let pair = (key.clone(), key.clone());
+        prop_oneof![
+            key.prop_map(|(key, says)| (format!("NOT ({key})"), says.map(|says| !says))),
+            pair.clone().prop_map(move |((a, x), (b, y))| (
+                format!("OR ({a}) ({b})"),
+                both(x, y, |x, y| x || y)
+            )),
+            pair.prop_map(move |((a, x), (b, y))| (format!("{a} {b}"), both(x, y, |x, y| x && y))),
+        ]
+    })
+}
+
+#[tokio::test]
+async fn any_nesting_of_keys() {
+    let rig = rig().await;
+    let mut client = rig.selected().await;
+    let mut runner = TestRunner::deterministic();
+    for index in 0..300 {
+        let (key, says) = any_key().new_tree(&mut runner).unwrap().current();
+        let found = (1..=3).zip(says).filter(|(_, says)| *says);
+        let found: String = found.map(|(number, _)| format!(" {number}")).collect();
+        client
+            .send(format!("n{index} SEARCH {key}\r\n").as_bytes())
+            .await;
+        let lines = client.lines_until(&format!("n{index} OK")).await;
+        assert_eq!(lines[0], format!("* SEARCH{found}"), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn as_many_keys_as_a_command_holds() {
+    let rig = Rig::new().await;
+    rig.add_numbered(100).await;
+    let mut client = rig.selected().await;
+    // All of them open until the text is read, and none with a signature that says no.
+    let keys = "NOT BODY \"body z\" NOT TEXT \"yd o\" ".repeat(250);
+    client
+        .play(&format!(
+            "C: a1 SEARCH RETURN (COUNT) {}\nS: * ESEARCH (TAG \"a1\") COUNT 100\nS: a1 OK ...",
+            keys.trim_end()
+        ))
+        .await;
+    let sets = "1:* ".repeat(250);
+    client
+        .play(&format!(
+            "C: a2 SEARCH RETURN (COUNT) {}\nS: * ESEARCH (TAG \"a2\") COUNT 100\nS: a2 OK ...",
+            sets.trim_end()
+        ))
         .await;
 }

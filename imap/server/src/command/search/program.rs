@@ -56,7 +56,7 @@ pub(super) enum Test {
     Index(IndexTest),
     /// By the day in the Date field, as its sender counted it.
     Sent(DayTest),
-    Text(TextTest),
+    Text(Box<TextTest>),
 }
 
 /// A test that the index answers.
@@ -310,7 +310,7 @@ impl Compiler<'_> {
             SearchKey::SentOn(date) => self.sent(DayTest::On, *date),
             SearchKey::SentSince(date) => self.sent(DayTest::Since, *date),
             _ => match text_test(key) {
-                Some(test) => self.test(Test::Text(test)),
+                Some(test) => self.test(Test::Text(Box::new(test))),
                 None => self.simple(key),
             },
         })

@@ -166,11 +166,14 @@ impl Work {
 
     fn run(&self) -> bool {
         self.program.settle(&self.verdicts, |_, test| match test {
-            Test::Text(TextTest { matcher, place }) => match place {
-                TextPlace::Field { name, .. } => matcher.matches_header_field(&self.raw, name),
-                TextPlace::Body => matcher.matches_body(&self.raw, &self.structure),
-                TextPlace::Text => matcher.matches_text(&self.raw, &self.structure),
-            },
+            Test::Text(test) => {
+                let (matcher, structure) = (&test.matcher, &self.structure);
+                match &test.place {
+                    TextPlace::Field { name, .. } => matcher.matches_header_field(&self.raw, name),
+                    TextPlace::Body => matcher.matches_body(&self.raw, structure),
+                    TextPlace::Text => matcher.matches_text(&self.raw, structure),
+                }
+            }
             // The index and the details have decided these.
             Test::Index(_) | Test::Sent(_) => false,
         })
@@ -339,5 +342,96 @@ fn is_searched(part: &BodyPart) -> bool {
         PartContent::Text(_) => true,
         PartContent::Basic => part.fields.media_type.eq_ignore_ascii_case("message"),
         PartContent::Message { .. } | PartContent::Multipart(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mailrook_mime::{Matcher, derive};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// As `gather` does, from bytes in memory.
+    fn gathered(raw: &[u8], structure: &BodyPart, size: u32) -> (Vec<u8>, BodyPart) {
+        let segments = Segments::of(structure, size);
+        let mut read = Vec::new();
+        for segment in &segments.0 {
+            read.resize(segment.at as usize, 0);
+            read.extend_from_slice(&raw[segment.start as usize..segment.end as usize]);
+        }
+        assert_eq!(read.len(), segments.len());
+        let mut structure = structure.clone();
+        segments.rebase(&mut structure);
+        (read, structure)
+    }
+
+    fn message(film_len: usize) -> Vec<u8> {
+        let film = "QUJD\r\n".repeat(film_len / 6);
+        format!(
+            "Subject: outer\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\npreamble\r\n\
+             --b\r\nContent-Type: video/mp4; name=film.mp4\r\nContent-Transfer-Encoding: base64\r\n\r\n{film}\r\n\
+             --b\r\n\r\nfirst text\r\n\
+             --b\r\nContent-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\nsecond text\r\n\
+             --b\r\nContent-Type: application/pdf\r\n\r\n{film}\r\n\
+             --b\r\nContent-Type: message/delivery-status\r\n\r\nStatus: 5.1.1\r\n--b--\r\nepilogue"
+        )
+        .into_bytes()
+    }
+
+    #[test]
+    fn a_film_is_not_read() {
+        let raw = message(1 << 20);
+        let structure = derive(&raw).structure;
+        let (read, fitted) = gathered(&raw, &structure, raw.len() as u32);
+        assert!(read.len() < 2_000, "{}", read.len());
+        for (needle, in_body, in_text) in [
+            ("first text", true, true),
+            ("second text", true, true),
+            ("5.1.1", true, true),
+            ("subject: inner", false, true),
+            ("film.mp4", false, true),
+            ("application/pdf", false, true),
+            ("preamble", false, false),
+            ("QUJD", false, false),
+        ] {
+            let matcher = Matcher::new(needle);
+            assert_eq!(matcher.matches_body(&read, &fitted), in_body, "{needle}");
+            assert_eq!(matcher.matches_text(&read, &fitted), in_text, "{needle}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_structure_reads_no_more_than_there_is() {
+        let mut structure = derive(&message(600)).structure;
+        structure.header_start = u32::MAX;
+        structure.body_start = 7;
+        let (read, fitted) = gathered(&[b'x'; 100], &structure, 100);
+        assert!(read.len() <= 100);
+        Matcher::new("x").matches_text(&read, &fitted);
+    }
+
+    proptest! {
+        #[test]
+        fn finds_what_the_whole_message_has(
+            lines in prop::collection::vec(prop::sample::select(vec![
+                "--b", "--b--", "--c", "", "", "abc", "a b c",
+                "Content-Type: multipart/mixed; boundary=c",
+                "Content-Type: message/rfc822", "Content-Type: text/html", "Content-Type: image/png",
+                "Content-Transfer-Encoding: base64", "YWJj", "Subject: abc",
+            ]), 0..40),
+            film_len in prop::sample::select(vec![0, 100_000]),
+        ) {
+            let film = "x".repeat(film_len);
+            let text = lines.join("\r\n").replace("a b c", &format!("a b c{film}"));
+            let raw = format!("Content-Type: multipart/mixed; boundary=b\r\n{text}").into_bytes();
+            let structure = derive(&raw).structure;
+            let (read, fitted) = gathered(&raw, &structure, raw.len() as u32);
+            for needle in ["abc", "a b", "YWJj", "content-type: text", "image", "x"] {
+                let matcher = Matcher::new(needle);
+                prop_assert_eq!(matcher.matches_body(&read, &fitted), matcher.matches_body(&raw, &structure));
+                prop_assert_eq!(matcher.matches_text(&read, &fitted), matcher.matches_text(&raw, &structure));
+            }
+        }
     }
 }
