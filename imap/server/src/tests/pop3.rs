@@ -9,7 +9,16 @@ use mailrook_store_api::{
 };
 use mailrook_types::{Flags, MailboxName, Timestamp};
 
-use super::rig::{Door, PASSWORD, Rig, USER, Wire};
+use proptest::{
+    prelude::*,
+    strategy::{Strategy, ValueTree},
+    test_runner::TestRunner,
+};
+
+use super::{
+    rig::{Door, PASSWORD, Rig, USER, Wire},
+    transport::tls,
+};
 
 const DOOR: Door = Door {
     pop3: true,
@@ -581,5 +590,97 @@ async fn add_copies(rig: &Rig, count: usize) {
             .append(&mut lane, rig.account, append.clone())
             .await;
         appended.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn stls_forgets_what_came_before_it() {
+    let rig = Rig::new().await;
+    rig.add_numbered(1).await;
+    let door = Door {
+        plaintext_login: false,
+        starttls: true,
+        ..DOOR
+    };
+    let mut wire = rig.connect(door);
+    // The second command is injected in the clear: it must be neither obeyed nor answered.
+    wire.play(
+        r"S: +OK ...
+          C- STLS\r\nQUIT\r\n
+          S: +OK ...",
+    )
+    .await;
+    let mut wire = Wire::over(Box::new(tls(&rig, wire.stream).await), wire.session);
+    let offered = lines(&mut wire, "CAPA").await;
+    assert!(offered.contains(&"SASL SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN".to_owned()));
+    assert!(!offered.contains(&"STLS".to_owned()));
+    wire.play(
+        "C: STLS
+         S: -ERR ...
+         C: USER user1@example.test
+         S: +OK ...
+         C: PASS secret
+         S: +OK ...
+         C: STAT
+         S: +OK 1 ...
+         C: QUIT
+         S: +OK ...
+         END",
+    )
+    .await;
+}
+
+/// What a client may send, sensible or not.
+const PIECES: [&str; 24] = [
+    "USER user1@example.test\r\n",
+    "PASS secret\r\n",
+    "PASS wrong\r\n",
+    "AUTH PLAIN\r\n",
+    "AUTH PLAIN AHVzZXIxQGV4YW1wbGUudGVzdABzZWNyZXQ=\r\n",
+    "AHVzZXIxQGV4YW1wbGUudGVzdABzZWNyZXQ=\r\n",
+    "AUTH\r\n",
+    "*\r\n",
+    "STLS\r\n",
+    "STAT\r\n",
+    "LIST\r\n",
+    "LIST 2\r\n",
+    "UIDL\r\n",
+    "RETR 1\r\n",
+    "RETR 4294967295\r\n",
+    "TOP 1 0\r\n",
+    "TOP 2 4294967295\r\n",
+    "DELE 1\r\n",
+    "RSET\r\n",
+    "UTF8\r\n",
+    "\r\n",
+    "\0\u{ff}\n",
+    "no line",
+    "CAPA\n",
+];
+
+#[tokio::test]
+async fn any_order_of_anything_is_answered() {
+    let rig = Rig::with(|settings| settings.failed_login_delay = Duration::ZERO).await;
+    rig.add_numbered(3).await;
+    let mut runner = TestRunner::deterministic();
+    let pieces = prop::collection::vec(prop::sample::select(PIECES.to_vec()), 0..60);
+    for _ in 0..100 {
+        let said = pieces.new_tree(&mut runner).unwrap().current().concat();
+        let mut wire = rig.connect(DOOR);
+        wire.send(said.as_bytes()).await;
+        // Whatever state that has led to, the session is still there, unless it has said why not.
+        wire.send(b"\r\n*\r\nQUIT\r\n").await;
+        let mut last = String::new();
+        while let Some(line) = wire.line().await {
+            last = line;
+        }
+        assert!(
+            last.starts_with("+OK goodbye") || last == "-ERR [AUTH] too many failed logins",
+            "{said:?}: {last}"
+        );
+        wire.session.await.unwrap();
+        if last.contains("gone") {
+            rig.add_numbered(1).await;
+        }
     }
 }

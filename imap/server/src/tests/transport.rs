@@ -10,7 +10,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::rig::{Door, Io, PASSWORD, Rig, USER, Wire};
 
-async fn tls(rig: &Rig, stream: Box<dyn Io>) -> TlsStream<Box<dyn Io>> {
+pub(crate) async fn tls(rig: &Rig, stream: Box<dyn Io>) -> TlsStream<Box<dyn Io>> {
     let mut roots = RootCertStore::empty();
     roots.add(rig.certificate.clone().into()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
