@@ -11,9 +11,9 @@ pub(crate) struct ListPattern {
     tokens: Vec<Token>,
     /// How many of the tokens are literal: no shorter name can match.
     literals: usize,
-    /// Which of the [`ListPattern::bytes`] each byte is, from 1; 0 for those that are not in the pattern.
+    /// The class of each byte, from 1; 0 for those that are not in the pattern.
     classes: Box<[u8; 256]>,
-    /// How many different bytes are in the pattern.
+    /// How many classes there are: different bytes in the pattern.
     class_count: usize,
 }
 

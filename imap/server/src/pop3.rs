@@ -1,7 +1,8 @@
 //! POP3 sessions (RFC 1939, RFC 2449, RFC 2595, RFC 5034, RFC 6856).
 //!
-//! A session takes the maildrop for itself, lists INBOX once, and removes what was deleted in one step at QUIT: `maildrop`
-//! is that list, `authorization` what comes before it, `transaction` what is done with it, `retrieve` sends messages.
+//! A session takes the maildrop for itself, lists INBOX once, and removes what was deleted in one step at QUIT:
+//! `maildrop` is that list, `authorization` what comes before it, `transaction` what is done with it, `retrieve` sends
+//! messages.
 
 mod authorization;
 mod maildrop;

@@ -1,4 +1,5 @@
-//! SEARCH and UID SEARCH (RFC 9051 §6.4.4, RFC 3501 §6.4.4, RFC 4731, RFC 5032, RFC 5182, RFC 7162 §3.1.5, RFC 8474).
+//! SEARCH and UID SEARCH (RFC 9051 §6.4.4, RFC 3501 §6.4.4, RFC 4731, RFC 5032, RFC 5182, RFC 7162 §3.1.5,
+//! RFC 8474).
 //!
 //! What the client asks for becomes a `program`, whose tests are ordered by cost. `scan` walks the mailbox page by
 //! page and asks the cheapest first: the index, then search signatures, then details, then the text itself. `verify`

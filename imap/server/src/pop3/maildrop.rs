@@ -16,7 +16,7 @@ const INDEX_PAGE: u32 = 4_096;
 pub(super) struct Maildrop {
     mailbox: MailboxId,
     uid_validity: UidValidity,
-    /// Eight bytes a message and one: as many as a mailbox holds.
+    /// Eight bytes a message, so that the largest mailbox of 10,000,000 takes 80 MB.
     messages: Vec<Message>,
     deleted: UidSet,
     /// Messages and bytes, without the deleted ones.

@@ -13,8 +13,8 @@ use mailrook_types::UidSet;
 use super::{End, Refused, Session};
 use crate::connection::FLUSH_LEN;
 
-/// How much is read at a time: a chunk as it is stored. With the piece that is being sent this bounds what a slow client
-/// holds.
+/// How much is read at a time: a chunk as it is stored. With the piece that is being sent this bounds what a slow
+/// client holds.
 const STEP: u32 = Chunk::RAW_LEN as u32;
 
 /// A message on its way out.

@@ -20,8 +20,8 @@ use crate::{
 /// The memory of all messages that searches of this process have read, in KiB. One that is larger has it alone.
 pub(crate) const SEARCH_MEMORY_KIB: u32 = 256 << 10;
 
-/// Verified by the thread that serves the socket if it has no more bytes, counted again for each text that is looked for:
-/// less than a millisecond.
+/// Verified by the thread that serves the socket if it has no more bytes, counted again for each text that is looked
+/// for: less than a millisecond.
 const VERIFY_INLINE_MAX: usize = 16 << 10;
 
 /// Two ranges that are no further apart are read as one: it costs less than to ask again.
