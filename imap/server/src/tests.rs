@@ -5,6 +5,7 @@ mod rig;
 mod append;
 mod basics;
 mod fetch;
+mod flaky;
 mod hostile;
 mod mailboxes;
 mod model;
