@@ -20,6 +20,7 @@ mod witness;
 use std::{
     fs::{self, File, OpenOptions},
     path::{Path, PathBuf},
+    sync::{Arc, Weak},
 };
 
 use mailrook_types::ShardId;
@@ -41,13 +42,35 @@ const QUARANTINE: &str = "quarantine";
 /// What may lie in a directory whose making was interrupted, beside the folders, which must be empty.
 const UNFINISHED: [&str; 4] = [LOCK, WITNESS, "witness.new", "FORMAT.new"];
 
+/// Keeps other processes out of a data directory, until the last clone is dropped: a node that is dropped without a
+/// shutdown closes its files a little later.
+#[derive(Clone, Debug)]
+pub(crate) struct DirLock(Arc<File>);
+
+impl DirLock {
+    /// For whoever will have files open only as long as somebody else has, too.
+    pub(crate) fn downgrade(&self) -> WeakDirLock {
+        WeakDirLock(Arc::downgrade(&self.0))
+    }
+}
+
+/// Does not hold the lock, but can while somebody does.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakDirLock(Weak<File>);
+
+impl WeakDirLock {
+    /// The lock, unless it is given up.
+    pub(crate) fn upgrade(&self) -> Option<DirLock> {
+        self.0.upgrade().map(DirLock)
+    }
+}
+
 /// A directory that this process alone has open.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     root: PathBuf,
     identity: Identity,
-    /// The lock lives as long as this handle.
-    _lock: File,
+    lock: DirLock,
 }
 
 impl DataDir {
@@ -71,13 +94,18 @@ impl DataDir {
         Ok(DataDir {
             root: root.to_owned(),
             identity,
-            _lock: lock,
+            lock,
         })
     }
 
     /// Who this node is.
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// The lock, for whoever has files open in the directory.
+    pub(crate) fn lock(&self) -> DirLock {
+        self.lock.clone()
     }
 
     /// The data directory itself.
@@ -124,7 +152,7 @@ fn unused_or_format(root: &Path) -> Result<bool, OpenError> {
     Ok(true)
 }
 
-fn lock(root: &Path) -> Result<File, OpenError> {
+fn lock(root: &Path) -> Result<DirLock, OpenError> {
     let path = root.join(LOCK);
     let file = OpenOptions::new()
         .write(true)
@@ -133,7 +161,7 @@ fn lock(root: &Path) -> Result<File, OpenError> {
         .open(&path)
         .map_err(|source| io("opening", &path, source))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(DirLock(Arc::new(file))),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked {
             path: root.to_owned(),
         }),

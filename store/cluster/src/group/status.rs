@@ -1,10 +1,10 @@
 //! How a group fares, for `mailrook status` and the metrics.
 
 use mailrook_types::ShardId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What this node's copy of a group does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GroupRole {
     /// Takes proposals.
@@ -23,7 +23,7 @@ pub enum GroupRole {
 }
 
 /// A group at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupStatus {
     /// Which group.
     pub shard: ShardId,

@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use super::{LogError, LogStore, LogWrite, WRITE_BYTES_MAX};
 use crate::{
     Plant,
-    data_dir::{VoteMark, WitnessFile},
+    data_dir::{DirLock, VoteMark, WitnessFile},
 };
 
 /// Writes that wait for the writer. Each group has a handful under way (its entries are bounded by the proposals in
@@ -79,6 +79,7 @@ pub(crate) struct SharedLog {
     store: RwLock<Option<Arc<dyn LogStore>>>,
     jobs: Mutex<Option<Sender<Job>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    lock: Mutex<Option<DirLock>>,
 }
 
 impl SharedLog {
@@ -87,6 +88,7 @@ impl SharedLog {
         store: Arc<dyn LogStore>,
         witness: Arc<WitnessFile>,
         options: WriterOptions,
+        lock: DirLock,
     ) -> std::io::Result<SharedLog> {
         let (jobs, queue) = bounded(QUEUE_MAX);
         let writer = Writer {
@@ -101,6 +103,7 @@ impl SharedLog {
             store: RwLock::new(Some(store)),
             jobs: Mutex::new(Some(jobs)),
             writer: Mutex::new(Some(writer)),
+            lock: Mutex::new(Some(lock)),
         })
     }
 
@@ -147,6 +150,7 @@ impl SharedLog {
             tracing::error!("the log's writer panicked");
         }
         self.store.write().take();
+        self.lock.lock().take();
     }
 }
 

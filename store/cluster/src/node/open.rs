@@ -132,7 +132,7 @@ fn look(options: &NodeOptions, parts: Parts) -> Result<Looked, OpenError> {
         on_fatal: parts.on_fatal,
         plant: options.plant,
     };
-    let log = SharedLog::start(store, Arc::clone(&witness), writer)
+    let log = SharedLog::start(store, Arc::clone(&witness), writer, dir.lock())
         .map_err(|source| io("starting the writer of", &dir.log(), source))?;
     Ok(Looked {
         dir,
@@ -152,6 +152,7 @@ fn open_states(
         options.block_cache_bytes,
         options.write_buffer_bytes,
         groups.len(),
+        &dir.lock(),
     )
     .map_err(|error| OpenError::Options(format!("RocksDB did not start: {error}")))?;
     let engine = Arc::new(engine);

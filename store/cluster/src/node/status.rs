@@ -1,11 +1,11 @@
 //! How a node's back end fares, for `mailrook status`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::GroupStatus;
 
 /// A node at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
     /// Names the cluster, as 32 hexadecimal digits. Chosen at random when it was made.
     pub cluster_id: String,

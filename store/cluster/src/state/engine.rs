@@ -6,6 +6,8 @@ use rocksdb::{
     WriteBufferManager,
 };
 
+use crate::data_dir::{DirLock, WeakDirLock};
+
 /// What is written to one column family before it goes into a table by itself. Usually the upkeep flushes earlier.
 const WRITE_BUFFER_BYTES: usize = 64 << 20;
 
@@ -50,6 +52,8 @@ pub(crate) struct StateEngine {
     block_cache: Cache,
     write_buffers: WriteBufferManager,
     open_files_max: i32,
+    /// Held by each of its open tables.
+    lock: WeakDirLock,
 }
 
 impl StateEngine {
@@ -58,6 +62,7 @@ impl StateEngine {
         block_cache_bytes: usize,
         write_buffer_bytes: usize,
         groups: usize,
+        lock: &DirLock,
     ) -> Result<StateEngine, rocksdb::Error> {
         let mut env = Env::new()?;
         let cores =
@@ -70,6 +75,7 @@ impl StateEngine {
             // Beyond it the group that writes is flushed; it does not stall.
             write_buffers: WriteBufferManager::new_write_buffer_manager(write_buffer_bytes, false),
             open_files_max: open_files_max(groups),
+            lock: lock.downgrade(),
         })
     }
 
@@ -93,6 +99,11 @@ impl StateEngine {
         options.set_stats_dump_period_sec(0);
         options.set_stats_persist_period_sec(0);
         options
+    }
+
+    /// Keeps the data directory for tables that are about to be opened; none once the node gave it up.
+    pub(super) fn lock(&self) -> Option<DirLock> {
+        self.lock.upgrade()
     }
 
     /// The column families of a group's database.

@@ -221,14 +221,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{Applied, GroupState, StateEngine};
-    use crate::log::log_id;
+    use crate::{data_dir::DataDir, log::log_id};
 
-    fn engine() -> Arc<StateEngine> {
-        Arc::new(StateEngine::new(8 << 20, 8 << 20, 1).unwrap())
+    fn engine(dir: &Path) -> Arc<StateEngine> {
+        // Several in one test: each has a lock of its own, which lives as long as the test.
+        let path = tempfile::tempdir_in(dir).unwrap();
+        let lock = DataDir::open(path.path(), &[]).unwrap().lock();
+        let engine = StateEngine::new(8 << 20, 8 << 20, 1, &lock).unwrap();
+        std::mem::forget(lock);
+        Arc::new(engine)
     }
 
     pub(super) fn fresh(dir: &Path) -> GroupState {
-        GroupState::open(&engine(), &dir.join("1"), ShardId(1), true).unwrap()
+        GroupState::open(&engine(dir), &dir.join("1"), ShardId(1), true).unwrap()
     }
 
     fn at(index: u64) -> Applied {
@@ -315,7 +320,8 @@ mod tests {
         let folder = state.checkpoint_folder("x");
         assert_eq!(state.checkpoint(&folder).unwrap(), at(7));
         state.commit(put(b"k", b"2"), at(8)).unwrap();
-        let other = GroupState::open(&engine(), &dir.path().join("2"), ShardId(2), true).unwrap();
+        let other =
+            GroupState::open(&engine(dir.path()), &dir.path().join("2"), ShardId(2), true).unwrap();
         other.commit(put(b"other", b"9"), at(3)).unwrap();
         assert_eq!(other.install(&folder).unwrap(), at(7));
         let shows = |state: &GroupState| {
@@ -331,7 +337,13 @@ mod tests {
         };
         shows(&other);
         drop(other);
-        let other = GroupState::open(&engine(), &dir.path().join("2"), ShardId(2), false).unwrap();
+        let other = GroupState::open(
+            &engine(dir.path()),
+            &dir.path().join("2"),
+            ShardId(2),
+            false,
+        )
+        .unwrap();
         shows(&other);
         other.remove_leftovers().unwrap();
         assert!(!dir.path().join("2/state-1").exists());
@@ -361,7 +373,12 @@ mod tests {
         bytes[1000] ^= 0x40;
         std::fs::write(&largest, bytes).unwrap();
         let name = largest.file_name().unwrap().to_str().unwrap().to_owned();
-        let state = match GroupState::open(&engine(), &dir.path().join("1"), ShardId(1), false) {
+        let state = match GroupState::open(
+            &engine(dir.path()),
+            &dir.path().join("1"),
+            ShardId(1),
+            false,
+        ) {
             Ok(state) => state,
             Err(error) => return assert!(error.to_string().contains(&name), "{error}"),
         };
@@ -383,7 +400,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         drop(fresh(dir.path()));
         std::fs::remove_dir_all(dir.path().join("1/state-1")).unwrap();
-        let error = GroupState::open(&engine(), &dir.path().join("1"), ShardId(1), true)
+        let error = GroupState::open(&engine(dir.path()), &dir.path().join("1"), ShardId(1), true)
             .err()
             .unwrap();
         assert!(error.to_string().contains("missing"), "{error}");

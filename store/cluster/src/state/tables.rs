@@ -13,6 +13,8 @@ use super::{
     engine::{OWN, StateEngine, family},
 };
 
+use crate::data_dir::DirLock;
+
 const APPLIED: &[u8] = b"applied";
 
 /// A group's tables. Reading through it shows what is there at the moment of each read.
@@ -20,6 +22,8 @@ pub(crate) struct Tables {
     pub(super) db: DB,
     /// RocksDB keeps no hold of what it shares with others.
     _engine: Arc<StateEngine>,
+    /// Last: the database is closed by then.
+    _lock: DirLock,
 }
 
 pub(super) fn kv_error(error: &rocksdb::Error) -> KvError {
@@ -37,11 +41,15 @@ impl Tables {
         folder: &Path,
         create: bool,
     ) -> Result<Tables, KvError> {
+        let lock = engine
+            .lock()
+            .ok_or_else(|| KvError::Engine("the data directory is closed".into()))?;
         let db = DB::open_cf_descriptors(&engine.database(create), folder, engine.families())
             .map_err(|error| kv_error(&error))?;
         let tables = Tables {
             db,
             _engine: Arc::clone(engine),
+            _lock: lock,
         };
         if create {
             tables.commit(Batch::default(), Some(&Applied::default()))?;

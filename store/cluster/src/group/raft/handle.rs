@@ -99,8 +99,8 @@ pub(super) fn config(shard: ShardId) -> Result<Arc<Config>, GroupError> {
 }
 
 impl RaftGroup {
-    /// Starts the copy, and returns once it leads and has applied what was committed. Other voters than this node
-    /// cannot be reached yet.
+    /// Starts the copy, and returns once it leads and has applied what was committed, or is stopped because it cannot.
+    /// Other voters than this node cannot be reached yet.
     pub(crate) async fn start(parts: GroupParts) -> Result<Arc<RaftGroup>, GroupError> {
         let GroupParts {
             shard,
@@ -157,7 +157,10 @@ impl RaftGroup {
         group
             .runtime
             .spawn(RaftGroup::watch_engine(group.raft.clone(), standing));
-        group.take_the_lead(node_id).await?;
+        if let Err(error) = group.take_the_lead(node_id).await {
+            // A command of the log that cannot be applied: this copy says so, the others of the node serve.
+            group.stop(&error.to_string());
+        }
         Ok(group)
     }
 
@@ -216,11 +219,9 @@ impl RaftGroup {
         &self.state
     }
 
-    /// The last entry of the group's log, if all of it is durable.
+    /// The last entry of the group's log that is durable.
     pub(crate) fn durable_last(&self) -> Option<LogId> {
-        // In this order: an entry appended in between is not counted.
-        let last = self.log.last();
-        self.log.is_written().then_some(last).flatten()
+        self.log.durable_last()
     }
 
     /// Whether the copy still runs.

@@ -4,10 +4,7 @@ use std::{
     fmt::Debug,
     io,
     ops::{Bound, Range, RangeBounds},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use futures::{Stream, stream};
@@ -53,8 +50,15 @@ pub(crate) struct GroupLog {
     shared: Arc<SharedLog>,
     standing: Arc<Standing>,
     inner: Arc<Mutex<Inner>>,
-    /// The number of the last append that is durable.
-    written: Arc<AtomicU64>,
+    written: Arc<Mutex<Written>>,
+}
+
+/// What is durable.
+struct Written {
+    /// The number of the last append.
+    append: u64,
+    /// Its last entry.
+    last: Option<LogId>,
 }
 
 impl GroupLog {
@@ -95,19 +99,17 @@ impl GroupLog {
             shard,
             shared,
             standing,
+            written: Arc::new(Mutex::new(Written {
+                append: 0,
+                last: inner.last,
+            })),
             inner: Arc::new(Mutex::new(inner)),
-            written: Arc::default(),
         })
     }
 
-    /// The last entry.
-    pub(crate) fn last(&self) -> Option<LogId> {
-        self.inner.lock().last
-    }
-
-    /// Whether everything that was appended is durable.
-    pub(crate) fn is_written(&self) -> bool {
-        self.inner.lock().append == self.written.load(Ordering::Acquire)
+    /// The last entry that is durable.
+    pub(crate) fn durable_last(&self) -> Option<LogId> {
+        self.written.lock().last
     }
 
     /// Notes that a snapshot up to `last` is about to replace the state: if the log then ends before it, that is no
@@ -311,7 +313,7 @@ impl RaftLogStorage<Types> for GroupLog {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let (raw, append) = {
+        let (raw, append, last) = {
             let mut inner = self.inner.lock();
             inner.append += 1;
             let append = inner.append;
@@ -325,8 +327,8 @@ impl RaftLogStorage<Types> for GroupLog {
                 inner.last = Some(entry.log_id);
                 inner.cache.push(entry, append);
             }
-            inner.cache.trim(self.written.load(Ordering::Acquire));
-            (raw, append)
+            inner.cache.trim(self.written.lock().append);
+            (raw, append, inner.last)
         };
         let write = LogWrite::Append {
             group: log_group(self.shard),
@@ -335,7 +337,7 @@ impl RaftLogStorage<Types> for GroupLog {
         let written = Arc::clone(&self.written);
         let done = Box::new(move |result: Result<(), LogError>| {
             if result.is_ok() {
-                written.fetch_max(append, Ordering::AcqRel);
+                *written.lock() = Written { append, last };
             }
             callback.io_completed(result.map_err(io::Error::from));
         });

@@ -64,8 +64,9 @@ impl Copy {
             on_fatal: OnFatal::abort(),
             plant: None,
         };
-        let log = Arc::new(SharedLog::start(log, Arc::clone(&witness), writer).unwrap());
-        let engine = Arc::new(StateEngine::new(8 << 20, 8 << 20, 1).unwrap());
+        let log =
+            Arc::new(SharedLog::start(log, Arc::clone(&witness), writer, dir.lock()).unwrap());
+        let engine = Arc::new(StateEngine::new(8 << 20, 8 << 20, 1, &dir.lock()).unwrap());
         let state = Arc::new(GroupState::open(&engine, &dir.group(ONE), ONE, true).unwrap());
         Copy {
             dir,
