@@ -21,7 +21,7 @@ use mailrook_types::{ModSeq, Timestamp, UidSet};
 pub(crate) use self::verify::SEARCH_MEMORY_KIB;
 use self::{
     program::Program,
-    scan::{Found, Scan},
+    scan::{Found, Scan, Wanted},
 };
 use crate::{
     connection::FLUSH_LEN,
@@ -44,6 +44,7 @@ pub(crate) async fn run(session: &mut Session, tag: &Tag, search: &Search) -> Ou
         mailbox: session.selected()?.id,
         program: Arc::new(program),
         wants_mod_seq,
+        wanted: wanted(search.returns),
     };
     let found = scan.run(&session.selected()?.view, candidates).await;
     let save = search.returns.is_some_and(|returns| returns.save);
@@ -57,6 +58,16 @@ pub(crate) async fn run(session: &mut Session, tag: &Tag, search: &Search) -> Ou
     let found = found?;
     respond(session, tag, search, found).await?;
     Ok(Reply::ok("SEARCH completed"))
+}
+
+/// MIN or MAX alone spare the rest of the search.
+fn wanted(returns: Option<SearchReturn>) -> Wanted {
+    match returns {
+        Some(returns) if returns.all || returns.count || returns.min == returns.max => Wanted::All,
+        Some(returns) if returns.min => Wanted::First,
+        Some(_) => Wanted::Last,
+        None => Wanted::All,
+    }
 }
 
 async fn respond(

@@ -365,7 +365,22 @@ async fn many_messages_over_pages() {
              S: a2 OK ...
              C: a3 SEARCH RETURN (COUNT) OLD UNSEEN
              S: * ESEARCH (TAG \"a3\") COUNT 300
-             S: a3 OK ...",
+             S: a3 OK ...
+             C: a4 SEARCH RETURN (MIN SAVE) BODY \"body 2\" NOT 1:100
+             S: * ESEARCH (TAG \"a4\") MIN 200
+             S: a4 OK ...
+             C: a5 SEARCH $
+             S: * SEARCH 200
+             S: a5 OK ...
+             C: a6 UID SEARCH RETURN (MAX) MODSEQ 1 BODY \"body 1\"
+             S: * ESEARCH (TAG \"a6\") UID MAX 199 MODSEQ ...
+             S: a6 OK ...
+             C: a7 SEARCH RETURN (MAX SAVE) 5:*
+             S: * ESEARCH (TAG \"a7\") MAX 300
+             S: a7 OK ...
+             C: a8 SEARCH RETURN (MIN MAX) SUBJECT 2
+             S: * ESEARCH (TAG \"a8\") MIN 2 MAX 299
+             S: a8 OK ...",
         )
         .await;
 }

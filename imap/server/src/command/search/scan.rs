@@ -45,6 +45,17 @@ pub(super) struct Scan {
     pub(super) program: Arc<Program>,
     /// Whether the answer tells the highest MODSEQ.
     pub(super) wants_mod_seq: bool,
+    pub(super) wanted: Wanted,
+}
+
+/// How much of what matches is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    All,
+    /// The first message, and none of those on later pages.
+    First,
+    /// The last one.
+    Last,
 }
 
 /// What was found.
@@ -85,7 +96,11 @@ impl Scan {
             }
             _ => {}
         }
-        for page in uid_pages(&candidates, INDEX_PAGE) {
+        let mut pages: Vec<UidSet> = uid_pages(&candidates, INDEX_PAGE).collect();
+        if self.wanted == Wanted::Last {
+            pages.reverse();
+        }
+        for page in pages {
             if self.shutdown.is_requested() {
                 return Err(Failure::Bye("server is stopping, connect again"));
             }
@@ -98,6 +113,9 @@ impl Scan {
             self.ask_texts(pending, &mut hits).await?;
             for (entry, _) in entries.iter().zip(hits).filter(|(_, hit)| *hit) {
                 found.add(entry, self.wants_mod_seq);
+            }
+            if self.wanted != Wanted::All && !found.uids.is_empty() {
+                break;
             }
         }
         Ok(found)
