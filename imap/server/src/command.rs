@@ -10,7 +10,7 @@ mod enable;
 mod expunge;
 mod fetch;
 mod id;
-mod idle;
+pub(crate) mod idle;
 mod list;
 mod mailbox;
 mod namespace;

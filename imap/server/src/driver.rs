@@ -68,6 +68,15 @@ impl Session {
                         self.give_append_up(&mut appending, reply).await?;
                     }
                 }
+                Event::Command(Tagged {
+                    tag,
+                    command: Command::Idle,
+                }) => {
+                    self.wire.consume(used);
+                    // Apart from the others: a session may idle for days.
+                    let outcome = Box::pin(command::idle::run(self)).await;
+                    Box::pin(self.conclude(&tag, outcome, Some(Expunges::Told))).await?;
+                }
                 Event::Command(Tagged { tag, command }) => {
                     self.wire.consume(used);
                     // On the heap, so that a session that waits is not as large as its largest command.
@@ -108,7 +117,7 @@ impl Session {
                     self.wire.consume(used);
                     if let Some(appending) = appending.take() {
                         let outcome = Box::pin(command::append::end(self, *appending)).await;
-                        self.conclude(&tag, outcome, Some(Expunges::Told)).await?;
+                        Box::pin(self.conclude(&tag, outcome, Some(Expunges::Told))).await?;
                     }
                 }
                 Event::Close(_) => return Err(Failure::Bye("too much of what was refused")),

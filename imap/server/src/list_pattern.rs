@@ -224,17 +224,25 @@ mod tests {
         }
     }
 
-    /// As the RFC says it, in exponential time.
+    /// As the RFC says it, by a table of every rest of the pattern against every rest of the name: without one, ten wildcards
+    /// before a name of 140 bytes take days.
     fn slow(pattern: &[u8], name: &[u8]) -> bool {
-        match (pattern.split_first(), name.split_first()) {
-            (None, None) => true,
-            (Some((b'*', rest)), None) | (Some((b'%', rest)), None) => slow(rest, name),
-            (Some((b'*', rest)), Some((_, tail))) => slow(rest, name) || slow(pattern, tail),
-            (Some((b'%', rest)), Some((b'/', _))) => slow(rest, name),
-            (Some((b'%', rest)), Some((_, tail))) => slow(rest, name) || slow(pattern, tail),
-            (Some((byte, rest)), Some((first, tail))) => byte == first && slow(rest, tail),
-            _ => false,
+        let mut below = vec![false; name.len() + 1];
+        below[name.len()] = true;
+        for token in pattern.iter().rev() {
+            let mut row = vec![false; name.len() + 1];
+            for at in (0..=name.len()).rev() {
+                let here = name.get(at).copied();
+                let longer = at < name.len() && row[at + 1];
+                row[at] = match token {
+                    b'*' => below[at] || longer,
+                    b'%' => below[at] || (here != Some(b'/') && longer),
+                    byte => here == Some(*byte) && below[at + 1],
+                };
+            }
+            below = row;
         }
+        below[0]
     }
 
     proptest! {

@@ -114,7 +114,7 @@ impl Session {
         let own = std::mem::take(&mut selected.own);
         selected.seen = selected.seen.max(status.highest_modseq);
         for entry in &changed {
-            if own.contains(&entry.modseq) || arrived.contains(entry.uid) {
+            if own.binary_search(&entry.modseq).is_ok() || arrived.contains(entry.uid) {
                 continue;
             }
             let Some(selected) = self.selected.as_deref() else {

@@ -72,7 +72,7 @@ pub(crate) struct Selected {
     pub(crate) expunged: UidSet,
     /// All changes up to this are in the view.
     pub(crate) seen: ModSeq,
-    /// Changes of this session, whose results the client knows already; later than `seen`.
+    /// Changes of this session, whose results the client knows already; later than `seen`, ascending.
     pub(crate) own: Vec<ModSeq>,
     /// How many keywords the client was told of.
     pub(crate) keywords_told: usize,

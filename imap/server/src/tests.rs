@@ -12,5 +12,6 @@ mod model;
 mod pop3;
 mod search;
 mod several;
+mod speed;
 mod storing;
 mod transport;

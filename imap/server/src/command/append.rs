@@ -19,8 +19,8 @@ use crate::{
     session::Session,
 };
 
-/// A message's memory grows by doubling up to this, then by this, so that at most so much of it is unused.
-const GROWTH_MAX: usize = 1 << 20;
+/// A message's memory grows by half, at least by so much: what is read at a time.
+const GROWTH_MIN: usize = 16 << 10;
 
 /// All messages of one APPEND together (RFC 3502), in units of the limit for one.
 const MESSAGES_FACTOR: u64 = 2;
@@ -44,6 +44,8 @@ pub(crate) struct Appending {
 /// A message on its way in.
 struct Incoming {
     raw: Vec<u8>,
+    /// How many bytes there shall be.
+    announced: usize,
     flags: Flags,
     internal_date: Option<Timestamp>,
     /// The room that `raw` takes in [`SessionContext::append_memory`], in KiB.
@@ -72,8 +74,9 @@ impl Appending {
         };
         let (needed, capacity) = (message.raw.len() + bytes.len(), message.raw.capacity());
         if needed > capacity {
-            let doubled = capacity + capacity.clamp(4096, GROWTH_MAX);
-            grow(message, &self.memory, needed.max(doubled)).await?;
+            // No client is believed to send what it announces, but what it sends is not copied over and over either.
+            let grown = (capacity + (capacity / 2).max(GROWTH_MIN)).min(message.announced);
+            Box::pin(grow(message, &self.memory, needed.max(grown))).await?;
         }
         message.raw.extend_from_slice(bytes);
         Ok(())
@@ -92,6 +95,7 @@ impl Appending {
         }
         self.messages.push(Incoming {
             raw: Vec::new(),
+            announced: usize::try_from(message.size).unwrap_or(usize::MAX),
             flags: message.flags,
             internal_date: message.internal_date,
             permit: None,

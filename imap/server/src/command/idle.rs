@@ -16,7 +16,7 @@ const STILL_HERE_EVERY: Duration = Duration::from_secs(150);
 
 pub(crate) async fn run(session: &mut Session) -> Outcome {
     session.account()?;
-    session.tell(Expunges::Told).await?;
+    Box::pin(session.tell(Expunges::Told)).await?;
     session.writer().continuation("idling");
     session.framer.expect_done();
     let mut still_here = Instant::now() + STILL_HERE_EVERY;

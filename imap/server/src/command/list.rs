@@ -21,6 +21,9 @@ use crate::{
 /// One mailbox is visited for each pattern; RFC 5258 has no word on how many there may be.
 const PATTERNS_MAX: usize = 100;
 
+/// How many names are compared before others have their turn: below a millisecond, however long names and patterns are.
+const MATCHES_AT_ONCE: usize = 64;
+
 pub(crate) async fn list(session: &mut Session, list: &List) -> Outcome {
     let account = session.account()?.id;
     if !list.extended && list.patterns.iter().all(String::is_empty) {
@@ -35,7 +38,7 @@ pub(crate) async fn list(session: &mut Session, list: &List) -> Outcome {
     let patterns = patterns(&list.reference, &list.patterns)?;
     let mailboxes = mailboxes(session).await?;
     let tree = Tree::new(&mailboxes);
-    let chosen = choose(&tree, &patterns, list.select);
+    let chosen = choose(&tree, &patterns, list.select).await;
     for (index, recursive) in chosen {
         let node = tree.node(index);
         tell(session, node, recursive, list);
@@ -69,7 +72,7 @@ pub(crate) async fn lsub(session: &mut Session, reference: &str, pattern: &str) 
         recursive_match: true,
         ..ListSelection::default()
     };
-    for (index, _) in choose(&tree, &patterns, select) {
+    for (index, _) in choose(&tree, &patterns, select).await {
         let node = tree.node(index);
         // RFC 3501 §6.3.9: a level that is not subscribed itself, but has something below it that is.
         let attributes = match node.subscribed {
@@ -106,11 +109,18 @@ async fn mailboxes(session: &mut Session) -> Result<MailboxList, Failure> {
 }
 
 /// Which nodes to list, each with whether something selected stands below it.
-fn choose(tree: &Tree<'_>, patterns: &[ListPattern], select: ListSelection) -> Vec<(usize, bool)> {
-    let matched: Vec<bool> = tree
-        .nodes()
-        .map(|node| patterns.iter().any(|pattern| pattern.matches(node.name)))
-        .collect();
+async fn choose(
+    tree: &Tree<'_>,
+    patterns: &[ListPattern],
+    select: ListSelection,
+) -> Vec<(usize, bool)> {
+    let mut matched = Vec::new();
+    for node in tree.nodes() {
+        matched.push(patterns.iter().any(|pattern| pattern.matches(node.name)));
+        if matched.len() % MATCHES_AT_ONCE == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
     let restricted = select.subscribed || select.special_use;
     let is_selected = |node: &Node<'_>| match restricted {
         false => node.info.is_some() || node.has_children,

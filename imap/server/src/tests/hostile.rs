@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
+use crate::{command, session::Session};
+
 use super::rig::{Door, Rig};
 
 #[tokio::test]
@@ -13,8 +15,13 @@ async fn the_size_of_a_waiting_session() {
     let client = rig.client(door).0;
     let future = crate::serve_imap(client, rig.context.clone());
     // What each of 10,000 idle clients costs, beside TLS and its view; IDLE adds a box of its own.
-    let size = std::mem::size_of_val(&future);
-    assert!(size < 3000, "{size} bytes");
+    let waiting = size_of_val(&future);
+    let mut session = Session::new(rig.client(door).0, rig.context.clone());
+    let idling = size_of_val(&command::idle::run(&mut session));
+    assert!(
+        waiting < 2048 && idling < 1024,
+        "{waiting} bytes, {idling} more in IDLE"
+    );
 }
 
 #[tokio::test]
