@@ -16,7 +16,7 @@ const STILL_HERE_EVERY: Duration = Duration::from_secs(150);
 
 pub(crate) async fn run(session: &mut Session) -> Outcome {
     session.account()?;
-    Box::pin(session.tell(Expunges::Told)).await?;
+    tell(session).await?;
     session.writer().continuation("idling");
     session.framer.expect_done();
     let mut still_here = Instant::now() + STILL_HERE_EVERY;
@@ -30,11 +30,7 @@ pub(crate) async fn run(session: &mut Session) -> Outcome {
         session.wire.flush().await?;
         match wait(session, still_here).await? {
             Woken::Input => {}
-            Woken::Change => match Box::pin(session.tell(Expunges::Told)).await {
-                // The watch is opened again, and what was missed is told then.
-                Err(Failure::Store(error)) => tracing::debug!(%error, "cannot tell of changes now"),
-                told => told?,
-            },
+            Woken::Change => tell(session).await?,
             Woken::Silence => {
                 session
                     .wire
@@ -43,6 +39,20 @@ pub(crate) async fn run(session: &mut Session) -> Outcome {
                 still_here = Instant::now() + STILL_HERE_EVERY;
             }
         }
+    }
+}
+
+async fn tell(session: &mut Session) -> Result<(), Failure> {
+    match Box::pin(session.tell(Expunges::Told)).await {
+        // IDLE goes on: the watch is opened again, and what was missed is told then.
+        Err(Failure::Store(error)) => {
+            tracing::debug!(%error, "cannot tell of changes now");
+            if let Some(selected) = &mut session.selected {
+                selected.watch = None;
+            }
+            Ok(())
+        }
+        told => told,
     }
 }
 

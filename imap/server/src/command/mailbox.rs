@@ -44,7 +44,13 @@ pub(crate) async fn delete(session: &mut Session, mailbox: &str) -> Outcome {
     session.account()?;
     let name = MailboxName::parse(mailbox)?;
     change(session, Change::DeleteMailbox(name)).await?;
-    close_if_gone(session).await?;
+    match close_if_gone(session).await {
+        // It is deleted; that the selected mailbox is gone shows with the next command.
+        Err(Failure::Store(error)) => {
+            tracing::debug!(%error, "cannot look at the selected mailbox")
+        }
+        closed => closed?,
+    }
     Ok(Reply::ok("DELETE completed"))
 }
 

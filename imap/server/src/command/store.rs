@@ -41,9 +41,13 @@ pub(crate) async fn run(session: &mut Session, store: &Store) -> Outcome {
     if !stored.changed.is_empty() {
         selected.own.push(stored.modseq);
     }
-    // New keywords are told before the messages that have them.
-    session.tell(Expunges::Held).await?;
-    answer(session, store, &uids, &stored).await?;
+    // What is committed is answered with OK, even if what has become of it cannot be told now.
+    match tell(session, store, &uids, &stored).await {
+        Err(Failure::Store(error)) => {
+            tracing::warn!(%error, "flags are stored and cannot be told now")
+        }
+        told => told?,
+    }
     let done = Reply::ok("STORE completed");
     if stored.modified.is_empty() {
         return Ok(done);
@@ -53,6 +57,17 @@ pub(crate) async fn run(session: &mut Session, store: &Store) -> Outcome {
         false => session.selected()?.view.sequences(&stored.modified),
     };
     Ok(Reply::ok("STORE completed but for some").code(Code::Modified(modified)))
+}
+
+async fn tell(
+    session: &mut Session,
+    store: &Store,
+    uids: &UidSet,
+    stored: &FlagsStored,
+) -> Result<(), Failure> {
+    // New keywords are told before the messages that have them.
+    session.tell(Expunges::Held).await?;
+    answer(session, store, uids, stored).await
 }
 
 /// The FETCH responses: the flags that messages have now; with `.SILENT` only their new MODSEQ, to who cares.

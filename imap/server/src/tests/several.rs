@@ -191,3 +191,16 @@ async fn a_deleted_mailbox_ends_its_sessions() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn idle_outlives_a_store_that_cannot_be_reached() {
+    let rig = Rig::new().await;
+    rig.add_numbered(1).await;
+    let mut one = rig.selected().await;
+    rig.twin.set_reachable(false);
+    one.play("C: a1 IDLE\nS: + idling").await;
+    rig.twin.set_reachable(true);
+    rig.add_numbered(1).await;
+    one.play("S: * 2 EXISTS\nS: * 0 RECENT\nC: DONE\nS: a1 OK ...")
+        .await;
+}

@@ -1,11 +1,13 @@
 //! One item of a FETCH response.
 
+use std::time::Duration;
+
 use mailrook_imap_proto::{
     command::{FetchItem, Partial, Section},
     response::Code,
     writer::FetchWriter,
 };
-use mailrook_store_api::shard::IndexEntry;
+use mailrook_store_api::{StoreError, shard::IndexEntry};
 
 use super::{
     binary,
@@ -15,6 +17,12 @@ use crate::{
     connection::Wire,
     outcome::{Failure, Reply},
 };
+
+/// How often a piece of a literal under way is asked for. Each call has the store's own patience.
+const READ_TRIES: u32 = 4;
+
+/// Between two of them.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Prints what the index tells; nothing for other items.
 #[inline]
@@ -128,10 +136,17 @@ impl ItemPrinter<'_> {
             return self.unreadable(name, failure);
         }
         self.head(name, span.len());
-        let mut at = 0;
+        let (mut at, mut tries) = (0, 1);
         while at < span.len() {
-            let piece = self.message.piece(span, at).await;
-            let piece = piece.map_err(cut_short)?;
+            let piece = match self.message.piece(span, at).await {
+                // A back end that died has a successor within seconds: the client need not hear of it.
+                Err(Failure::Store(StoreError::Unavailable(_))) if tries < READ_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(READ_AGAIN_AFTER).await;
+                    continue;
+                }
+                read => read.map_err(cut_short)?,
+            };
             at += piece.len() as u64;
             self.bytes(&piece).await?;
         }
@@ -180,9 +195,7 @@ impl ItemPrinter<'_> {
             Failure::Store(error) => {
                 tracing::warn!(%error, "a body cannot be read");
                 match error {
-                    mailrook_store_api::StoreError::Unavailable(_) => {
-                        crate::outcome::store_reply(&error)
-                    }
+                    StoreError::Unavailable(_) => crate::outcome::store_reply(&error),
                     _ => Reply::no("a message's body cannot be read").code(Code::ServerBug),
                 }
             }
