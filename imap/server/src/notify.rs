@@ -1,13 +1,16 @@
 //! Brings the client's view of the selected mailbox up to date: what other sessions did, and this one's own changes
 //! whose responses follow from the mailbox (RFC 9051 §7.5, §5.5).
 
+mod news;
+
 use std::time::Duration;
 
 use futures::FutureExt;
 use mailrook_imap_proto::writer::Writer;
-use mailrook_store_api::shard::{Changes, IndexEntry};
-use mailrook_types::{SystemFlags, UidSet};
+use mailrook_store_api::shard::IndexEntry;
+use mailrook_types::SystemFlags;
 
+use self::news::News;
 use crate::{
     outcome::Failure,
     session::{Enabled, Selected, Session},
@@ -43,6 +46,17 @@ impl Session {
 
     /// Asks the store what has changed, and tells the client.
     pub(crate) async fn tell(&mut self, expunges: Expunges) -> Result<(), Failure> {
+        let told = self.tell_now(expunges).await;
+        if matches!(told, Err(Failure::Store(_)))
+            && let Some(selected) = &mut self.selected
+        {
+            // So that it is asked again: what showed that there is something to tell is used up.
+            selected.watch = None;
+        }
+        told
+    }
+
+    async fn tell_now(&mut self, expunges: Expunges) -> Result<(), Failure> {
         let (Some(account), Some(selected)) = (&mut self.account, self.selected.as_deref_mut())
         else {
             return Ok(());
@@ -52,22 +66,9 @@ impl Session {
         if selected.watch.is_none() {
             selected.watch = Some(store.watch(account.id).await?);
         }
-        let changes = store
-            .changes(account.id, selected.id, selected.seen, None)
-            .await?;
-        let Some(changes) = changes else {
-            return Err(Failure::Bye("the selected mailbox is gone"));
-        };
-        let gone = match &changes.vanished {
-            Some(vanished) => selected.view.known(vanished),
-            // The history does not go back so far: the difference tells.
-            None => match store.uids(account.id, selected.id).await? {
-                Some(uids) => selected.view.uids().difference(&uids),
-                None => return Err(Failure::Bye("the selected mailbox is gone")),
-            },
-        };
-        if !gone.is_empty() {
-            selected.expunged = selected.expunged.union(&gone);
+        let news = News::read(store, account.id, selected).await?;
+        if !news.gone.is_empty() {
+            selected.expunged = selected.expunged.union(&news.gone);
         }
         if expunges == Expunges::Told && !selected.expunged.is_empty() {
             let expunged = std::mem::take(&mut selected.expunged);
@@ -83,47 +84,43 @@ impl Session {
                 }
             }
         }
-        self.tell_changes(changes).await
+        self.tell_changes(news).await
     }
 
     /// New messages, then flags.
-    async fn tell_changes(&mut self, changes: Changes) -> Result<(), Failure> {
+    async fn tell_changes(&mut self, mut news: News) -> Result<(), Failure> {
         let enabled = self.enabled;
-        let Some(selected) = self.selected.as_deref_mut() else {
+        let (Some(account), Some(selected)) = (&self.account, self.selected.as_deref_mut()) else {
             return Ok(());
         };
         let mut writer = Writer::new(self.wire.output(), enabled.imap4rev2);
-        let (status, changed) = (changes.status, changes.changed);
-        if status.keywords.len() > selected.keywords_told {
-            selected.keywords_told = status.keywords.len();
-            let keywords = status.keywords.iter().map(|keyword| keyword.as_str());
+        let keywords = &news.status.keywords;
+        if keywords.len() > selected.keywords_told {
+            selected.keywords_told = keywords.len();
+            let keywords = keywords.iter().map(|keyword| keyword.as_str());
             writer.flags(all_system_flags(), keywords);
         }
-        let arrived: UidSet = changed
-            .iter()
-            .map(|entry| entry.uid)
-            .filter(|uid| selected.view.sequence(*uid).is_none())
-            .collect();
-        if !arrived.is_empty() {
-            selected.view.add(&arrived);
+        if !news.arrived.is_empty() {
+            selected.view.add(&news.arrived);
             writer.exists(selected.view.len());
             if !enabled.imap4rev2 {
                 writer.recent(0);
             }
         }
-        let own = std::mem::take(&mut selected.own);
-        selected.seen = selected.seen.max(status.highest_modseq);
-        for entry in &changed {
-            if own.binary_search(&entry.modseq).is_ok() || arrived.contains(entry.uid) {
-                continue;
+        let store = &*self.context.store;
+        while let Some(changed) = news.next_page(store, account.id).await? {
+            for entry in &changed {
+                let known = selected.own.binary_search(&entry.modseq).is_ok();
+                if !known && !news.arrived.contains(entry.uid) {
+                    let mut writer = Writer::new(self.wire.output(), enabled.imap4rev2);
+                    tell_flags(&mut writer, selected, entry, enabled);
+                    self.wire.relieve().await?;
+                }
             }
-            let Some(selected) = self.selected.as_deref() else {
-                break;
-            };
-            let mut writer = Writer::new(self.wire.output(), enabled.imap4rev2);
-            tell_flags(&mut writer, selected, entry, enabled);
-            self.wire.relieve().await?;
         }
+        // Last: what could not be told to its end is told again.
+        selected.own = Vec::new();
+        selected.seen = selected.seen.max(news.status.highest_modseq);
         Ok(())
     }
 }

@@ -47,9 +47,6 @@ async fn tell(session: &mut Session) -> Result<(), Failure> {
         // IDLE goes on: the watch is opened again, and what was missed is told then.
         Err(Failure::Store(error)) => {
             tracing::debug!(%error, "cannot tell of changes now");
-            if let Some(selected) = &mut session.selected {
-                selected.watch = None;
-            }
             Ok(())
         }
         told => told,

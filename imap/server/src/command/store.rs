@@ -21,8 +21,10 @@ pub(crate) async fn run(session: &mut Session, store: &Store) -> Outcome {
     if session.selected()?.read_only {
         return Err(read_only().into());
     }
-    // What others did to these messages must not be taken for what this command does, of which .SILENT tells nothing.
-    session.tell_if_changed(Expunges::Held).await?;
+    if store.silent {
+        // What others did to these messages must not be taken for what this command does, of which it tells nothing.
+        session.tell(Expunges::Held).await?;
+    }
     let selected = session.selected()?;
     let uids = selected.resolve(&store.set, store.by_uid)?;
     let change = Change::StoreFlags {

@@ -204,3 +204,26 @@ async fn idle_outlives_a_store_that_cannot_be_reached() {
     one.play("S: * 2 EXISTS\nS: * 0 RECENT\nC: DONE\nS: a1 OK ...")
         .await;
 }
+
+#[tokio::test]
+async fn many_changes_are_told_in_pieces() {
+    let rig = Rig::new().await;
+    rig.add_numbered(9_000).await;
+    let (mut one, mut two) = (rig.selected().await, rig.selected().await);
+    two.play(
+        r"C: b1 STORE 1:* +FLAGS.SILENT (\Flagged)
+          S: b1 OK ...
+          C: b2 STORE 1:10 +FLAGS.SILENT (\Deleted)
+          S: b2 OK ...
+          C: b3 EXPUNGE
+          S~ b3 OK ...",
+    )
+    .await;
+    rig.add_numbered(1).await;
+    one.send(b"a1 NOOP\r\n").await;
+    let lines = one.lines_until("a1 ").await;
+    let count = |end: &str| lines.iter().filter(|line| line.ends_with(end)).count();
+    assert_eq!((count(" EXPUNGE"), count(" 8991 EXISTS")), (10, 1));
+    assert_eq!(count(" FETCH (FLAGS (\\Flagged))"), 8_990);
+    one.play("C: a2 NOOP\nS: a2 OK ...").await;
+}
