@@ -116,8 +116,8 @@ async fn page(
     from: Uid,
 ) -> Result<Vec<IndexEntry>, Failure> {
     let uids = UidSet::from_range(from..=Uid::MAX);
-    Ok(store
+    store
         .index(account, mailbox, uids, Some(since), PAGE)
         .await?
-        .ok_or(GONE)?)
+        .ok_or(GONE)
 }
