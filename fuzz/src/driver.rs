@@ -47,14 +47,15 @@ pub fn run(target: &Target, seed: u64, rounds: u32) {
     let mut pool: Vec<Vec<u8>> = (target.seeds)();
     assert!(!pool.is_empty(), "{} has no seeds", target.name);
     let seeds = pool.len();
+    let longest = pool.iter().map(Vec::len).max().unwrap_or(0);
     for (index, input) in pool.clone().iter().enumerate() {
         attempt(target, input, &format!("its seed {index}"));
     }
     for round in 0..rounds {
         let input = mutant(&mut random, &pool, target);
         attempt(target, &input, &format!("seed {seed}, round {round}"));
-        // What has been mutated several times is what a single mutation does not reach.
-        if random.below(4) == 0 {
+        // What has been mutated several times is what a single mutation does not reach. Short inputs say little.
+        if random.below(4) == 0 && input.len() > longest / 4 {
             if pool.len() < seeds + POOL_MAX {
                 pool.push(input);
             } else {
@@ -105,32 +106,35 @@ fn mutate(
     dictionary: &[&'static [u8]],
 ) {
     let at = random.below(input.len() + 1);
-    match random.below(9) {
-        0 => {
+    // What shortens is rare, or the pool would wither.
+    match random.below(20) {
+        0..=3 => {
             if let Some(byte) = input.get_mut(at) {
                 *byte ^= 1 << random.below(8);
             }
         }
-        1 => {
+        4..=6 => {
             if let Some(byte) = input.get_mut(at) {
-                *byte = *b"\0\r\n \"\\(){}[]<>@.*%+-=:,;09\x7f\x80\xc3\xff"
-                    .get(random.below(40))
-                    .unwrap_or(&(random.next() as u8));
+                *byte = TELLING_BYTES[random.below(TELLING_BYTES.len())];
             }
         }
-        2 => input.insert(at, random.next() as u8),
-        3 => {
+        7 => input.insert(at, random.next() as u8),
+        8 | 9 => {
             let end = (at + 1 + random.below(16)).min(input.len());
             input.drain(at..end.max(at));
         }
-        4 => input.truncate(at),
-        5 => {
+        10 => input.truncate(at),
+        11 | 12 => {
             // Said twice.
-            let end = (at + 1 + random.below(200)).min(input.len());
-            let again = input[at..end.max(at)].to_vec();
+            let again = piece(random, input).to_vec();
             input.splice(at..at, again);
         }
-        6 => {
+        13 | 14 => {
+            let other = random.below(pool.len());
+            let other = piece(random, &pool[other]);
+            input.splice(at..at, other.iter().copied());
+        }
+        15 => {
             // The end of another input.
             let other = &pool[random.below(pool.len())];
             let from = random.below(other.len() + 1);
@@ -139,6 +143,16 @@ fn mutate(
         }
         _ => insert_token(random, input, at, dictionary),
     }
+}
+
+/// Bytes that mean something in one language or another.
+const TELLING_BYTES: &[u8] = b"\0\t\r\n \"\\(){}[]<>@.*%&+-=:;,/019azAZ\x7f\x80\xc3\xff";
+
+/// At most 200 bytes of `input`.
+fn piece<'i>(random: &mut Random, input: &'i [u8]) -> &'i [u8] {
+    let start = random.below(input.len() + 1);
+    let end = (start + random.below(200)).min(input.len());
+    &input[start..end]
 }
 
 /// Puts a word of the target's language in, or in the place of as many bytes.

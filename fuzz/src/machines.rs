@@ -212,7 +212,7 @@ fn account_command(account: u64, op: OpId, change: Change) -> ShardCommand {
 }
 
 fn shard_command(choices: &mut Choices<'_>, now: i64, n: u64) -> ShardCommand {
-    let account = 1 + choices.below(3) as u64;
+    let account = account_id(choices).0;
     let op = OpId {
         client: ClientId(1),
         lane: choices.below(2) as u64,
@@ -311,7 +311,7 @@ fn deliver(choices: &mut Choices<'_>, op: OpId, now: i64) -> Deliver {
             .then(|| DeliveryKey([choices.byte() & 3; 32])),
         recipients: (0..=choices.below(3))
             .map(|_| RecipientDelivery {
-                account: AccountId(1 + choices.below(3) as u64),
+                account: account_id(choices),
                 mailbox: choices.flag().then(|| name(choices)),
                 prefix: choices.bytes(20).to_vec(),
                 flags: flags(choices),
@@ -325,7 +325,7 @@ fn deliver(choices: &mut Choices<'_>, op: OpId, now: i64) -> Deliver {
 
 fn confirmation(choices: &mut Choices<'_>) -> Confirmation {
     Confirmation {
-        account: AccountId(1 + choices.below(3) as u64),
+        account: account_id(choices),
         mailbox: mailbox_id(choices),
         key: DeliveryKey([choices.byte() & 3; 32]),
     }
@@ -371,6 +371,7 @@ fn new_mailbox(choices: &mut Choices<'_>) -> NewMailbox {
 fn name(choices: &mut Choices<'_>) -> MailboxName {
     let text = choices.pick(&[
         "INBOX",
+        "INBOX",
         "A",
         "A/B",
         "A/B/C",
@@ -383,7 +384,8 @@ fn name(choices: &mut Choices<'_>) -> MailboxName {
 }
 
 fn mailbox_id(choices: &mut Choices<'_>) -> MailboxId {
-    MailboxId(choices.below(6) as u64)
+    // Mostly INBOX, which has the first id.
+    MailboxId(choices.pick(&[1, 1, 1, 1, 2, 3, 4, 0]))
 }
 
 fn mailbox_ref(choices: &mut Choices<'_>) -> MailboxRef {
@@ -396,12 +398,24 @@ fn mailbox_ref(choices: &mut Choices<'_>) -> MailboxRef {
 
 fn uids(choices: &mut Choices<'_>) -> UidSet {
     let mut set = UidSet::new();
-    for _ in 0..choices.below(3) {
-        let uid = |choices: &mut Choices<'_>| Uid::new(choices.size() as u32).unwrap_or(Uid::MIN);
+    for _ in 0..choices.pick(&[1, 1, 2, 0]) {
+        // Mostly those that may be there.
+        let uid = |choices: &mut Choices<'_>| {
+            let number = match choices.byte() {
+                byte @ 0xf0.. => u32::MAX - u32::from(byte & 3),
+                byte => u32::from(byte & 15),
+            };
+            Uid::new(number).unwrap_or(Uid::MIN)
+        };
         let (a, b) = (uid(choices), uid(choices));
         set.insert_range(a.min(b)..=a.max(b));
     }
     set
+}
+
+fn account_id(choices: &mut Choices<'_>) -> AccountId {
+    // The third is not there, or no longer.
+    AccountId(choices.pick(&[1, 1, 1, 1, 1, 2, 2, 3]))
 }
 
 fn flags(choices: &mut Choices<'_>) -> Flags {

@@ -121,19 +121,14 @@ pub fn sasl_exchange(input: &[u8]) {
     let known = exchange(switches, &lines, true);
     let unknown = exchange(switches, &lines, false);
     assert!(!unknown.contains(&"done".to_owned()), "nobody got in");
-    let has = |word: &str| {
-        bytes
-            .windows(word.len())
-            .any(|window| window == word.as_bytes())
-    };
+    // With a mechanism that has no nonce, `%N` stands for nothing.
+    let said = String::from_utf8_lossy(bytes).replace("%N", "");
+    let has_password = said.contains(PASSWORD);
     if known.last().is_some_and(|last| last == "done") {
         assert!(switches & 3 >= 2, "there is no proof without the nonce");
         // SASLprep takes other characters for those of the password.
-        assert!(
-            has(PASSWORD) || !bytes.is_ascii(),
-            "in without the password"
-        );
-    } else if !has(PASSWORD) && bytes.is_ascii() {
+        assert!(has_password || !bytes.is_ascii(), "in without the password");
+    } else if !has_password && bytes.is_ascii() {
         assert_eq!(known, unknown, "it shows who exists");
     }
     wire(bytes);
