@@ -1,5 +1,7 @@
 #!/bin/sh
 # neomutt: sends, then opens INBOX, copies the first message into Sent and every message into $WORK/mbox.
+# 2026-11-22: Debian 12's neomutt 20220429, built with gsasl, picks SCRAM-SHA-256-PLUS for SMTP where it is offered and
+# cannot bind to its TLS connection; it has to be told another mechanism.
 set -eu
 export HOME="$WORK" TERM=xterm
 if [ "$TLS" = yes ]; then
@@ -17,6 +19,7 @@ set imap_user = '$USER'
 set imap_pass = '$PASSWORD'
 set smtp_url = '$smtp/'
 set smtp_pass = '$PASSWORD'
+set smtp_authenticators = 'plain'
 set from = '$USER'
 set use_from = yes
 set hostname = client.example.test

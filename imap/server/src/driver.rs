@@ -39,10 +39,15 @@ pub async fn serve_imap(client: Client, context: Arc<SessionContext>) {
     session.wire.close().await;
 }
 
+/// Bad commands in a row, none good between them, after which the client is taken for no mail client. Dovecot gives up
+/// after 20 as well.
+const BAD_IN_A_ROW_MAX: u32 = 20;
+
 impl Session {
     /// Until LOGOUT, or the failure that ends the session.
     async fn run(&mut self) -> Result<(), Failure> {
         let mut appending: Option<Box<Appending>> = None;
+        let mut bad_in_a_row = 0;
         loop {
             let (used, event) = self.framer.next(self.wire.input());
             let Some(event) = event else {
@@ -79,6 +84,7 @@ impl Session {
                 }
                 Event::Command(Tagged { tag, command }) => {
                     self.wire.consume(used);
+                    bad_in_a_row = 0;
                     // On the heap, so that a session that waits is not as large as its largest command.
                     if Box::pin(self.carry_out(tag, command)).await? {
                         return Ok(());
@@ -88,6 +94,11 @@ impl Session {
                     self.wire.consume(used);
                     appending = None;
                     self.writer().parse_error(tag.as_ref(), &error);
+                    self.wire.relieve().await?;
+                    bad_in_a_row += 1;
+                    if bad_in_a_row > BAD_IN_A_ROW_MAX {
+                        return Err(Failure::Bye("too many bad commands"));
+                    }
                 }
                 Event::Continue => {
                     self.wire.consume(used);

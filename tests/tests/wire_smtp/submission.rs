@@ -155,3 +155,37 @@ fn starttls_and_implicit_tls() {
          S: 250 ...",
         );
 }
+
+#[test]
+fn dsn_parameters_are_taken_and_checked() {
+    // RFC 3461 §4.
+    let (fixture, mut script) = submission();
+    script.play(
+        "C: EHLO client.example.test
+         S~ 250...DSN...
+         C: AUTH PLAIN <<plain>>
+         S~ 235 ...
+         C: MAIL FROM:<<<user>>> RET=HDRS ENVID=QQ314159
+         S: 250 ...
+         C: RCPT TO:<<<user>>> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;a@x.example
+         S: 250 ...
+         C: DATA
+         S: 354 ...
+         C: Subject: report, please
+         C:
+         C: .
+         S: 250 ...
+         C: MAIL FROM:<<<user>>> RET=SOME
+         S: 501 ...
+         C: MAIL FROM:<<<user>>>
+         S: 250 ...
+         C: RCPT TO:<<<user>>> NOTIFY=NEVER,SUCCESS
+         S: 501 ...
+         C: RCPT TO:<<<user>>> NOSUCH=1
+         S: 555 ...",
+    );
+    let inbox = inbox(&fixture);
+    assert_eq!(inbox.len(), 2, "the message and the report of its delivery");
+    let report = inbox.iter().find(|mail| mail.contains("multipart/report"));
+    assert!(report.is_some_and(|mail| mail.contains("Original-Envelope-Id: QQ314159")));
+}
