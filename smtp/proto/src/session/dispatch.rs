@@ -26,8 +26,13 @@ impl Session {
             Line::Bad(bad) => self.bad_line(bad, auth),
             Line::Whole(line) if auth => self.auth_response(&line),
             Line::Whole(line) => match command::parse(&line) {
-                // What follows in the same segment was not protected, yet would be read as if it were.
-                Ok(Command::StartTls) if count < input.len() => self.plaintext_after_starttls(),
+                // What follows in the same segment was not protected, yet would be read as if it were. A STARTTLS that is
+                // refused changes nothing, and what follows it is the next command.
+                Ok(Command::StartTls)
+                    if count < input.len() && self.starttls_refusal().is_none() =>
+                {
+                    self.plaintext_after_starttls()
+                }
                 Ok(command) => self.command(command),
                 Err(malformed) => {
                     self.error(&malformed.reply);
@@ -338,24 +343,27 @@ impl Session {
     }
 
     fn starttls(&mut self) -> Result<Event, Reply> {
-        if !self.config.starttls {
-            return Err(Reply::new(
-                R::NotImplemented502,
-                E::INVALID_COMMAND,
-                "STARTTLS is not offered",
-            ));
-        }
-        if self.tls {
-            return Err(sequence("TLS is active already"));
-        }
-        match self.state {
-            State::ExpectMail if self.extended => {}
-            State::ExpectHello | State::ExpectMail => return Err(self.hello_first()),
-            _ => return Err(sequence("not within a mail transaction")),
+        if let Some(refusal) = self.starttls_refusal() {
+            return Err(refusal);
         }
         self.state = State::ExpectTls;
         self.say(R::Ready220, E::OTHER, "ready to start TLS");
         Ok(Event::StartTls)
+    }
+
+    fn starttls_refusal(&self) -> Option<Reply> {
+        if !self.config.starttls {
+            let text = "STARTTLS is not offered";
+            return Some(Reply::new(R::NotImplemented502, E::INVALID_COMMAND, text));
+        }
+        if self.tls {
+            return Some(sequence("TLS is active already"));
+        }
+        match self.state {
+            State::ExpectMail if self.extended => None,
+            State::ExpectHello | State::ExpectMail => Some(self.hello_first()),
+            _ => Some(sequence("not within a mail transaction")),
+        }
     }
 
     fn plaintext_after_starttls(&mut self) -> Option<Event> {

@@ -76,6 +76,30 @@ fn nothing_survives_starttls() {
 }
 
 #[test]
+fn a_refused_starttls_ends_no_group() {
+    // It changes nothing, so that a pipelined group (RFC 2920) goes on, in one piece as in many.
+    for (starttls, refusal) in [
+        (false, "502 5.5.1 STARTTLS is not offered"),
+        (true, "503 *"),
+    ] {
+        let config = SessionConfig {
+            starttls,
+            ..config(Service::Mx)
+        };
+        let script = format!(
+            "
+            S: 220 *
+            c: STARTTLS\\r\\nHELO c.test\\r\\nSTARTTLS\\r\\nQUIT\\r\\n
+            S: {refusal}
+            S: 250 *
+            S: {refusal}
+            S: 221 *"
+        );
+        assert!(converse(&config, &script).closed);
+    }
+}
+
+#[test]
 fn a_bare_lf_ends_no_command() {
     converse(
         &config(Service::Mx),
