@@ -21,6 +21,10 @@ use crate::{
 /// a lost peer is of that order.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// After so many bad commands in a row, none good between them, the client is taken for no mail client. Dovecot gives up
+/// after 20 as well.
+const BAD_COMMANDS_MAX: u32 = 20;
+
 /// Runs one IMAP session to its end.
 pub async fn serve_imap(client: Client, context: Arc<SessionContext>) {
     let mut session = Session::new(client, context);
@@ -39,15 +43,10 @@ pub async fn serve_imap(client: Client, context: Arc<SessionContext>) {
     session.wire.close().await;
 }
 
-/// Bad commands in a row, none good between them, after which the client is taken for no mail client. Dovecot gives up
-/// after 20 as well.
-const BAD_IN_A_ROW_MAX: u32 = 20;
-
 impl Session {
     /// Until LOGOUT, or the failure that ends the session.
     async fn run(&mut self) -> Result<(), Failure> {
         let mut appending: Option<Box<Appending>> = None;
-        let mut bad_in_a_row = 0;
         loop {
             let (used, event) = self.framer.next(self.wire.input());
             let Some(event) = event else {
@@ -84,7 +83,6 @@ impl Session {
                 }
                 Event::Command(Tagged { tag, command }) => {
                     self.wire.consume(used);
-                    bad_in_a_row = 0;
                     // On the heap, so that a session that waits is not as large as its largest command.
                     if Box::pin(self.carry_out(tag, command)).await? {
                         return Ok(());
@@ -94,10 +92,8 @@ impl Session {
                     self.wire.consume(used);
                     appending = None;
                     self.writer().parse_error(tag.as_ref(), &error);
-                    self.wire.relieve().await?;
-                    bad_in_a_row += 1;
-                    if bad_in_a_row > BAD_IN_A_ROW_MAX {
-                        return Err(Failure::Bye("too many bad commands"));
+                    if error.status() == Status::Bad {
+                        self.count_bad(true)?;
                     }
                 }
                 Event::Continue => {
@@ -182,7 +178,16 @@ impl Session {
             }
         }
         self.finish(tag, &reply);
+        self.count_bad(reply.status == Status::Bad)?;
         self.wire.relieve().await?;
+        Ok(())
+    }
+
+    fn count_bad(&mut self, bad: bool) -> Result<(), Failure> {
+        self.bad_commands = if bad { self.bad_commands + 1 } else { 0 };
+        if self.bad_commands >= BAD_COMMANDS_MAX {
+            return Err(Failure::Bye("too many bad commands"));
+        }
         Ok(())
     }
 

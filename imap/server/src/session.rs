@@ -34,6 +34,8 @@ pub(crate) struct Session {
     pub(crate) client: ClientPlace,
     /// Failed logins on this connection.
     pub(crate) login_failures: u32,
+    /// Commands in a row that were answered with BAD.
+    pub(crate) bad_commands: u32,
     /// When a session without a login ends.
     login_deadline: Instant,
 }
@@ -131,6 +133,7 @@ impl Session {
                 shutdown: connection.shutdown,
             },
             login_failures: 0,
+            bad_commands: 0,
             login_deadline: Instant::now() + context.settings.login_timeout,
             context,
         }

@@ -67,6 +67,8 @@ async fn commands_in_the_wrong_state() {
             .unwrap();
         let refused = line.contains(" BAD ") || line.contains(" NO ");
         assert!(refused, "{command}: {line}");
+        // Twenty in a row would end the session.
+        client.play("C: n NOOP\nS: n OK ...").await;
     }
     client
         .play("C: z LOGIN user1@example.test secret\nS: z OK ...")
@@ -82,6 +84,16 @@ async fn commands_in_the_wrong_state() {
             .unwrap();
         assert!(line.contains(" BAD "), "{command}: {line}");
     }
+}
+
+#[tokio::test]
+async fn nonsense_ends() {
+    let rig = Rig::new().await;
+    let mut client = rig.connect(Door::default());
+    client.send(&b"GET / HTTP/1.1\r\n".repeat(30)).await;
+    let lines = client.lines_until("* BYE").await;
+    assert_eq!(lines.len(), 22, "{lines:#?}");
+    assert_eq!(client.line().await, None);
 }
 
 #[tokio::test]
