@@ -30,7 +30,7 @@ pub(crate) const IMAP_FRAMING: Target = Target {
     },
     dictionary: IMAP_WORDS,
     len_max: 6_000,
-    rounds: 30_000,
+    rounds: 120_000,
 };
 
 /// The words of the grammar.
@@ -137,7 +137,7 @@ pub(crate) const POP3_FRAMING: Target = Target {
     },
     dictionary: POP3_WORDS,
     len_max: 3_000,
-    rounds: 60_000,
+    rounds: 120_000,
 };
 
 /// The words of POP3.

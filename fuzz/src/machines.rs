@@ -76,7 +76,7 @@ pub(crate) const META_COMMANDS: Target = Target {
     },
     dictionary: &[b"\x02\0", b"\x05\0\0", b"\x0c\0\x01", b"\x07", b"\x06"],
     len_max: 500,
-    rounds: 8_000,
+    rounds: 4_000,
 };
 
 /// Two copies: one takes each command alone, the other several at a time.

@@ -65,7 +65,7 @@ pub(crate) const MIME_MESSAGE: Target = Target {
         b"\0",
     ],
     len_max: 6_000,
-    rounds: 8_000,
+    rounds: 4_000,
 };
 
 const PLAIN: &[u8] = b"From: \"Ann B.\" <ann@example.test>\r\nTo: undisclosed:;, b@c.test (Bob)\r\n\

@@ -36,7 +36,7 @@ pub(crate) const STORED_RECORDS: Target = Target {
         b"\x01\x01\x01",
     ],
     len_max: 4_000,
-    rounds: 60_000,
+    rounds: 300_000,
 };
 
 /// Every format with a version of its own.

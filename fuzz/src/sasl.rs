@@ -54,7 +54,7 @@ pub(crate) const SASL_EXCHANGE: Target = Target {
         b"\xe2\x84\xaa",
     ],
     len_max: 2_000,
-    rounds: 30_000,
+    rounds: 300_000,
 };
 
 pub(crate) const USER: &str = "user";

@@ -52,7 +52,7 @@ pub(crate) const IMAP_SESSION: Target = Target {
     },
     dictionary: IMAP_WORDS,
     len_max: 1_500,
-    rounds: 600,
+    rounds: 1_500,
 };
 
 pub(crate) const POP3_SESSION: Target = Target {
@@ -70,7 +70,7 @@ pub(crate) const POP3_SESSION: Target = Target {
     },
     dictionary: POP3_WORDS,
     len_max: 1_000,
-    rounds: 600,
+    rounds: 1_500,
 };
 
 const USER: &str = "user1@example.test";
@@ -292,17 +292,21 @@ async fn cluster() -> MemoryCluster {
     let Ok(MetaReply::Account(record)) = added else {
         panic!("{added:?}");
     };
-    let messages = MESSAGES.iter().map(|text| {
-        let message = PreparedMessage::new(text.as_bytes()).expect("it is small");
+    static PREPARED: OnceLock<Vec<Arc<PreparedMessage>>> = OnceLock::new();
+    let prepared = PREPARED.get_or_init(|| {
+        let prepare = |text: &&str| PreparedMessage::new(text.as_bytes()).expect("it is small");
+        MESSAGES.iter().map(prepare).map(Arc::new).collect()
+    });
+    let stored = |message: &Arc<PreparedMessage>| {
         (
-            Arc::new(message),
+            Arc::clone(message),
             Flags::default(),
             Timestamp(1_000_000_000_000),
         )
-    });
+    };
     let append = Append {
         mailbox: MailboxRef::Name(MailboxName::inbox()),
-        messages: messages.collect(),
+        messages: prepared.iter().map(stored).collect(),
     };
     let mut lane = cluster.open_lane().await.expect("the twin is in reach");
     let appended = cluster.append(&mut lane, record.id, append).await;

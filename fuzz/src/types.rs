@@ -41,7 +41,7 @@ pub(crate) const ADDRESS: Target = Target {
         b"+",
     ],
     len_max: 1200,
-    rounds: 60_000,
+    rounds: 300_000,
 };
 
 pub(crate) const MAILBOX_NAME: Target = Target {
@@ -74,7 +74,7 @@ pub(crate) const MAILBOX_NAME: Target = Target {
         b"\xe2\x80\xa8",
     ],
     len_max: 2400,
-    rounds: 60_000,
+    rounds: 150_000,
 };
 
 pub(crate) const UID_SET: Target = Target {
@@ -83,7 +83,7 @@ pub(crate) const UID_SET: Target = Target {
     seeds: || vec![(0..=80).collect(), (100..=255).collect(), vec![7; 40]],
     dictionary: &[b"\0\xff", b"\x01\xfe\xff", b"\x05"],
     len_max: 600,
-    rounds: 15_000,
+    rounds: 60_000,
 };
 
 /// Addresses, their parts and keywords.
