@@ -19,6 +19,9 @@ use tokio::time::{Instant, timeout_at};
 use self::maildrop::Maildrop;
 use crate::{Client, SessionContext, account::Account, connection::Wire};
 
+/// After so many bad commands in a row the client is taken for no mail client; as many as in IMAP.
+const BAD_COMMANDS_MAX: u32 = 20;
+
 /// One POP3 session.
 struct Session {
     context: Arc<SessionContext>,
@@ -150,11 +153,15 @@ impl Session {
     }
 
     async fn run(&mut self) -> End {
+        let mut bad_commands = 0;
         loop {
             let event = match self.event(self.context.settings.pop3_idle_timeout).await {
                 Ok(event) => event,
                 Err(end) => return end,
             };
+            let good =
+                matches!(&event, Event::Command(command) if command.permitted_in(self.state()));
+            bad_commands = if good { 0 } else { bad_commands + 1 };
             let done = match event {
                 Event::Command(command) => Box::pin(self.carry_out(command)).await,
                 Event::Bad(error) => {
@@ -172,6 +179,9 @@ impl Session {
             };
             if let Err(end) = done {
                 return end;
+            }
+            if bad_commands >= BAD_COMMANDS_MAX {
+                return End::Refused(ResponseCode::SysPerm, "too many bad commands");
             }
             // Replies to commands sent in a row go out together (RFC 2449 §6.6), unless they are large.
             if let Err(error) = self.wire.relieve().await {
