@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use mailrook_imap_proto::{
-    command::{Command, Tag, Tagged},
+    command::{AppendHead, AppendMessage, Command, Tag, Tagged},
     framing::Event,
     response::Status,
 };
@@ -69,7 +69,7 @@ impl Session {
                     };
                     self.wire.consume(used);
                     if let Err(reply) = taken {
-                        self.give_append_up(&mut appending, reply).await?;
+                        self.give_append_up(&mut appending, &reply);
                     }
                 }
                 Event::Command(Tagged {
@@ -102,30 +102,15 @@ impl Session {
                 }
                 Event::Append { head, message } => {
                     self.wire.consume(used);
-                    let mut begun = Box::new(Appending::new(head, &self.context));
-                    let verdict = Box::pin(command::append::begin(self, &mut begun, message)).await;
-                    appending = Some(begun);
-                    if let Err(failure) = verdict {
-                        let reply = self.reply_to(failure)?;
-                        self.give_append_up(&mut appending, reply).await?;
-                    }
+                    Box::pin(self.append_begins(&mut appending, head, message)).await?;
                 }
                 Event::AppendNext(message) => {
                     self.wire.consume(used);
-                    let verdict = match &mut appending {
-                        Some(appending) => command::append::next(self, appending, message),
-                        None => Ok(()),
-                    };
-                    if let Err(reply) = verdict {
-                        self.give_append_up(&mut appending, reply).await?;
-                    }
+                    self.append_goes_on(&mut appending, message);
                 }
                 Event::AppendEnd { tag } => {
                     self.wire.consume(used);
-                    if let Some(appending) = appending.take() {
-                        let outcome = Box::pin(command::append::end(self, *appending)).await;
-                        Box::pin(self.conclude(&tag, outcome, Some(Expunges::Told))).await?;
-                    }
+                    Box::pin(self.append_ends(appending.take(), &tag)).await?;
                 }
                 Event::Close(_) => return Err(Failure::Bye("too much of what was refused")),
                 // Only where they were asked for, by IDLE and AUTHENTICATE.
@@ -136,16 +121,46 @@ impl Session {
         }
     }
 
-    async fn give_append_up(
+    async fn append_begins(
         &mut self,
         appending: &mut Option<Box<Appending>>,
-        reply: Reply,
+        head: AppendHead,
+        message: AppendMessage,
     ) -> Result<(), Failure> {
-        if let Some(appending) = appending.take() {
-            self.framer.refuse_append();
-            self.finish(appending.tag(), &reply);
+        let begun = appending.insert(Box::new(Appending::new(head, &self.context)));
+        if let Err(failure) = command::append::begin(self, begun, message).await {
+            let reply = self.reply_to(failure)?;
+            self.give_append_up(appending, &reply);
         }
         Ok(())
+    }
+
+    fn append_goes_on(&mut self, appending: &mut Option<Box<Appending>>, message: AppendMessage) {
+        if let Some(begun) = appending
+            && let Err(reply) = command::append::next(self, begun, message)
+        {
+            self.give_append_up(appending, &reply);
+        }
+    }
+
+    async fn append_ends(
+        &mut self,
+        appending: Option<Box<Appending>>,
+        tag: &Tag,
+    ) -> Result<(), Failure> {
+        let Some(appending) = appending else {
+            return Ok(());
+        };
+        let outcome = command::append::end(self, *appending).await;
+        self.conclude(tag, outcome, Some(Expunges::Told)).await
+    }
+
+    /// Answers an APPEND under way; what is left of it is skipped.
+    fn give_append_up(&mut self, appending: &mut Option<Box<Appending>>, reply: &Reply) {
+        if let Some(appending) = appending.take() {
+            self.framer.refuse_append();
+            self.finish(appending.tag(), reply);
+        }
     }
 
     /// Carries out one command and answers it. True after LOGOUT.

@@ -56,7 +56,7 @@ impl View {
     }
 
     /// The UID of a sequence number, which counts from 1.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for single messages"))]
+    #[cfg(test)]
     pub(crate) fn uid(&self, sequence: u32) -> Option<Uid> {
         let index = sequence.checked_sub(1)?;
         let at = self
