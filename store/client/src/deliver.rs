@@ -80,17 +80,24 @@ impl Client {
         let mut confirmed = self.confirmations_by_shard(&delivery.confirmed).await?;
         let mut parts = Vec::with_capacity(shards.len());
         for (shard, recipients) in shards {
+            // Parts of one shard may overtake each other: only a part that is alone can carry what must come before it.
+            let alone = recipients.len() <= RECIPIENTS_PER_COMMAND;
+            let carried = if alone {
+                confirmed.remove(&shard)
+            } else {
+                None
+            };
+            let carried = carried.unwrap_or_default();
             for recipients in recipients.chunks(RECIPIENTS_PER_COMMAND) {
-                let confirmed = confirmed.remove(&shard).unwrap_or_default();
                 parts.push(Part {
                     shard,
                     op: lane.begin(),
                     recipients: recipients.to_vec(),
-                    confirmed,
+                    confirmed: carried.clone(),
                 });
             }
         }
-        // Earlier deliveries to other shards are confirmed by a command of their own.
+        // What no part carries is confirmed by a command of its own, before them.
         self.send_confirmations(confirmed).await?;
         Ok((parts, outcomes))
     }

@@ -286,6 +286,36 @@ async fn a_repeated_transmission_is_delivered_once_until_it_is_confirmed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_confirmed_is_confirmed_for_every_part_of_a_delivery() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = open(dir.path()).await;
+    let client = forgetful_client(&node).await;
+    // More than two commands' recipients a shard.
+    let mut accounts = Vec::new();
+    for n in 0..250 {
+        accounts.push(add_account(&client, &format!("user{n}")).await);
+    }
+    let same = message("the same bytes");
+    let mut lane = lane(&client).await;
+    let mut confirmed = Vec::new();
+    for round in 0..3 {
+        let delivery = delivery(&accounts, &same, std::mem::take(&mut confirmed));
+        let outcomes = client.deliver(&mut lane, delivery).await.unwrap();
+        for (account, outcome) in accounts.iter().zip(&outcomes) {
+            let Ok(DeliveryOutcome::Delivered(place)) = outcome else {
+                panic!("round {round}, {account}: {outcome:?}");
+            };
+            confirmed.push(Confirmation {
+                account: *account,
+                mailbox: place.mailbox,
+                key: DeliveryKey(same.hash().0),
+            });
+        }
+    }
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_large_body_goes_in_chunks_and_survives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let mut raw = b"Subject: large\r\n\r\n".to_vec();
