@@ -34,7 +34,7 @@ mod tls;
 pub use blocking::{BlockingPool, Overloaded};
 pub use certificate::{CertificateError, CertificateFiles, CertificatePem, Certificates};
 pub use limits::{Admission, ConnectionCounts, ConnectionTotals, Limiter, Limits, Refusal};
-pub use listener::{Bind, InheritedSockets, Listener};
+pub use listener::{Bind, InheritedSockets, Listener, remove_stale_socket};
 pub use network::{Network, NetworkError};
 pub use registry::{Registration, SessionEntry, SessionRegistry};
 pub use serve::{Connection, Peer, ServeSettings, serve};

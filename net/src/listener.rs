@@ -70,7 +70,7 @@ impl Listener {
         match bind {
             Bind::Tcp(address) => Ok(Listener(Kind::Tcp(bind_tcp(*address)?))),
             Bind::Unix { path, mode } => {
-                remove_stale(path)?;
+                remove_stale_socket(path)?;
                 let listener = UnixListener::bind(path)?;
                 let file = UnixPath(path.clone());
                 fs::set_permissions(&file.0, fs::Permissions::from_mode(*mode))?;
@@ -127,24 +127,30 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Removes a socket's file that nobody listens on.
-fn remove_stale(path: &Path) -> io::Result<()> {
+/// Removes the file of a unix socket that nobody listens on, so that the path can be bound again.
+///
+/// # Errors
+/// When somebody listens there, or when it is no socket: connect(2) refuses an ordinary file just as it refuses a
+/// socket that was left behind, and only the latter may go.
+pub fn remove_stale_socket(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => {
-            match std::os::unix::net::UnixStream::connect(path) {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    fs::remove_file(path)
-                }
-                _ => Err(io::Error::new(
-                    io::ErrorKind::AddrInUse,
-                    "another process listens on this socket",
-                )),
-            }
+        Ok(found) if found.file_type().is_socket() => {}
+        Ok(_) => {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "there is a file that is no socket; move it away, or choose another path",
+            ));
         }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
         Ok(_) => Err(io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            "there is a file that is no socket",
+            io::ErrorKind::AddrInUse,
+            "another process listens on this socket",
         )),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        // It went away by itself.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }

@@ -17,7 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use mailrook_net::Shutdown;
+use mailrook_net::{Shutdown, remove_stale_socket};
 use thiserror::Error;
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -75,7 +75,7 @@ impl AdminDoor {
         }
         let at_fault = |place: String| move |error| AdminError::Open { place, error };
         let here = path.display().to_string();
-        remove_stale(path).map_err(at_fault(here.clone()))?;
+        remove_stale_socket(path).map_err(at_fault(here.clone()))?;
         let unix = UnixListener::bind(path).map_err(at_fault(here.clone()))?;
         // Between the two lines the folder's own mode protects it.
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(at_fault(here))?;
@@ -244,17 +244,4 @@ fn make_token(path: &Path) -> io::Result<String> {
         .open(path)?;
     file.write_all(token.as_bytes())?;
     Ok(token)
-}
-
-/// Removes the socket of a process that is gone.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => Err(io::Error::new(
-            io::ErrorKind::AddrInUse,
-            "another server is running on it",
-        )),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
 }

@@ -97,6 +97,23 @@ impl Server {
     }
 }
 
+/// connect(2) refuses an ordinary file as it refuses a dead process's socket; the file is somebody's data.
+#[tokio::test]
+async fn a_file_in_the_sockets_place_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    std::fs::write(&path, "precious").unwrap();
+    let said = AdminDoor::open(&path, &[]).err().unwrap().to_string();
+    assert!(said.contains("no socket"), "{said}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+
+    // What a dead process left is replaced.
+    std::fs::remove_file(&path).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    AdminDoor::open(&path, &[]).unwrap();
+}
+
 #[tokio::test]
 async fn an_account_from_its_beginning_to_its_end() {
     let server = start();
