@@ -112,7 +112,7 @@ impl PasswordCheck {
         };
         let found = self.find_by_hash(&credentials.verifiers);
         if let Some(index) = found {
-            cache.insert(credentials, &self.password, index);
+            cache.insert(credentials, &self.password, &credentials.verifiers[index]);
         }
         Verdict(found)
     }
@@ -237,6 +237,30 @@ mod tests {
         let unknown = PasswordCheck::new(password("main"), None, Salt::from_bytes([9; 16]));
         assert_eq!(unknown.cached(&cache), None);
         assert_eq!(unknown.hash(&cache).credential(), None);
+    }
+
+    #[test]
+    fn a_password_of_one_scope_opens_no_other_through_the_cache() {
+        let cache = PasswordCache::new(10, std::time::Duration::from_secs(60)).unwrap();
+        let password = |text: &str| Password::prepare(text.as_bytes()).unwrap();
+        let salt = Salt::from_bytes([1; 16]);
+        let of_scope = |text| Credentials {
+            account: AccountId(1),
+            version: 1,
+            verifiers: vec![Verifier::new(&password(text), salt)],
+        };
+        let (imap, smtp) = (of_scope("reads"), of_scope("sends"));
+        let check = |text, scope: &Credentials| {
+            PasswordCheck::new(password(text), Some(scope.clone()), salt)
+        };
+        let right = Some(Verdict(Some(0)));
+        assert_eq!(Some(check("reads", &imap).hash(&cache)), right);
+        assert_eq!(check("reads", &imap).cached(&cache), right);
+        assert_eq!(check("reads", &smtp).cached(&cache), None);
+        assert_eq!(check("reads", &smtp).hash(&cache), Verdict(None));
+        assert_eq!(Some(check("sends", &smtp).hash(&cache)), right);
+        assert_eq!(check("sends", &imap).cached(&cache), None);
+        assert_eq!(check("reads", &imap).cached(&cache), right);
     }
 
     proptest! {
