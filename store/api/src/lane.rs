@@ -5,8 +5,8 @@ use mailrook_types::{ClientId, OpId};
 /// One sequence of operations of a process, usually a session's. An operation is begun, sent as often as it takes,
 /// and then answered; the next has the next number.
 ///
-/// An operation that was begun and never answered (the store could not be reached) stays the lowest unanswered one for
-/// the lane's life; the store keeps the replies above it.
+/// An operation that was begun and never answered (the store could not be reached) holds the store's kept replies back
+/// until [`Lane::UNANSWERED_MAX`] more were begun; then it is given up: sent again, it would be refused, never made twice.
 #[derive(Debug)]
 pub struct Lane {
     client: ClientId,
@@ -16,7 +16,7 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// How many operations may stay unanswered: as many as the shard keeps replies for.
+    /// How far back an unanswered operation is held: as many replies as the shard keeps.
     pub const UNANSWERED_MAX: usize = 64;
 
     /// A fresh lane; `lane` must not have been used by `client` before.
@@ -33,9 +33,9 @@ impl Lane {
     pub fn begin(&mut self) -> OpId {
         let n = self.next;
         self.next += 1;
-        if self.unanswered.len() == Lane::UNANSWERED_MAX {
-            self.unanswered.remove(0);
-        }
+        // The shard keeps the reply of everything above the lowest unanswered one: their span counts, not their number.
+        self.unanswered
+            .retain(|earlier| n - earlier < Lane::UNANSWERED_MAX as u64);
         self.unanswered.push(n);
         OpId {
             client: self.client,
@@ -73,5 +73,17 @@ mod tests {
         assert_eq!(lane.begin().lowest_unanswered, 1);
         lane.answered(first);
         assert_eq!(lane.begin().lowest_unanswered, 3);
+    }
+
+    #[test]
+    fn an_abandoned_operation_does_not_hold_the_floor_for_ever() {
+        let mut lane = Lane::new(ClientId(1), 1);
+        let abandoned = lane.begin();
+        for _ in 0..1000 {
+            let op = lane.begin();
+            assert!(op.n - op.lowest_unanswered < Lane::UNANSWERED_MAX as u64);
+            lane.answered(op);
+        }
+        assert!(lane.begin().lowest_unanswered > abandoned.n);
     }
 }

@@ -6,10 +6,13 @@ use mailrook_kv::{Direction, KvError, Read, Space, prefix_end};
 use mailrook_types::{AccountId, MailboxId, Uid, UidSet};
 
 use crate::{
+    Refusal,
     bits::{Bits, Blocks, block_of},
     fields::Damage,
     key::{self, part},
+    limits::BULK_MAX,
     record::{BlockRecord, IndexRecord},
+    tx::Outcome,
 };
 
 /// Up to so many messages of a block are read one by one; for more, a scan over the block is cheaper.
@@ -35,6 +38,15 @@ pub(crate) fn count(selection: &Selection) -> u64 {
         .iter()
         .map(|(_, bits)| u64::from(bits.count()))
         .sum()
+}
+
+/// Refuses what is too much for one command.
+pub(crate) fn require_bulk(selection: &Selection) -> Outcome<()> {
+    if count(selection) > BULK_MAX {
+        let text = format!("{BULK_MAX} messages in one command; name fewer at a time");
+        return Err(Refusal::Limit(text).into());
+    }
+    Ok(())
 }
 
 /// The selection as a set.
@@ -231,4 +243,20 @@ pub(crate) fn scan(
         })
     })?;
     failed.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bits::BLOCK_LEN;
+
+    #[test]
+    fn what_is_too_much_for_one_command_is_refused() {
+        let mut full = Bits::EMPTY;
+        (0..BLOCK_LEN).for_each(|uid| full.insert(uid));
+        let blocks = |n: u64| -> Selection { (0..n as u32).map(|block| (block, full)).collect() };
+        let fits = BULK_MAX / u64::from(BLOCK_LEN);
+        assert!(require_bulk(&blocks(fits)).is_ok());
+        assert!(require_bulk(&blocks(fits + 1)).is_err());
+    }
 }

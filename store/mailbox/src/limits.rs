@@ -14,6 +14,10 @@ pub const SUBSCRIPTIONS_MAX: u32 = 10_000;
 /// 10,000,000 messages a mailbox: the UIDs of so many fit in 10,000 records, which one command may rewrite.
 pub const MESSAGES_MAX: u64 = 10_000_000;
 
+/// 250,000 messages in one STORE, COPY or MOVE: what it changes is held in memory until it is written, some 400 bytes a message
+/// in all, and every copy of the shard does it again when the log is replayed.
+pub const BULK_MAX: u64 = 250_000;
+
 /// 512 keywords a mailbox: Dovecot's mdbox and maildir carry 26 to some hundreds; a client that invents a keyword for each
 /// message is stopped before the table costs more than the messages.
 pub const KEYWORDS_MAX: usize = 512;

@@ -29,8 +29,10 @@ pub(crate) struct Queue {
 /// raft-engine syncs its rewrites every 512 KiB; one batch more, and the largest entry, may hang over.
 const REWRITE_UNSYNCED_BYTES_MAX: u64 = 4 << 20;
 
-/// One synced write may hang over, which is the writer's limit, the largest entry beyond it, and framing.
-const APPEND_UNSYNCED_BYTES_MAX: u64 = 2 * super::WRITE_BYTES_MAX as u64;
+/// One synced write may hang over: what the writer gathers up to its limit, one append beyond it, which may be all that a
+/// group has in flight, and framing.
+const APPEND_UNSYNCED_BYTES_MAX: u64 =
+    (super::WRITE_BYTES_MAX + super::APPEND_BYTES_MAX + (4 << 20)) as u64;
 
 /// Both queues.
 pub(crate) const QUEUES: [Queue; 2] = [

@@ -24,6 +24,9 @@ pub(crate) use writer::{OnFatal, SharedLog, WriterOptions};
 /// some 10 ms on an ordinary disk; more would only add latency.
 pub(crate) const WRITE_BYTES_MAX: usize = 8 << 20;
 
+/// What one group may have in flight, which its engine may hand over as one append.
+pub(crate) const APPEND_BYTES_MAX: usize = 16 << 20;
+
 /// An entry as the log keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RawEntry {

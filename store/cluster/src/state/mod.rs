@@ -81,6 +81,13 @@ impl GroupState {
                 sync_dir(parent).map_err(|source| io("syncing", parent, source))?;
             }
             let first = dir.join(FIRST);
+            // What an earlier first start left unfinished: without `current` it never held anything.
+            match fs::remove_dir_all(&first) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(io("removing", &first, source));
+                }
+                _ => {}
+            }
             Tables::open(engine, &first, true).map_err(|error| refused(&first, error))?;
             replace_file(&current, format!("{FIRST}\n").as_bytes())
                 .map_err(|source| io("writing", &current, source))?;
@@ -234,6 +241,16 @@ mod tests {
 
     pub(super) fn fresh(dir: &Path) -> GroupState {
         GroupState::open(&engine(dir), &dir.join("1"), ShardId(1), true).unwrap()
+    }
+
+    #[test]
+    fn a_first_start_that_was_interrupted_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        // The tables were made, and then the process died before it said so.
+        let unfinished = dir.path().join("1").join(super::FIRST);
+        std::fs::create_dir_all(dir.path().join("1")).unwrap();
+        drop(super::Tables::open(&engine(dir.path()), &unfinished, true).unwrap());
+        assert_eq!(fresh(dir.path()).applied(), Applied::default());
     }
 
     fn at(index: u64) -> Applied {

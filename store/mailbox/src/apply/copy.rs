@@ -8,7 +8,7 @@ use crate::{
     ChangeReply, Copied, MailboxRef,
     apply::append::require_quota,
     fields::Damage,
-    index::{Selection, count, uid_set},
+    index::{Selection, count, require_bulk, uid_set},
     mailbox::Mailbox,
     message, name,
     record::IndexRecord,
@@ -36,6 +36,7 @@ pub(crate) fn transfer(
     mut target: Mailbox,
     remove_originals: bool,
 ) -> Outcome<Copied> {
+    require_bulk(wanted)?;
     target.require_room(count(wanted))?;
     let mut entries = Vec::with_capacity(count(wanted) as usize);
     for (block, bits) in wanted {

@@ -7,6 +7,7 @@ use mailrook_types::{MailboxId, MailboxName};
 use crate::{
     ChangeReply, Refusal,
     apply::copy,
+    index::require_bulk,
     key,
     mailbox::Mailbox,
     name,
@@ -76,13 +77,14 @@ fn empty_inbox(account: &mut Account<'_>, to: &MailboxName) -> Outcome<ChangeRep
     name::require_free(account, to)?;
     let parents = name::missing_parents(account, to)?;
     name::require_room(account, parents.len() + 1)?;
+    let source = Mailbox::open(account, inbox)?;
+    let all = source.source(account).existing(None)?;
+    require_bulk(&all)?;
+    // The new mailbox is as large as INBOX, so that nothing is refused from here on.
     for parent in &parents {
         name::create(account, parent, None);
     }
     let target = name::create(account, to, None);
-    // The new mailbox is as large as INBOX, so that nothing is refused from here on.
-    let source = Mailbox::open(account, inbox)?;
-    let all = source.source(account).existing(None)?;
     let target = Mailbox::open(account, target)?;
     copy::transfer(account, source, &all, target, true)?;
     Ok(ChangeReply::Done)

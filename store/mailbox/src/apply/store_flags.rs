@@ -7,6 +7,7 @@ use mailrook_types::{FlagUpdate, Flags, MailboxId, ModSeq, SystemFlags, Uid, Uid
 use crate::{
     ChangeReply, FlagsStored,
     bits::Bits,
+    index::require_bulk,
     key::{self, part},
     mailbox::{BlockEdit, Mailbox, forget_changes},
     record::IndexRecord,
@@ -85,6 +86,7 @@ pub(crate) fn apply(
         }
         eligible.retain(|(_, bits)| !bits.is_empty());
     }
+    require_bulk(&eligible)?;
     let change = numbered(account, &mut mailbox, wanted, !eligible.is_empty())?;
     let mut changed = UidSet::new();
     for (block, bits) in &eligible {

@@ -30,7 +30,7 @@ use crate::{GroupError, Touched, disk::Reserve, log::SharedLog, state::GroupStat
 const NODE_IN_FLIGHT_KIB: u32 = 128 << 10;
 
 /// The same for one group, where there are few: two full writes of the log.
-const IN_FLIGHT_KIB_MAX: u32 = 16 << 10;
+const IN_FLIGHT_KIB_MAX: u32 = (crate::log::APPEND_BYTES_MAX >> 10) as u32;
 
 /// The same for one group, where there are many: room for two of the longest commands.
 const IN_FLIGHT_KIB_MIN: u32 = 1 << 10;
