@@ -41,6 +41,11 @@ impl Identity {
         &self.name
     }
 
+    /// Gives it a file that root made; of a symbolic link, the link.
+    pub fn give(&self, path: &Path) -> io::Result<()> {
+        std::os::unix::fs::lchown(path, Some(self.uid.as_raw()), Some(self.gid.as_raw()))
+    }
+
     /// Becomes that user, in all threads, and makes sure that there is no way back.
     pub fn assume(&self) -> Result<(), String> {
         let failed = |error: nix::Error| format!("cannot become the user {:?}: {error}", self.name);
@@ -67,7 +72,7 @@ pub fn make_data_dir(path: &Path, owner: Option<&Identity>) -> io::Result<()> {
         .mode(0o700)
         .create(path)?;
     if let Some(owner) = owner {
-        std::os::unix::fs::chown(path, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()))?;
+        owner.give(path)?;
     }
     Ok(())
 }

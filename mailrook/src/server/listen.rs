@@ -7,7 +7,10 @@ use std::{
 
 use mailrook_net::{Bind, InheritedSockets, Listener};
 
-use crate::config::{Address, Config};
+use crate::{
+    config::{Address, Config},
+    privileges::Identity,
+};
 
 /// The services, in the order of [`crate::config::Listen::services`].
 pub const SERVICES: [&str; 9] = [
@@ -36,17 +39,18 @@ pub struct Socket {
     pub listener: Listener,
 }
 
-/// Opens everything that is configured.
+/// Opens everything that is configured. Unix sockets belong to whom the process becomes: those who deliver over them are
+/// in its group.
 ///
 /// # Errors
 /// The first that cannot be opened.
-pub fn bind_all(config: &Config) -> Result<Vec<Socket>, String> {
+pub fn bind_all(config: &Config, owner: Option<&Identity>) -> Result<Vec<Socket>, String> {
     let mut inherited = InheritedSockets::from_env();
     let mut sockets = Vec::new();
     for (service, addresses) in config.listen.services() {
         for address in addresses {
-            let opened =
-                bind(address, &mut inherited).map_err(|error| explain(service, address, &error))?;
+            let opened = bind(address, owner, &mut inherited)
+                .map_err(|error| explain(service, address, &error))?;
             sockets.extend(opened.into_iter().map(|listener| Socket {
                 service,
                 configured: address.to_string(),
@@ -57,13 +61,23 @@ pub fn bind_all(config: &Config) -> Result<Vec<Socket>, String> {
     Ok(sockets)
 }
 
-fn bind(address: &Address, inherited: &mut InheritedSockets) -> io::Result<Vec<Listener>> {
+fn bind(
+    address: &Address,
+    owner: Option<&Identity>,
+    inherited: &mut InheritedSockets,
+) -> io::Result<Vec<Listener>> {
     match address {
         Address::Tcp(address) => Ok(vec![Listener::bind(&Bind::Tcp(*address))?]),
-        Address::Unix(path) => Ok(vec![Listener::bind(&Bind::Unix {
-            path: path.clone(),
-            mode: SOCKET_MODE,
-        })?]),
+        Address::Unix(path) => {
+            let listener = Listener::bind(&Bind::Unix {
+                path: path.clone(),
+                mode: SOCKET_MODE,
+            })?;
+            if let Some(owner) = owner {
+                owner.give(path)?;
+            }
+            Ok(vec![listener])
+        }
         Address::Any(port) => {
             let v4 = Listener::bind(&Bind::Tcp((Ipv4Addr::UNSPECIFIED, *port).into()))?;
             // The kernel chose a port if it was zero; both families have the same.

@@ -195,7 +195,7 @@ fn open_doors(config: &Config, keep_root: bool) -> Result<Opened, String> {
         Identity::find(config.user.as_deref())?
     };
     let tls = tls::acceptor(config).map_err(|error| error.to_string())?;
-    let sockets = listen::bind_all(config)?;
+    let sockets = listen::bind_all(config, identity.as_ref())?;
     let at_fault = |error| {
         format!(
             "cannot make the data directory {}: {error}",

@@ -128,6 +128,49 @@ fn root_is_given_up() {
     assert_eq!(wait(&mut child), Some(0));
 }
 
+/// Whoever delivers over it is in the server's group, and the server's umask is somebody else's choice.
+#[test]
+fn a_unix_socket_belongs_to_the_user_that_root_becomes() {
+    if !is_root() {
+        eprintln!("not root: the socket belongs to this user anyway");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(
+        folder.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let (config, _) = write_config(folder.path(), "user = \"nobody\"");
+    let socket = folder.path().join("lmtp.sock");
+    let lmtp = format!("[listen]\nlmtp = [\"unix:{}\"]\n", socket.display());
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("[listen]\n", &lmtp)).unwrap();
+
+    let plain = serve(&config);
+    let mut child = Command::new("sh")
+        .args(["-c", r#"umask 077; exec "$0" "$@""#])
+        .arg(plain.get_program())
+        .args(plain.get_args())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until_it_answers(&mut child, &config);
+    let found = fs::symlink_metadata(&socket).unwrap();
+    let data = fs::metadata(folder.path().join("data")).unwrap();
+    assert_ne!((found.uid(), found.gid()), (0, 0));
+    assert_eq!(
+        (found.uid(), found.gid(), found.mode() & 0o777),
+        (data.uid(), data.gid(), 0o660)
+    );
+    kill_process(
+        Pid::from_raw(child.id().cast_signed()).unwrap(),
+        Signal::TERM,
+    )
+    .unwrap();
+    assert_eq!(wait(&mut child), Some(0));
+}
+
 /// As systemd does it: told when it is ready, and when it stops.
 #[test]
 fn systemd_is_told() {
