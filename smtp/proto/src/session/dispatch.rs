@@ -359,6 +359,11 @@ impl Session {
         if self.tls {
             return Some(sequence("TLS is active already"));
         }
+        // RFC 3207 §4.2: the handshake voids what was learnt before it, and so would the login. No honest client wants
+        // that, and a login that was kept would be that of whoever ends up behind the handshake.
+        if self.authenticated {
+            return Some(sequence("authenticated already"));
+        }
         match self.state {
             State::ExpectMail if self.extended => None,
             State::ExpectHello | State::ExpectMail => Some(self.hello_first()),

@@ -434,7 +434,7 @@ impl Session {
             if config.dsn {
                 text.push_str("\nDSN");
             }
-            if config.starttls && !self.tls {
+            if config.starttls && !self.tls && !self.authenticated {
                 text.push_str("\nSTARTTLS");
             }
             let mechanisms = self.mechanisms();

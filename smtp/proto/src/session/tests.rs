@@ -4,7 +4,7 @@ mod extensions;
 mod hostile;
 
 use crate::{
-    Service,
+    Service, SessionConfig,
     conversation::{config, converse, converse_tls, submission},
 };
 
@@ -399,6 +399,54 @@ fn starttls_forgets_the_client() {
     ",
     );
     assert!(driver.session.is_tls());
+}
+
+#[test]
+fn a_login_in_the_clear_is_not_carried_into_tls() {
+    let config = SessionConfig {
+        mechanisms_plaintext: vec!["PLAIN".into()],
+        ..submission()
+    };
+    let script = "
+        S: 220 *
+        C: EHLO c.test
+        S: 250-mx*
+        S: 250-P*
+        S: 250-8*
+        S: 250-SMTPUTF8
+        S: 250-C*
+        S: 250-B*
+        S: 250-E*
+        S: 250-H*
+        S: 250-SIZE*
+        S: 250-L*
+        S: 250-DSN
+        S: 250-STARTTLS
+        S: 250 AUTH PLAIN
+        C: AUTH PLAIN AHUAc2VjcmV0
+        S: 235 2.7.0 authenticated
+        c: STARTTLS\\r\\nNOOP\\r\\n
+        S: 503 5.5.1 authenticated already
+        S: 250 *
+        C: EHLO c.test
+        S: 250-mx*
+        S: 250-P*
+        S: 250-8*
+        S: 250-SMTPUTF8
+        S: 250-C*
+        S: 250-B*
+        S: 250-E*
+        S: 250-H*
+        S: 250-SIZE*
+        S: 250-L*
+        S: 250 DSN
+        C: STARTTLS
+        S: 503 5.5.1 authenticated already
+        C: MAIL FROM:<a@example.test>
+        S: 250 *
+    ";
+    let driver = converse(&config, script);
+    assert!(driver.session.is_authenticated() && !driver.session.is_tls());
 }
 
 #[test]
