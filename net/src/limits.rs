@@ -133,6 +133,16 @@ impl Limiter {
         &self.limits
     }
 
+    /// The address that a client counts under, for other bounds of the kind; `None` if it is exempt, or on a unix
+    /// socket.
+    pub fn site(&self, address: Option<IpAddr>) -> Option<IpAddr> {
+        let exempt = |address: &IpAddr| {
+            let exempt = &self.limits.exempt;
+            exempt.iter().any(|network| network.contains(*address))
+        };
+        address.filter(|address| !exempt(address)).map(by_site)
+    }
+
     /// How many there are now.
     pub fn counts(&self) -> ConnectionCounts {
         self.counted.lock().all
@@ -185,12 +195,9 @@ impl Limiter {
         address: Option<IpAddr>,
     ) -> Result<Option<IpAddr>, Refusal> {
         let limits = &self.limits;
-        let Some(address) =
-            address.filter(|a| !limits.exempt.iter().any(|network| network.contains(*a)))
-        else {
+        let Some(address) = self.site(address) else {
             return Ok(None);
         };
-        let address = by_site(address);
         let known = counted
             .by_address
             .get(&address)
@@ -347,6 +354,10 @@ mod tests {
         });
         assert!(limiter.admit(ip("127.0.0.1")).is_ok());
         assert!(limiter.admit(ip("192.0.2.1")).is_err());
+        assert_eq!(limiter.site(ip("127.0.0.1")), None);
+        assert_eq!(limiter.site(None), None);
+        assert_eq!(limiter.site(ip("::ffff:192.0.2.1")), ip("192.0.2.1"));
+        assert_eq!(limiter.site(ip("2001:db8::1:2:3:4")), ip("2001:db8::"));
         assert!(limiter.counted.lock().by_address.is_empty());
     }
 }

@@ -20,12 +20,12 @@ use mailrook_store_api::{
     shard::{Confirmation, DeliveryKey, DeliveryOutcome, Refusal},
 };
 use mailrook_types::{AccountId, BlobHash, Flags, ReversePath};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     body::Body,
     dsn::{self, Report},
     front::Shared,
+    memory::Room,
     metrics::{add, count},
     policy,
     trace::Arrival,
@@ -156,7 +156,7 @@ fn replies(of_rcpt: &[Vec<usize>], outcomes: &Outcomes, arrival: &Arrival<'_>) -
 async fn receive(
     shared: &Shared,
     body: Option<Body>,
-) -> Result<(Arc<PreparedMessage>, Option<OwnedSemaphorePermit>), Reply> {
+) -> Result<(Arc<PreparedMessage>, Option<Room>), Reply> {
     let body = body.ok_or_else(|| {
         policy::store_unreachable(&StoreError::Internal(
             "a message ended that had not begun".to_owned(),

@@ -432,7 +432,10 @@ impl Driver {
         let timeouts = &self.shared.settings.timeouts;
         self.message_deadline = Some(Instant::now() + timeouts.message);
         if let Some(transaction) = &mut self.transaction {
-            transaction.body = Some(Body::new(Arc::clone(&self.shared.memory), timeouts.memory));
+            let site = self.endpoint.limiter.site(self.peer.ip());
+            let size_max = self.shared.settings.size_max;
+            let share = self.shared.memory.share(site, size_max);
+            transaction.body = Some(Body::new(share, timeouts.memory));
         }
         self.session.accept();
     }

@@ -19,6 +19,7 @@ mod driver;
 mod dsn;
 mod front;
 mod input;
+mod memory;
 mod metrics;
 mod policy;
 mod settings;

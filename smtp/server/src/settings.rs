@@ -25,7 +25,8 @@ pub struct Settings {
     /// How fast one address may send on port 25.
     pub rate: MailRate,
     /// Octets of messages that may be held in memory by all sessions together. A session that needs more waits, and
-    /// after [`Timeouts::memory`] its message is put off with 452.
+    /// after [`Timeouts::memory`] its message is put off with 452. The sessions of one network hold at most an eighth
+    /// of it, or one message of the largest size.
     pub memory_max: u64,
     /// The session's patience.
     pub timeouts: Timeouts,
