@@ -33,12 +33,11 @@ const HTTP_CONNECTIONS_MAX: usize = 256;
 
 /// What runs sessions, by protocol.
 pub struct Acceptors {
-    /// The SMTP front ends, the one in use last. A reload that changes their settings adds one; those before it finish
-    /// their sessions, and their figures still count.
-    pub fronts: RwLock<Vec<FrontEnd>>,
+    /// What new SMTP sessions run on. One that a reload replaced lives as long as its sessions; its figures and its bounds
+    /// are those of this one.
+    front: RwLock<FrontEnd>,
     /// Where mail clients come in.
     pub door: FrontDoor,
-    services: Services,
     tls: Option<TlsAcceptor>,
     plaintext: bool,
     limits: Limits,
@@ -69,9 +68,8 @@ impl Acceptors {
         let sessions = MailSessions::new(config, &services);
         let connections = &config.connections;
         Acceptors {
-            fronts: RwLock::new(vec![FrontEnd::new(smtp_settings(config), services.clone())]),
+            front: RwLock::new(FrontEnd::new(smtp_settings(config), services)),
             door: FrontDoor::new(Arc::new(sessions), SessionRegistry::new()),
-            services,
             tls,
             plaintext: config.login.plaintext,
             limits: Limits {
@@ -87,19 +85,16 @@ impl Acceptors {
         }
     }
 
-    /// New SMTP sessions have these settings.
+    /// New SMTP sessions have these settings, but for what bounds the process.
     pub fn change_smtp(&self, config: &Config) {
-        self.fronts
-            .write()
-            .push(FrontEnd::new(smtp_settings(config), self.services.clone()));
+        let mut front = self.front.write();
+        let changed = front.with_settings(smtp_settings(config));
+        *front = changed;
     }
 
-    fn front(&self) -> FrontEnd {
-        let fronts = self.fronts.read();
-        fronts
-            .last()
-            .cloned()
-            .expect("there is one from the beginning, and none is removed")
+    /// What new SMTP sessions run on.
+    pub fn front(&self) -> FrontEnd {
+        self.front.read().clone()
     }
 
     /// What counts a service's connections.

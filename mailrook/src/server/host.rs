@@ -230,17 +230,7 @@ impl Health for Running {
             "Sessions of mail clients that began.",
             begun,
         );
-        let fronts = self.acceptors.fronts.read();
-        let totals = fronts
-            .iter()
-            .map(|front| front.metrics().snapshot())
-            .reduce(|mut sum, more| {
-                sum.iter_mut()
-                    .zip(more)
-                    .for_each(|((_, sum), (_, more))| *sum += more);
-                sum
-            });
-        for (name, total) in totals.unwrap_or_default() {
+        for (name, total) in self.acceptors.front().metrics().snapshot() {
             let help = format!("SMTP and LMTP: {}.", name.replace('_', " "));
             page.one(Kind::Counter, &format!("smtp_{name}_total"), &help, total);
         }

@@ -5,7 +5,10 @@ use serde_json::Value;
 use tracing::info;
 
 use super::host::Running;
-use crate::{config::Config, tls};
+use crate::{
+    config::{Config, Smtp},
+    tls,
+};
 
 /// Settings that a running server can change. A test holds them against the example's "(restart)" remarks.
 const LIVE: [&str; 6] = [
@@ -33,6 +36,8 @@ impl Running {
         let mut config = self.config.write();
         let (live, mut needs_restart) = differences(&config, &new);
 
+        let merged = in_force(&config, new, certificates.is_some());
+
         let mut reloaded = Vec::new();
         if let (Some(tls), Some(certificates)) = (&self.tls, certificates) {
             tls.replace(certificates)
@@ -42,20 +47,41 @@ impl Running {
             // From none to some, or back: the listeners do not know TLS, or cannot do without.
             needs_restart.push("tls.certificate".to_owned());
         }
-        self.log.set_level(new.log.level)?;
+        self.log.set_level(merged.log.level)?;
         if live.iter().any(|name| name.starts_with("smtp.")) {
-            self.acceptors.change_smtp(&new);
+            self.acceptors.change_smtp(&merged);
         }
         reloaded.extend(live.into_iter().filter(|name| name != "tls.certificate"));
-        // What is in force: the rest stays as it was until the restart, and is named again by the next reload.
-        config.tls = new.tls;
-        config.log.level = new.log.level;
-        let memory_max = config.smtp.memory_max;
-        config.smtp = new.smtp;
-        config.smtp.memory_max = memory_max;
+        *config = merged;
         info!(?reloaded, ?needs_restart, "reloaded");
         Ok((reloaded, needs_restart))
     }
+}
+
+/// What holds after a reload: the new settings of [`LIVE`], and of the others the old ones, until the restart. Those are
+/// named again by the next reload.
+fn in_force(old: &Config, new: Config, certificates: bool) -> Config {
+    let mut merged = old.clone();
+    if certificates {
+        merged.tls = new.tls;
+    }
+    merged.log.level = new.log.level;
+    // All of them by name: a new one is decided on here.
+    let Smtp {
+        message_size_max,
+        recipients_max,
+        messages_per_connection_max,
+        bare_newlines,
+        memory_max: _,
+    } = new.smtp;
+    merged.smtp = Smtp {
+        message_size_max,
+        recipients_max,
+        messages_per_connection_max,
+        bare_newlines,
+        memory_max: old.smtp.memory_max,
+    };
+    merged
 }
 
 /// The names of settings that differ: those that can change now, and those that cannot.
@@ -115,6 +141,35 @@ mod tests {
         let (live, restart) = differences(&old, &new);
         assert_eq!(live, ["log.level", "smtp.recipients_max"]);
         assert_eq!(restart, ["listen.pop3"]);
+    }
+
+    /// What is said to need a restart stays as it was, and all else is as the file says.
+    #[test]
+    fn only_what_is_live_comes_into_force() {
+        let old = config("");
+        let mut new = config(
+            "[listen]\npop3 = []\n[smtp]\nmessage_size_max = \"1MB\"\nrecipients_max = 500\n\
+             messages_per_connection_max = 5\nbare_newlines = \"normalise\"\nmemory_max = \"64MB\"\n[log]\nlevel = \"debug\"\n",
+        );
+        new.hostname = mailrook_types::Domain::parse("other.test").unwrap();
+        new.tls.certificate.clear();
+        let (mut live, mut restart) = differences(&old, &new);
+        assert_eq!(restart, ["hostname", "listen.pop3", "smtp.memory_max"]);
+        let mut all = LIVE;
+        all.sort_unstable();
+        assert_eq!(live, all);
+
+        let merged = in_force(&old, new.clone(), true);
+        assert_eq!(differences(&old, &merged), (live.clone(), Vec::new()));
+        assert_eq!(differences(&merged, &new), (Vec::new(), restart.clone()));
+
+        // Certificates that the listeners cannot do with, or without, wait as well.
+        let merged = in_force(&old, new.clone(), false);
+        live.retain(|name| name != "tls.certificate");
+        restart.push("tls.certificate".to_owned());
+        assert_eq!(differences(&old, &merged), (live, Vec::new()));
+        let (tls, others) = differences(&merged, &new);
+        assert_eq!([others, tls].concat(), restart);
     }
 
     /// Each key of the example either is in the list of what can change, or is marked "(restart)", by itself or by its table.

@@ -55,6 +55,39 @@ fn sessions_stay_and_new_ones_see_the_change() {
     }
 }
 
+/// The front end that a reload makes is made of what is in force, and not of all that the file says.
+#[test]
+fn what_needs_a_restart_does_not_come_with_what_is_live() {
+    let dev = Dev::start(&[], &[]);
+    let (mut before, greeting) = Session::open(dev.port("smtp"));
+    let text = std::fs::read_to_string(dev.config()).unwrap();
+    let hostname = text
+        .lines()
+        .find(|line| line.starts_with("hostname = "))
+        .unwrap();
+    edit(&dev, hostname, "hostname = \"renamed.test\"");
+    edit(
+        &dev,
+        "[login]",
+        "[smtp]\nmessage_size_max = \"1MB\"\nmemory_max = \"64MB\"\n[login]",
+    );
+    for _ in 0..2 {
+        let (code, said, _) = dev.admin(&["reload"]);
+        assert_eq!(code, 0);
+        assert!(
+            said.contains("only after a restart: hostname, smtp.memory_max."),
+            "{said}"
+        );
+    }
+    let (mut fresh, said) = Session::open(dev.port("smtp"));
+    assert_eq!(said, greeting);
+    let offered = fresh.ask("EHLO a.test");
+    assert!(!offered.contains("renamed.test"), "{offered}");
+    let refused = fresh.ask("MAIL FROM:<a@b.test> SIZE=2000000");
+    assert!(refused.starts_with("552 "), "{refused}");
+    assert!(before.ask("NOOP").starts_with("250 "));
+}
+
 #[test]
 fn a_mistake_changes_nothing() {
     let dev = Dev::start(&[], &[]);

@@ -9,8 +9,9 @@ use mailrook_net::{
 use mailrook_sasl::{FakeSaltKey, PasswordCache};
 use mailrook_smtp_proto::{Service, SessionConfig};
 use mailrook_store_api::{Directory, Mailstore};
+use tokio::sync::Semaphore;
 
-use crate::{Metrics, Settings, driver::Driver, memory::Memory, policy::rate::RateLimiter};
+use crate::{Metrics, Settings, body, driver::Driver, policy::rate::RateLimiter};
 
 /// The front end: sessions of any number of endpoints over one store. Clones share everything.
 #[derive(Clone)]
@@ -66,22 +67,49 @@ pub struct Endpoint {
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) services: Services,
-    pub(crate) metrics: Metrics,
-    pub(crate) memory: Arc<Memory>,
-    pub(crate) rate: RateLimiter,
+    pub(crate) metrics: Arc<Metrics>,
+    /// In units of [`body::UNIT`].
+    pub(crate) memory: Arc<Semaphore>,
+    pub(crate) rate: Arc<RateLimiter>,
 }
 
 impl FrontEnd {
     /// A front end.
     pub fn new(settings: Settings, services: Services) -> FrontEnd {
-        let memory = Arc::new(Memory::new(settings.memory_max));
-        let rate = RateLimiter::new(settings.rate.clone());
+        let units = usize::try_from(settings.memory_max / body::UNIT).unwrap_or(usize::MAX);
+        let memory = Arc::new(Semaphore::new(units.clamp(1, Semaphore::MAX_PERMITS)));
+        let rate = Arc::new(RateLimiter::new(settings.rate.clone()));
         FrontEnd(Arc::new(Shared {
             settings,
             services,
-            metrics: Metrics::default(),
+            metrics: Arc::default(),
             memory,
             rate,
+        }))
+    }
+
+    /// A front end of other settings for the sessions from now on; those under way keep theirs. Both share the counters,
+    /// the memory and the addresses' rates, which bound the process: [`Settings::memory_max`] and [`Settings::rate`]
+    /// are what the first one was made with.
+    pub fn with_settings(&self, settings: Settings) -> FrontEnd {
+        let Shared {
+            settings: first,
+            services,
+            metrics,
+            memory,
+            rate,
+        } = &*self.0;
+        let settings = Settings {
+            memory_max: first.memory_max,
+            rate: first.rate.clone(),
+            ..settings
+        };
+        FrontEnd(Arc::new(Shared {
+            settings,
+            services: services.clone(),
+            metrics: Arc::clone(metrics),
+            memory: Arc::clone(memory),
+            rate: Arc::clone(rate),
         }))
     }
 
