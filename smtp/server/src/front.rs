@@ -9,9 +9,8 @@ use mailrook_net::{
 use mailrook_sasl::{FakeSaltKey, PasswordCache};
 use mailrook_smtp_proto::{Service, SessionConfig};
 use mailrook_store_api::{Directory, Mailstore};
-use tokio::sync::Semaphore;
 
-use crate::{Metrics, Settings, body, driver::Driver, policy::rate::RateLimiter};
+use crate::{Metrics, Settings, driver::Driver, memory::Memory, policy::rate::RateLimiter};
 
 /// The front end: sessions of any number of endpoints over one store. Clones share everything.
 #[derive(Clone)]
@@ -68,16 +67,14 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) services: Services,
     pub(crate) metrics: Arc<Metrics>,
-    /// In units of [`body::UNIT`].
-    pub(crate) memory: Arc<Semaphore>,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) rate: Arc<RateLimiter>,
 }
 
 impl FrontEnd {
     /// A front end.
     pub fn new(settings: Settings, services: Services) -> FrontEnd {
-        let units = usize::try_from(settings.memory_max / body::UNIT).unwrap_or(usize::MAX);
-        let memory = Arc::new(Semaphore::new(units.clamp(1, Semaphore::MAX_PERMITS)));
+        let memory = Arc::new(Memory::new(settings.memory_max));
         let rate = Arc::new(RateLimiter::new(settings.rate.clone()));
         FrontEnd(Arc::new(Shared {
             settings,

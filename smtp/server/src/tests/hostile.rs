@@ -80,6 +80,43 @@ async fn memory_for_messages_is_bounded() {
     second.talk("C: .\nS: 250").await;
 }
 
+#[tokio::test]
+async fn one_network_does_not_hold_all_the_memory() {
+    let rig = Rig::with(|settings| {
+        settings.size_max = 1_000_000;
+        settings.memory_max = 24_000_000;
+        settings.timeouts.memory = Duration::from_millis(60);
+    })
+    .await;
+    let begin = "C: MAIL FROM:<a@client.test>\nS: 250\nC: RCPT TO:<user1@example.test>\nS: 250\nC: DATA\nS: 354";
+    let text = b"0123456789abcde\r\n".repeat(50_000);
+    // Slow clients of one /64: enough of them for all of it, and none ends its message.
+    let mut slow = Vec::new();
+    for n in 1..=30 {
+        let from = format!("[2001:db8::{n}]:1234");
+        let mut client = rig.connect_to(rig.endpoint(Service::Mx), &from);
+        client.hello().await;
+        client.talk(begin).await;
+        client.send(&text).await;
+        slow.push(client);
+    }
+    // One of another network, and one of this machine, go on.
+    for from in ["[2001:db8:0:1::1]:1234", "127.0.0.1:1234"] {
+        let mut other = rig.connect_to(rig.endpoint(Service::Mx), from);
+        other.hello().await;
+        other.talk(begin).await;
+        other.send(&text).await;
+        other.talk("C: .\nS: 250").await;
+    }
+    let mut put_off = 0;
+    for mut client in slow {
+        client.talk("C: .").await;
+        let reply = client.reply().await;
+        put_off += u32::from(reply.starts_with("452 4.3.1"));
+    }
+    assert!((25..30).contains(&put_off), "{put_off} of 30 were put off");
+}
+
 /// Or each reload of the settings would let the process take as much again.
 #[tokio::test]
 async fn memory_is_bounded_across_a_change_of_settings() {
