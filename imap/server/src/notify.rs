@@ -14,6 +14,7 @@ use self::news::News;
 use crate::{
     outcome::Failure,
     session::{Enabled, Selected, Session},
+    view::after,
 };
 
 /// A watch that ended with its back end is opened again after so long: an election takes a few hundred milliseconds.
@@ -100,6 +101,9 @@ impl Session {
             let keywords = keywords.iter().map(|keyword| keyword.as_str());
             writer.flags(all_system_flags(), keywords);
         }
+        // `arrived` may have been read after the numbers.
+        let uid_next = news.status.uid_next.max(after(&news.arrived));
+        selected.uid_next = selected.uid_next.max(uid_next);
         if !news.arrived.is_empty() {
             selected.view.add(&news.arrived);
             writer.exists(selected.view.len());

@@ -11,7 +11,7 @@ use mailrook_imap_proto::{
 };
 use mailrook_net::{Admission, Registration, Shutdown, TlsAcceptor};
 use mailrook_store_api::Watch;
-use mailrook_types::{MailboxId, MailboxName, ModSeq, UidSet, UidValidity};
+use mailrook_types::{MailboxId, MailboxName, ModSeq, Uid, UidSet, UidValidity};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -70,6 +70,8 @@ pub(crate) struct Selected {
     pub(crate) read_only: bool,
     /// The messages that the client knows of, those in `expunged` included.
     pub(crate) view: View,
+    /// All UIDs below this are in the view or are gone.
+    pub(crate) uid_next: Uid,
     /// Messages that are gone, which the client could not be told yet.
     pub(crate) expunged: UidSet,
     /// All changes up to this are in the view.

@@ -152,6 +152,14 @@ fn insert(set: &mut UidSet, start: u32, end: u32) {
     }
 }
 
+/// The first UID that may come after these.
+pub(crate) fn after(uids: &UidSet) -> Uid {
+    match uids.last() {
+        Some(last) => last.next().unwrap_or(Uid::MAX),
+        None => Uid::MIN,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

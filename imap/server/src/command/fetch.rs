@@ -82,14 +82,15 @@ pub(crate) async fn run(session: &mut Session, fetch: &Fetch) -> Outcome {
 async fn tell_vanished(session: &mut Session, fetch: &Fetch) -> Result<(), Failure> {
     let account = session.account()?.id;
     let selected = session.selected()?;
-    let Some(last) = selected.view.last() else {
+    // The end of the mailbox may be gone, or all of it: the UIDs that were given out count, and not those that are left.
+    let Some(last) = Uid::new(selected.uid_next.get() - 1) else {
         return Ok(());
     };
     let asked = match fetch.set.resolve(last.get()) {
         Some(uids) => uids,
         None => selected.saved.clone(),
     };
-    // UIDs beyond the last one seen may not have been given to a message yet.
+    // UIDs beyond may not have been given to a message yet, or to one of which the client will hear.
     let assigned = UidSet::from_range(Uid::MIN..=last);
     let missing = asked
         .intersection(&assigned)

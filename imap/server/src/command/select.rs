@@ -17,7 +17,7 @@ use crate::{
     outcome::{Failure, Outcome, Reply},
     session::{Selected, Session},
     uid_pages::uid_pages,
-    view::View,
+    view::{View, after},
 };
 
 /// Index entries read at a time.
@@ -57,6 +57,8 @@ pub(crate) async fn run(session: &mut Session, select: &Select) -> Outcome {
         uid_validity: status.uid_validity,
         read_only: select.read_only,
         view: View::new(&uids),
+        // The numbers and the UIDs were read one after the other: a message may have come between.
+        uid_next: status.uid_next.max(after(&uids)),
         expunged: UidSet::new(),
         seen: status.highest_modseq,
         own: Vec::new(),
@@ -64,7 +66,7 @@ pub(crate) async fn run(session: &mut Session, select: &Select) -> Outcome {
         saved: UidSet::new(),
         watch: Some(watch),
     };
-    describe(session, &selected, &status, &uids);
+    describe(session, &selected, &status);
     if let Some(known) = &select.qresync {
         resynchronise(session, &*store, account, &selected, &status, known).await?;
     }
@@ -80,7 +82,7 @@ fn no_such_mailbox() -> Reply {
 }
 
 /// The untagged responses that RFC 9051 §6.3.2 and RFC 3501 §6.3.1 ask for.
-fn describe(session: &mut Session, selected: &Selected, status: &MailboxStatus, uids: &UidSet) {
+fn describe(session: &mut Session, selected: &Selected, status: &MailboxStatus) {
     let imap4rev2 = session.enabled.imap4rev2;
     let mut writer = session.writer();
     let keywords = status.keywords.iter().map(|keyword| keyword.as_str());
@@ -95,9 +97,6 @@ fn describe(session: &mut Session, selected: &Selected, status: &MailboxStatus, 
             writer.untagged(Status::Ok, Some(&Code::Unseen(sequence)), "first unseen");
         }
     }
-    // The numbers and the UIDs were read one after the other: a message may have come between.
-    let after_last = uids.last().map_or(0, |uid| uid.get().saturating_add(1));
-    let uid_next = status.uid_next.get().max(after_last);
     let permanent = Code::PermanentFlags {
         flags: match selected.read_only {
             true => Flags::default(),
@@ -111,7 +110,7 @@ fn describe(session: &mut Session, selected: &Selected, status: &MailboxStatus, 
     for (code, text) in [
         (permanent, "flags that stay"),
         (Code::UidValidity(status.uid_validity), "UIDs are valid"),
-        (Code::UidNext(uid_next), "next UID"),
+        (Code::UidNext(selected.uid_next.get()), "next UID"),
         // RFC 7162 §7: never zero.
         (
             Code::HighestModSeq(status.highest_modseq.max(ModSeq(1))),

@@ -121,7 +121,34 @@ async fn qresync_hears_of_uids() {
           S1: * VANISHED (EARLIER) 1:3
           S1: * 1 FETCH (MODSEQ (...) UID 4)
           S1: * 2 FETCH (MODSEQ (...) UID 5)
-          S1: a7 OK ..."
+          S1: a7 OK ...
+          C1: a8 STORE 2 +FLAGS.SILENT (\Deleted)
+          S1: * 2 FETCH (MODSEQ (...))
+          S1: a8 OK ...
+          C1: a9 EXPUNGE
+          S1: * VANISHED 5
+          S1: a9 OK [HIGHESTMODSEQ ...] ...
+          C1: a10 UID FETCH 4:* (UID) (CHANGEDSINCE 1 VANISHED)
+          S1: * VANISHED (EARLIER) 5
+          S1: * 1 FETCH (MODSEQ (...) UID 4)
+          S1: a10 OK ...
+          C1- a11 APPEND INBOX {3+}\r\nnew\r\n
+          S1: * 2 EXISTS
+          S1: * 0 RECENT
+          S1: a11 OK ...
+          C1: a12 STORE 1:2 +FLAGS.SILENT (\Deleted)
+          S1: * 1 FETCH (MODSEQ (...))
+          S1: * 2 FETCH (MODSEQ (...))
+          S1: a12 OK ...
+          C1: a13 EXPUNGE
+          S1: * VANISHED 4,6
+          S1: a13 OK [HIGHESTMODSEQ ...] ...
+          C1: a14 UID FETCH 2:100 (UID) (CHANGEDSINCE 1 VANISHED)
+          S1: * VANISHED (EARLIER) 2:6
+          S1: a14 OK ...
+          C1: a15 UID FETCH * (UID) (CHANGEDSINCE 1 VANISHED)
+          S1: * VANISHED (EARLIER) 6
+          S1: a15 OK ..."
             .replace("S~1:", "S1~")
             .as_str(),
     )
