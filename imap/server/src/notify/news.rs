@@ -34,7 +34,7 @@ impl News {
         if selected.view.len() > PAGE {
             let first = page(store, account, mailbox, since, Uid::MIN).await?;
             if first.len() as u64 == u64::from(PAGE) {
-                return News::read_many(store, account, selected, first).await;
+                return News::read_many(store, account, selected).await;
             }
         }
         let changes = store
@@ -68,14 +68,15 @@ impl News {
         store: &dyn Mailstore,
         account: AccountId,
         selected: &Selected,
-        first: Vec<IndexEntry>,
     ) -> Result<News, Failure> {
-        // First, so that what happens between the questions is heard of again and not missed.
+        // First, so that what happens between the questions is heard of again and not missed. The page that showed how
+        // much there is was read before, and is read again.
         let status = store
             .status(account, MailboxRef::Id(selected.id))
             .await?
             .ok_or(GONE)?;
         let uids = store.uids(account, selected.id).await?.ok_or(GONE)?;
+        let first = page(store, account, selected.id, selected.seen, Uid::MIN).await?;
         let known = selected.view.uids();
         Ok(News {
             status,

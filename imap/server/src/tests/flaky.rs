@@ -1,4 +1,5 @@
-//! A store that fails once: at any call, SEARCH says so instead of finding less, and POP3 instead of cutting a message.
+//! A store that fails once: at any call, SEARCH says so instead of finding less, POP3 instead of cutting a message, and
+//! what IMAP has changed is told all the same. And one in which another session comes between two calls.
 
 use std::sync::{
     Arc,
@@ -10,9 +11,13 @@ use futures::FutureExt;
 use mailrook_store_api::{
     Append, Call, Delivery, Lane, Mailstore, StoreError, Watch,
     memory::MemoryCluster,
-    shard::{Answer, Appended, Change, ChangeReply, Confirmation, DeliveryOutcome, Query, Refusal},
+    shard::{
+        Answer, Appended, Change, ChangeReply, Confirmation, DeliveryOutcome, MailboxRef, Query,
+        Refusal,
+    },
 };
-use mailrook_types::{AccountId, BlobHash};
+use mailrook_types::{AccountId, BlobHash, FlagUpdate, Flags, MailboxName, SystemFlags, Uid};
+use parking_lot::Mutex;
 
 use super::rig::{Door, Rig};
 use crate::SessionContext;
@@ -21,7 +26,11 @@ use crate::SessionContext;
 struct Flaky {
     twin: MemoryCluster,
     left: Arc<AtomicI64>,
+    /// What somebody else does, just after the query that would have failed.
+    between: Between,
 }
+
+type Between = Arc<Mutex<Option<Change>>>;
 
 impl Flaky {
     fn fails(&self) -> bool {
@@ -69,10 +78,19 @@ impl Mailstore for Flaky {
     }
 
     fn query(&self, account: AccountId, query: Query) -> Call<'_, Answer> {
-        if self.fails() {
-            return failure();
+        if !self.fails() {
+            return Mailstore::query(&self.twin, account, query);
         }
-        Mailstore::query(&self.twin, account, query)
+        let Some(change) = self.between.lock().take() else {
+            return failure();
+        };
+        async move {
+            let answer = Mailstore::query(&self.twin, account, query).await;
+            let mut lane = self.twin.open_lane().await?;
+            self.twin.change(&mut lane, account, change).await?.unwrap();
+            answer
+        }
+        .boxed()
     }
 
     fn body(&self, account: AccountId, hash: BlobHash, start: u32, end: u32) -> Call<'_, Bytes> {
@@ -89,11 +107,19 @@ impl Mailstore for Flaky {
 
 /// A rig whose store fails when it is told to.
 async fn flaky_rig() -> (Rig, Arc<AtomicI64>) {
+    let (rig, left, _) = meddled_rig().await;
+    (rig, left)
+}
+
+/// A rig whose store fails when it is told to, or lets somebody else come between.
+async fn meddled_rig() -> (Rig, Arc<AtomicI64>, Between) {
     let mut rig = Rig::new().await;
     let left = Arc::new(AtomicI64::new(-1));
+    let between = Between::default();
     let store = Flaky {
         twin: rig.twin.clone(),
         left: Arc::clone(&left),
+        between: Arc::clone(&between),
     };
     rig.context = SessionContext::new(
         Arc::new(store),
@@ -102,7 +128,45 @@ async fn flaky_rig() -> (Rig, Arc<AtomicI64>) {
         rig.context.working.clone(),
         rig.context.settings.clone(),
     );
-    (rig, left)
+    (rig, left, between)
+}
+
+/// Adds a flag to the first message of INBOX.
+async fn flag_first(rig: &Rig, flag: SystemFlags) -> Change {
+    let inbox = MailboxRef::Name(MailboxName::inbox());
+    let store: &dyn Mailstore = &rig.twin;
+    let status = store.status(rig.account, inbox).await.unwrap().unwrap();
+    Change::StoreFlags {
+        mailbox: status.id,
+        uids: [Uid::MIN].into_iter().collect(),
+        unchanged_since: None,
+        update: FlagUpdate::Add,
+        flags: Flags::system(flag),
+    }
+}
+
+#[tokio::test]
+async fn what_changes_while_changes_are_told_is_told_next() {
+    let (rig, left, between) = meddled_rig().await;
+    rig.add_numbered(4_100).await;
+    let (mut one, mut two) = (rig.selected().await, rig.selected().await);
+    for call in 0.. {
+        two.play("C: b1 STORE 1:* +FLAGS.SILENT (\\Flagged)\nS~ b1 OK ...")
+            .await;
+        *between.lock() = Some(flag_first(&rig, SystemFlags::ANSWERED).await);
+        left.store(call, Ordering::SeqCst);
+        one.send(b"a1 NOOP\r\na2 NOOP\r\n").await;
+        let lines = one.lines_until("a2 ").await;
+        if left.swap(-1, Ordering::SeqCst) >= 0 {
+            assert!(call > 4, "{call}");
+            break;
+        }
+        let told = "* 1 FETCH (FLAGS (\\Answered \\Flagged))";
+        assert!(lines.iter().any(|line| line == told), "call {call}");
+        two.play("C: b2 STORE 1:* FLAGS.SILENT ()\nS~ b2 OK ...")
+            .await;
+        one.play("C: a3 NOOP\nS~ a3 OK ...").await;
+    }
 }
 
 #[tokio::test]
