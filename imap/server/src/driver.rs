@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use mailrook_imap_proto::{
     command::{AppendHead, AppendMessage, Command, Tag, Tagged},
     framing::Event,
-    response::Status,
+    response::{Code, Status},
 };
 use tokio::time::Duration;
 
@@ -180,7 +180,7 @@ impl Session {
         outcome: Outcome,
         expunges: Option<Expunges>,
     ) -> Result<(), Failure> {
-        let reply = match outcome {
+        let mut reply = match outcome {
             Ok(reply) => reply,
             Err(Failure::Answered) => return Ok(()),
             Err(failure) => self.reply_to(failure)?,
@@ -188,7 +188,13 @@ impl Session {
         if let Some(expunges) = expunges {
             match self.tell_if_changed(expunges).await {
                 // The command's own end stands; the client hears of the rest with its next command.
-                Err(Failure::Store(error)) => tracing::warn!(%error, "changes cannot be told now"),
+                Err(Failure::Store(error)) => {
+                    tracing::warn!(%error, "changes cannot be told now");
+                    // RFC 7162 §3.2.7: it would take all up to there for heard.
+                    if matches!(reply.code, Some(Code::HighestModSeq(_))) {
+                        reply.code = None;
+                    }
+                }
                 told => told?,
             }
         }

@@ -170,6 +170,37 @@ async fn what_changes_while_changes_are_told_is_told_next() {
 }
 
 #[tokio::test]
+async fn an_expunge_that_cannot_be_told_promises_no_modseq() {
+    let (rig, left) = flaky_rig().await;
+    rig.add_numbered(4).await;
+    let mut one = rig.logged_in().await;
+    one.play(
+        r"C: a1 ENABLE QRESYNC
+          S~ a1 OK ...
+          C: a2 SELECT INBOX
+          S~ a2 OK ...
+          C: a3 STORE 3 +FLAGS (\Deleted)
+          S~ a3 OK ...",
+    )
+    .await;
+    left.store(0, Ordering::SeqCst);
+    one.play(
+        "C: a4 EXPUNGE\nS: a4 OK EXPUNGE completed\nC: a5 NOOP\nS: * VANISHED 3\nS: a5 OK ...",
+    )
+    .await;
+    left.store(0, Ordering::SeqCst);
+    one.play(
+        r"C: a6 MOVE 1 Archive
+          S: * OK [COPYUID ... 1 1] ...
+          S: a6 OK MOVE completed
+          C: a7 NOOP
+          S: * VANISHED 1
+          S: a7 OK ...",
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn a_search_finds_all_or_fails() {
     let (rig, left) = flaky_rig().await;
     rig.add_numbered(100).await;
