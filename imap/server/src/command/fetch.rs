@@ -16,7 +16,7 @@ use mailrook_imap_proto::{
 };
 use mailrook_store_api::{
     Mailstore,
-    shard::{Change, ChangeReply, IndexEntry, MessageDetail},
+    shard::{Change, ChangeReply, FlagsStored, IndexEntry, MessageDetail},
 };
 use mailrook_types::{FlagUpdate, Flags, SystemFlags, Uid, UidSet};
 
@@ -182,11 +182,24 @@ impl Fetcher<'_> {
             return Ok(());
         }
         let marked = match self.plan.sets_seen && !self.selected.read_only {
-            true => self.mark_seen(&mut entries).await,
-            false => UidSet::new(),
+            true => self.mark_seen(&mut entries).await?,
+            false => None,
         };
+        self.print(&entries, marked.as_ref()).await?;
+        // Not before the client has heard of it.
+        if let Some(marked) = marked {
+            self.selected.own.push(marked.modseq);
+        }
+        Ok(())
+    }
+
+    async fn print(
+        &mut self,
+        entries: &[IndexEntry],
+        marked: Option<&FlagsStored>,
+    ) -> Result<(), Failure> {
         if !self.plan.needs_detail {
-            for entry in &entries {
+            for entry in entries {
                 self.light(entry);
                 self.relieve().await?;
             }
@@ -202,26 +215,29 @@ impl Fetcher<'_> {
             .into_iter()
             .map(|detail| (detail.uid, detail))
             .collect();
-        for entry in &entries {
+        for entry in entries {
             // One that went between the two questions is as one that went before.
             if let Some(detail) = details.remove(&entry.uid) {
-                self.whole(entry, detail, marked.contains(entry.uid))
-                    .await?;
+                let marked = marked.is_some_and(|marked| marked.changed.contains(entry.uid));
+                self.whole(entry, detail, marked).await?;
                 self.relieve().await?;
             }
         }
         Ok(())
     }
 
-    /// RFC 9051 §6.4.5: reading a body marks the message. Says which were not marked before.
-    async fn mark_seen(&mut self, entries: &mut [IndexEntry]) -> UidSet {
+    /// RFC 9051 §6.4.5: reading a body marks the message. Says which were not marked before, if any.
+    async fn mark_seen(
+        &mut self,
+        entries: &mut [IndexEntry],
+    ) -> Result<Option<FlagsStored>, Failure> {
         let unseen: UidSet = entries
             .iter()
             .filter(|entry| !entry.flags.system.contains(SystemFlags::SEEN))
             .map(|entry| entry.uid)
             .collect();
         if unseen.is_empty() {
-            return unseen;
+            return Ok(None);
         }
         let change = Change::StoreFlags {
             mailbox: self.selected.id,
@@ -235,19 +251,32 @@ impl Fetcher<'_> {
             other => {
                 // The message can be read all the same.
                 tracing::warn!(?other, "messages cannot be marked as seen");
-                return UidSet::new();
+                return Ok(None);
             }
         };
-        if !stored.changed.is_empty() {
-            self.selected.own.push(stored.modseq);
+        if stored.changed.is_empty() {
+            return Ok(None);
         }
+        // What others have done to them since they were read would be hidden behind the change of this session.
+        let again = self
+            .store
+            .index(
+                self.account.id,
+                self.selected.id,
+                stored.changed.clone(),
+                None,
+                DETAIL_PAGE,
+            )
+            .await?
+            .ok_or(Failure::Bye("the selected mailbox is gone"))?;
+        let mut again = again.into_iter().peekable();
         for entry in entries {
-            if stored.changed.contains(entry.uid) {
-                entry.flags.system |= SystemFlags::SEEN;
-                entry.modseq = stored.modseq;
+            // Both ascend. One that is not there again has gone, and its details too.
+            if let Some(now) = again.next_if(|now| now.uid == entry.uid) {
+                *entry = now;
             }
         }
-        stored.changed
+        Ok(Some(stored))
     }
 
     /// A message of which the index tells enough.

@@ -201,6 +201,70 @@ async fn an_expunge_that_cannot_be_told_promises_no_modseq() {
 }
 
 #[tokio::test]
+async fn reading_hides_no_flag_that_another_sets() {
+    let (rig, left, between) = meddled_rig().await;
+    rig.add_numbered(1).await;
+    let mut one = rig.selected().await;
+    for call in 0.. {
+        *between.lock() = Some(flag_first(&rig, SystemFlags::ANSWERED).await);
+        left.store(call, Ordering::SeqCst);
+        one.send(b"a1 FETCH 1 BODY[TEXT]\r\na2 NOOP\r\na4 NOOP\r\n")
+            .await;
+        let lines = one.lines_until("a4 ").await;
+        if left.swap(-1, Ordering::SeqCst) >= 0 {
+            assert!(call > 2, "{call}");
+            break;
+        }
+        // Nobody comes between where a body is read.
+        let came = between.lock().take().is_none();
+        let told = |line: &String| line.contains("FLAGS (\\Answered \\Seen)");
+        assert!(!came || lines.iter().any(told), "call {call}: {lines:?}");
+        one.play("C: a3 STORE 1 FLAGS.SILENT ()\nS~ a3 OK ...")
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn what_reading_has_marked_is_told_even_if_it_cannot_be_read() {
+    let (rig, left) = flaky_rig().await;
+    rig.add_numbered(3).await;
+    let mut marked = 0;
+    for call in 0.. {
+        let mut one = rig.selected().await;
+        one.play("C: a0 STORE 1:3 FLAGS.SILENT ()\nS~ a0 OK ...")
+            .await;
+        left.store(call, Ordering::SeqCst);
+        // A failure amid a message ends the session.
+        one.send(b"a1 FETCH 1:3 BODY[TEXT]\r\na2 NOOP\r\n").await;
+        let mut lines = Vec::new();
+        while let Some(line) = one.line().await {
+            let is_last = line.starts_with("a2 ");
+            lines.push(line);
+            if is_last {
+                break;
+            }
+        }
+        if left.swap(-1, Ordering::SeqCst) >= 0 {
+            break;
+        }
+        if !lines.iter().any(|line| line.starts_with("a2 OK")) {
+            continue;
+        }
+        let mut two = rig.selected().await;
+        two.send(b"b1 FETCH 1:3 FLAGS\r\n").await;
+        for line in two.lines_until("b1 ").await {
+            let Some((message, _)) = line.split_once(" (FLAGS (\\Seen))") else {
+                continue;
+            };
+            marked += 1;
+            let told = |line: &String| line.starts_with(message) && line.contains("FLAGS (\\Seen)");
+            assert!(lines.iter().any(told), "call {call}, {message}: {lines:?}");
+        }
+    }
+    assert!(marked >= 3, "{marked}");
+}
+
+#[tokio::test]
 async fn a_search_finds_all_or_fails() {
     let (rig, left) = flaky_rig().await;
     rig.add_numbered(100).await;
