@@ -60,7 +60,12 @@ impl Matcher {
 
     /// Whether `text` has the needle in it.
     pub fn matches_str(&self, text: &str) -> bool {
-        self.finder.find(&fold(text)).is_some()
+        self.matches_folded(&fold(text))
+    }
+
+    /// The same for a text that [`fold`] has folded already, for one that many needles are looked for in.
+    pub fn matches_folded(&self, folded: &[u8]) -> bool {
+        self.finder.find(folded).is_some()
     }
 
     fn needle_is_empty(&self) -> bool {

@@ -351,6 +351,44 @@ async fn large_messages_are_verified_beside() {
 }
 
 #[tokio::test]
+async fn large_headers_are_searched_beside() {
+    let rig = Rig::new().await;
+    let filler = "filler and more of it\n ".repeat(2_000);
+    let large = format!("Subject: large\nX-Color: {filler}deep blue\n\nbody\n");
+    rig.add_mail(&[&large, "Subject: small\nX-Color: deep red\n\nbody\n"])
+        .await;
+    // Nothing else is computed as long as these wait.
+    let mut holds = Vec::new();
+    for _ in 0..2 {
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let working = rig.context.working.clone();
+        let begun = std::sync::Arc::new(tokio::sync::Notify::new());
+        let beginning = std::sync::Arc::clone(&begun);
+        tokio::spawn(async move {
+            let wait = move || {
+                beginning.notify_one();
+                wait.recv()
+            };
+            working.run(wait).await
+        });
+        begun.notified().await;
+        holds.push(release);
+    }
+    let mut client = rig.selected().await;
+    client
+        .play("C: a1 SEARCH 2 HEADER X-Color \"deep red\"\nS: * SEARCH 2\nS: a1 OK ...")
+        .await;
+    client
+        .send(b"a2 SEARCH HEADER X-Color \"deep blue\"\r\n")
+        .await;
+    let patience = std::time::Duration::from_millis(300);
+    let early = tokio::time::timeout(patience, client.line()).await;
+    assert!(early.is_err(), "{early:?}");
+    drop(holds);
+    client.play("S: * SEARCH 1\nS: a2 OK ...").await;
+}
+
+#[tokio::test]
 async fn many_messages_over_pages() {
     let rig = Rig::new().await;
     rig.add_numbered(300).await;

@@ -1,6 +1,6 @@
 //! Answers FROM, TO, CC, BCC and SUBJECT from the stored envelope, which is what RFC 9051 §6.4.4 defines them by.
 
-use mailrook_mime::{Matcher, decode_header};
+use mailrook_mime::{Matcher, decode_header, fold};
 use mailrook_types::{Envelope, EnvelopeAddress};
 
 /// A field of the envelope.
@@ -20,31 +20,87 @@ const TEXT_WHOLE: usize = 64;
 /// See [`TEXT_WHOLE`].
 const ADDRESSES_WHOLE: usize = 4;
 
-/// Whether the field has the text in it; `None` if only the header itself can tell.
-pub(super) fn ask(envelope: &Envelope, field: EnvelopeField, matcher: &Matcher) -> Option<bool> {
-    let addresses = match field {
-        EnvelopeField::From => &envelope.from,
-        EnvelopeField::To => &envelope.to,
-        EnvelopeField::Cc => &envelope.cc,
-        EnvelopeField::Bcc => &envelope.bcc,
-        EnvelopeField::Subject => {
-            let Some(subject) = &envelope.subject else {
-                return Some(false);
-            };
-            let found = matcher.matches_str(&decode_header(subject));
-            return (found || subject.len() < TEXT_WHOLE).then_some(found);
+/// One message's envelope as it is searched: each field is decoded and folded once, however many texts are looked for.
+pub(super) struct EnvelopeTexts<'e> {
+    envelope: &'e Envelope,
+    /// By field, those that were asked for.
+    texts: [Option<FieldText>; 5],
+    /// Bytes that were looked at.
+    cost: usize,
+}
+
+enum FieldText {
+    Absent,
+    /// Folded; and whether the header has no more to find.
+    Present {
+        folded: Vec<u8>,
+        whole: bool,
+    },
+}
+
+impl<'e> EnvelopeTexts<'e> {
+    pub(super) fn new(envelope: &'e Envelope) -> EnvelopeTexts<'e> {
+        EnvelopeTexts {
+            envelope,
+            texts: [const { None }; 5],
+            cost: 0,
         }
-    };
-    if addresses.is_empty() {
-        return Some(false);
     }
-    let mut text = String::new();
-    let mut whole = addresses.len() < ADDRESSES_WHOLE;
-    for address in addresses {
-        whole &= append(address, &mut text);
+
+    /// Whether the field has the text in it; `None` if only the header itself can tell.
+    pub(super) fn ask(&mut self, field: EnvelopeField, matcher: &Matcher) -> Option<bool> {
+        let text =
+            self.texts[field as usize].get_or_insert_with(|| FieldText::of(self.envelope, field));
+        match text {
+            FieldText::Absent => Some(false),
+            FieldText::Present { folded, whole } => {
+                self.cost += folded.len();
+                let found = matcher.matches_folded(folded);
+                (found || *whole).then_some(found)
+            }
+        }
     }
-    let found = matcher.matches_str(&text);
-    (found || whole).then_some(found)
+
+    /// Whether so many bytes were looked at since this was true last.
+    pub(super) fn take_turn(&mut self, at_least: usize) -> bool {
+        let reached = self.cost >= at_least;
+        if reached {
+            self.cost = 0;
+        }
+        reached
+    }
+}
+
+impl FieldText {
+    fn of(envelope: &Envelope, field: EnvelopeField) -> FieldText {
+        let addresses = match field {
+            EnvelopeField::From => &envelope.from,
+            EnvelopeField::To => &envelope.to,
+            EnvelopeField::Cc => &envelope.cc,
+            EnvelopeField::Bcc => &envelope.bcc,
+            EnvelopeField::Subject => {
+                let Some(subject) = &envelope.subject else {
+                    return FieldText::Absent;
+                };
+                return FieldText::Present {
+                    folded: fold(&decode_header(subject)),
+                    whole: subject.len() < TEXT_WHOLE,
+                };
+            }
+        };
+        if addresses.is_empty() {
+            return FieldText::Absent;
+        }
+        let mut text = String::new();
+        let mut whole = addresses.len() < ADDRESSES_WHOLE;
+        for address in addresses {
+            whole &= append(address, &mut text);
+        }
+        FieldText::Present {
+            folded: fold(&text),
+            whole,
+        }
+    }
 }
 
 /// Appends an address as it would stand in the header; false if its header may have more to find.

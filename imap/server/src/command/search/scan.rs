@@ -15,7 +15,7 @@ use mailrook_store_api::{
 use mailrook_types::{AccountId, MailboxId, ModSeq, Uid, UidSet};
 
 use super::{
-    envelope,
+    envelope::EnvelopeTexts,
     program::{Program, Test, TextPlace, TextTest, Verdict},
     verify::{self, Candidate},
 };
@@ -35,6 +35,9 @@ const IN_FLIGHT_MAX: usize = 8;
 
 /// Tests asked before others get their turn: about a millisecond.
 const TESTS_PER_TURN: usize = 64 << 10;
+
+/// Bytes of an envelope looked at before others get their turn: well below a millisecond.
+const BYTES_PER_TURN: usize = 256 << 10;
 
 /// A search under way.
 pub(super) struct Scan {
@@ -171,7 +174,7 @@ impl Scan {
                     continue;
                 }
                 let decoded = decode(&detail)?;
-                self.ask_details(&mut pending.verdicts, &decoded);
+                self.ask_details(&mut pending.verdicts, &decoded).await;
                 if let Some(hit) = self.program.decide(&pending.verdicts) {
                     hits[pending.at] = hit;
                     continue;
@@ -246,7 +249,8 @@ impl Scan {
     }
 
     /// Asks what is kept beside the body: when it was sent, the envelope.
-    fn ask_details(&self, verdicts: &mut [Verdict], detail: &Detail) {
+    async fn ask_details(&self, verdicts: &mut [Verdict], detail: &Detail) {
+        let mut texts = EnvelopeTexts::new(&detail.envelope);
         for (index, test) in self.program.tests() {
             let verdict = &mut verdicts[index];
             let answer = match test {
@@ -259,12 +263,15 @@ impl Scan {
                     TextPlace::Field {
                         envelope: Some(field),
                         ..
-                    } => envelope::ask(&detail.envelope, field, &test.matcher),
+                    } => texts.ask(field, &test.matcher),
                     _ => None,
                 },
             };
             if let Some(holds) = answer {
                 *verdict = holds.into();
+            }
+            if texts.take_turn(BYTES_PER_TURN) {
+                tokio::task::yield_now().await;
             }
         }
     }

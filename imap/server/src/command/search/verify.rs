@@ -54,6 +54,14 @@ struct Work {
     _memory: OwnedSemaphorePermit,
 }
 
+/// A message's header, which of its fields to look into, and what is known.
+struct FieldWork {
+    program: Arc<Program>,
+    raw: Vec<u8>,
+    verdicts: Box<[Verdict]>,
+    _memory: OwnedSemaphorePermit,
+}
+
 /// Whether the message matches.
 pub(super) async fn verify(
     context: Arc<SessionContext>,
@@ -99,7 +107,7 @@ async fn decide(
         tokio::task::yield_now().await;
         return Ok(hit);
     }
-    on_pool(context, work).await
+    on_pool(context, work, Work::run).await
 }
 
 /// Looks for the texts that are to be in a field of the message's own header.
@@ -110,27 +118,42 @@ async fn ask_fields(
 ) -> Result<(), Failure> {
     let header = header_range(&candidate.structure);
     let header_end = u32::try_from(header.end.min(HEADER_BYTES_MAX)).unwrap_or(u32::MAX);
-    let mut raw = Vec::new();
     let end = header_end.min(candidate.detail.body_size);
+    // Given back at the end: nobody waits for memory while he has some.
+    let memory = memory(context, end as usize).await?;
+    let mut raw = Vec::new();
     read(context, candidate, 0..end, &mut raw).await?;
-    for (index, test) in program.tests() {
-        let (Test::Text(test), Verdict::Unknown) = (test, candidate.verdicts[index]) else {
-            continue;
-        };
-        if let TextPlace::Field { name, .. } = &test.place {
-            let holds = test.matcher.matches_header_field(&raw, name);
-            candidate.verdicts[index] = holds.into();
-        }
-    }
+    let work = FieldWork {
+        program: Arc::clone(program),
+        raw,
+        verdicts: candidate.verdicts.clone(),
+        _memory: memory,
+    };
+    candidate.verdicts = if work.cost() <= VERIFY_INLINE_MAX {
+        let verdicts = work.run();
+        tokio::task::yield_now().await;
+        verdicts
+    } else {
+        on_pool(context, work, FieldWork::run).await?
+    };
     Ok(())
 }
 
-async fn on_pool(context: &SessionContext, work: Work) -> Result<bool, Failure> {
+/// Computes it where it holds up no thread that serves sockets.
+async fn on_pool<W, R>(
+    context: &SessionContext,
+    work: W,
+    run: impl Fn(&W) -> R + Copy + Send + 'static,
+) -> Result<R, Failure>
+where
+    W: Send + Sync + 'static,
+    R: Send + 'static,
+{
     let work = Arc::new(work);
     for _ in 0..POOL_TRIES {
         let job = Arc::clone(&work);
-        if let Ok(hit) = context.working.run(move || job.run()).await {
-            return Ok(hit);
+        if let Ok(done) = context.working.run(move || run(&job)).await {
+            return Ok(done);
         }
         tokio::time::sleep(POOL_PAUSE).await;
     }
@@ -155,6 +178,32 @@ pub(super) fn prefix_matches(test: &TextTest, prefix: &[u8]) -> bool {
             };
             test.matcher.matches_text(prefix, &only_header)
         }
+    }
+}
+
+impl FieldWork {
+    fn open(&self) -> impl Iterator<Item = (usize, &TextTest, &str)> {
+        self.program
+            .tests()
+            .filter_map(|(index, test)| match (test, self.verdicts[index]) {
+                (Test::Text(test), Verdict::Unknown) => match &test.place {
+                    TextPlace::Field { name, .. } => Some((index, &**test, &**name)),
+                    TextPlace::Body | TextPlace::Text => None,
+                },
+                _ => None,
+            })
+    }
+
+    fn cost(&self) -> usize {
+        self.raw.len() * self.open().count()
+    }
+
+    fn run(&self) -> Box<[Verdict]> {
+        let mut verdicts = self.verdicts.clone();
+        for (index, test, name) in self.open() {
+            verdicts[index] = test.matcher.matches_header_field(&self.raw, name).into();
+        }
+        verdicts
     }
 }
 
@@ -188,13 +237,7 @@ async fn gather(
 ) -> Result<Work, Failure> {
     let segments = Segments::of(&candidate.structure, candidate.detail.body_size);
     let len = segments.len();
-    let units = u32::try_from(len.div_ceil(1 << 10)).unwrap_or(u32::MAX);
-    let memory = Arc::clone(&context.search_memory);
-    // The semaphore lives as long as the process, and is never closed.
-    let memory = memory
-        .acquire_many_owned(units.min(SEARCH_MEMORY_KIB))
-        .await
-        .map_err(|_| Failure::Bye("server is stopping, connect again"))?;
+    let memory = memory(context, len).await?;
     let mut raw = Vec::with_capacity(len);
     for segment in &segments.0 {
         // Short of what was there, the rest of the offsets would be off.
@@ -210,6 +253,16 @@ async fn gather(
         verdicts: candidate.verdicts.clone(),
         _memory: memory,
     })
+}
+
+/// Waits for room for so many bytes.
+async fn memory(context: &SessionContext, len: usize) -> Result<OwnedSemaphorePermit, Failure> {
+    let units = u32::try_from(len.div_ceil(1 << 10)).unwrap_or(u32::MAX);
+    // The semaphore lives as long as the process, and is never closed.
+    Arc::clone(&context.search_memory)
+        .acquire_many_owned(units.min(SEARCH_MEMORY_KIB))
+        .await
+        .map_err(|_| Failure::Bye("server is stopping, connect again"))
 }
 
 async fn read(
