@@ -16,7 +16,8 @@ use crate::{
     data_dir::{LogMark, VoteMark, WitnessFile, replace_file},
     guard::log_group,
     log::{
-        EngineLog, EngineOptions, LogStore, LogWrite, RecordKey, encode_log_id, encode_vote, log_id,
+        APPEND_BYTES_MAX, EngineLog, EngineOptions, LogStore, LogWrite, RecordKey, WRITE_BYTES_MAX,
+        encode_log_id, encode_vote, log_id,
     },
 };
 
@@ -219,7 +220,9 @@ async fn a_missing_file_is_refused() {
 async fn a_large_tear_is_refused() {
     let dir = crashed(20).await;
     let (path, bytes, end) = last_file(dir.path());
-    fs::write(path, [&bytes[..end], &[7; 20 << 20]].concat()).unwrap();
+    // More than one unsynced write can leave, framing included.
+    let torn = vec![7; WRITE_BYTES_MAX + APPEND_BYTES_MAX + (5 << 20)];
+    fs::write(path, [&bytes[..end], torn.as_slice()].concat()).unwrap();
     refused(dir.path(), &["more than one write"]).await;
 }
 
