@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use mailrook_imap_server::{Client, SessionContext, serve_imap, serve_pop3};
+use mailrook_imap_server::SessionContext;
 use mailrook_net::{
     BlockingPool, Limiter, Limits, Network, Refusal, ServeSettings, SessionRegistry, Shutdown,
     TlsAcceptor,
@@ -11,9 +11,7 @@ use mailrook_smtp_server::{
     BareNewlines, Endpoint as SmtpEndpoint, FrontEnd, Logins, Service, Services, Settings,
 };
 use mailrook_store_api::{Directory, Mailstore};
-use murder_proxy::{
-    ClientSession, ClientSessions, Endpoint, FrontDoor, MailProtocol, SessionFuture,
-};
+use murder_proxy::{Endpoint, FrontDoor, LocalSessions, MailProtocol};
 use parking_lot::RwLock;
 use tokio::task::JoinSet;
 use tracing::{error, info};
@@ -65,11 +63,11 @@ impl Acceptors {
         let networks =
             |list: &[config::NetworkText]| list.iter().map(|network| network.0).collect();
         let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-        let sessions = MailSessions::new(config, &services);
+        let sessions = mail_sessions(config, &services);
         let connections = &config.connections;
         Acceptors {
             front: RwLock::new(FrontEnd::new(smtp_settings(config), services)),
-            door: FrontDoor::new(Arc::new(sessions), SessionRegistry::new()),
+            door: FrontDoor::new(sessions, SessionRegistry::new()),
             tls,
             plaintext: config.login.plaintext,
             limits: Limits {
@@ -247,57 +245,29 @@ fn serve_smtp(
 }
 
 /// The sessions of IMAP and POP3, against the store of this process.
-struct MailSessions(Arc<SessionContext>);
-
-impl MailSessions {
-    fn new(config: &Config, services: &Services) -> MailSessions {
-        let Services {
-            mailstore,
-            directory,
-            logins,
-            preparing,
-        } = services.clone();
-        let logins = mailrook_imap_server::Logins {
-            cache: logins.cache,
-            fake_salts: logins.fake_salts,
-            throttle: logins.throttle,
-            hashing: logins.hashing,
-        };
-        let settings = mailrook_imap_server::Settings {
-            append_limit: u32::try_from(config.imap.append_size_max.0).unwrap_or(u32::MAX),
-            login_timeout: config.connections.login_timeout.0,
-            imap_idle_timeout: config.imap.idle_timeout.0,
-            pop3_idle_timeout: config.pop3.idle_timeout.0,
-            ..mailrook_imap_server::Settings::default()
-        };
-        MailSessions(SessionContext::new(
-            mailstore, directory, logins, preparing, settings,
-        ))
-    }
-}
-
-impl ClientSessions for MailSessions {
-    fn run(&self, session: ClientSession) -> SessionFuture {
-        let ClientSession {
-            protocol,
-            connection,
-            starttls,
-            plaintext_login,
-            registration,
-        } = session;
-        let client = Client {
-            connection,
-            starttls,
-            plaintext_login,
-            registration,
-        };
-        let context = Arc::clone(&self.0);
-        if protocol.is_imap() {
-            Box::pin(serve_imap(client, context))
-        } else {
-            Box::pin(serve_pop3(client, context))
-        }
-    }
+fn mail_sessions(config: &Config, services: &Services) -> Arc<LocalSessions> {
+    let Services {
+        mailstore,
+        directory,
+        logins,
+        preparing,
+    } = services.clone();
+    let logins = mailrook_imap_server::Logins {
+        cache: logins.cache,
+        fake_salts: logins.fake_salts,
+        throttle: logins.throttle,
+        hashing: logins.hashing,
+    };
+    let settings = mailrook_imap_server::Settings {
+        append_limit: u32::try_from(config.imap.append_size_max.0).unwrap_or(u32::MAX),
+        login_timeout: config.connections.login_timeout.0,
+        imap_idle_timeout: config.imap.idle_timeout.0,
+        pop3_idle_timeout: config.pop3.idle_timeout.0,
+        ..mailrook_imap_server::Settings::default()
+    };
+    LocalSessions::new(SessionContext::new(
+        mailstore, directory, logins, preparing, settings,
+    ))
 }
 
 fn serve_mail(
