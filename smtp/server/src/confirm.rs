@@ -13,7 +13,13 @@ pub(crate) struct Confirmations {
     /// The client's lines up to this one were on their way before it was told.
     lines_before: u64,
     seen: Vec<Confirmation>,
+    /// A delivery took them along: the store knows, or will soon.
+    taken: Vec<Confirmation>,
 }
+
+/// Of those that deliveries took along, so many of the last are remembered: what is older has had the time of as many
+/// commits to arrive.
+const TAKEN_MAX: usize = 64;
 
 impl Confirmations {
     /// An acknowledgement is about to be sent, after `lines_seen` lines, while `unread` was waiting. Each LF in there may
@@ -39,9 +45,22 @@ impl Confirmations {
         &self.seen
     }
 
-    /// The store knows.
+    /// A delivery took along what was seen.
+    pub(crate) fn taken_along(&mut self) {
+        self.taken.append(&mut self.seen);
+        let old = self.taken.len().saturating_sub(TAKEN_MAX);
+        self.taken.drain(..old);
+    }
+
+    /// What may still be on its way.
+    pub(crate) fn taken(&self) -> &[Confirmation] {
+        &self.taken
+    }
+
+    /// The store knows of all.
     pub(crate) fn stored(&mut self) {
         self.seen.clear();
+        self.taken.clear();
     }
 }
 

@@ -475,7 +475,7 @@ impl Driver {
         ))
         .await;
         if verdict.confirmed {
-            self.confirmations.stored();
+            self.confirmations.taken_along();
         }
         self.count_message(&verdict.replies);
         let codes: Vec<u16> = verdict
@@ -514,10 +514,11 @@ impl Driver {
     /// Sends what was said. Before that, what the client showed to have heard is made known, unless a message is under
     /// way that will take it along.
     async fn flush(&mut self) -> Result<(), End> {
-        if !matches!(
+        let goes_on = matches!(
             self.session.awaiting(),
             Awaiting::Command { transaction: true } | Awaiting::Text
-        ) {
+        );
+        if !goes_on && !self.confirmations.seen().is_empty() {
             self.store_confirmations().await;
         }
         self.send(self.shared.settings.timeouts.reply).await
@@ -553,16 +554,17 @@ impl Driver {
     }
 
     async fn store_confirmations(&mut self) {
-        if self.confirmations.seen().is_empty() {
+        let seen = self.confirmations.seen().to_vec();
+        let taken = self.confirmations.taken().to_vec();
+        if seen.is_empty() && taken.is_empty() {
             return;
         }
-        match self
-            .shared
-            .services
-            .mailstore
-            .confirm(self.confirmations.seen().to_vec())
-            .await
-        {
+        let mailstore = &self.shared.services.mailstore;
+        let stored = async {
+            mailstore.confirm(seen).await?;
+            mailstore.settle(taken).await
+        };
+        match stored.await {
             Ok(()) => self.confirmations.stored(),
             // They go along with the next message or the end; at worst a copy sent again on purpose within a week
             // is taken for a repetition.

@@ -50,6 +50,9 @@ pub trait Mailstore: Send + Sync + 'static {
     /// showed it (QUIT, say); before a further delivery [`Delivery::confirmed`] serves better.
     fn confirm(&self, confirmations: Vec<Confirmation>) -> Call<'_, ()>;
 
+    /// Waits until what deliveries took along ([`Delivery::confirmed`]) is committed, as far as it is not.
+    fn settle(&self, confirmations: Vec<Confirmation>) -> Call<'_, ()>;
+
     /// Answers a question about `account`.
     fn query(&self, account: AccountId, query: Query) -> Call<'_, Answer>;
 
@@ -98,7 +101,8 @@ pub struct Delivery {
     pub key: Option<DeliveryKey>,
     /// Who gets it; none twice.
     pub recipients: Vec<DeliveryRecipient>,
-    /// What the same connection's earlier deliveries have confirmed by this one, carried out before it. A
+    /// What the same connection's earlier deliveries have confirmed by this one. It counts before any delivery that
+    /// this process hands over from now on; for others it is committed soon, or by [`Mailstore::settle`]. A
     /// confirmation sent twice does no harm.
     pub confirmed: Vec<Confirmation>,
 }

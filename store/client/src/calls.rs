@@ -27,6 +27,11 @@ impl Calls {
         Calls { groups, deadline }
     }
 
+    /// How long a call may take.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     /// The shards known, without the meta group.
     pub(crate) fn shards(&self) -> impl Iterator<Item = ShardId> {
         self.groups

@@ -17,7 +17,7 @@ use mailrook_store_api::{Lane, StoreError};
 use mailrook_types::{ClientId, ShardId};
 use tokio::sync::OnceCell;
 
-use crate::{calls::Calls, placement::Placement, watches::Watches};
+use crate::{calls::Calls, confirmer::Confirmer, placement::Placement, watches::Watches};
 
 /// The state machine of each group: the directory's for the meta group, a shard's for every other.
 pub fn machines() -> Machines {
@@ -53,6 +53,7 @@ pub(crate) struct Inner {
     pub(crate) calls: Calls,
     pub(crate) placement: Placement,
     pub(crate) watches: Watches,
+    pub(crate) confirmer: Confirmer,
     /// Granted at the first use, so that a process can start before the meta group can be reached.
     id: OnceCell<ClientId>,
     nonce: [u8; 16],
@@ -80,6 +81,7 @@ impl Client {
                 calls: Calls::new(groups, options.deadline),
                 placement: Placement::default(),
                 watches,
+                confirmer: Confirmer::default(),
                 id: OnceCell::new(),
                 nonce,
                 lanes: AtomicU64::new(1),

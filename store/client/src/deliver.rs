@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::future;
 use mailrook_mailbox::{
-    Confirmation, Deliver, DeliveryOutcome, RecipientDelivery, Refusal, ShardCommand, ShardReply,
+    Deliver, DeliveryOutcome, RecipientDelivery, Refusal, ShardCommand, ShardReply,
 };
 use mailrook_store_api::{Delivery, Lane, StoreError};
 use mailrook_types::{OpId, ShardId};
@@ -26,7 +26,6 @@ struct Part {
     op: OpId,
     /// Which of the delivery's recipients, by their place in its list.
     recipients: Vec<usize>,
-    confirmed: Vec<Confirmation>,
 }
 
 impl Client {
@@ -77,28 +76,17 @@ impl Client {
                 Err(error) => Err(error),
             });
         }
-        let mut confirmed = self.confirmations_by_shard(&delivery.confirmed).await?;
+        self.take_over(&delivery.confirmed).await?;
         let mut parts = Vec::with_capacity(shards.len());
         for (shard, recipients) in shards {
-            // Parts of one shard may overtake each other: only a part that is alone can carry what must come before it.
-            let alone = recipients.len() <= RECIPIENTS_PER_COMMAND;
-            let carried = if alone {
-                confirmed.remove(&shard)
-            } else {
-                None
-            };
-            let carried = carried.unwrap_or_default();
             for recipients in recipients.chunks(RECIPIENTS_PER_COMMAND) {
                 parts.push(Part {
                     shard,
                     op: lane.begin(),
                     recipients: recipients.to_vec(),
-                    confirmed: carried.clone(),
                 });
             }
         }
-        // What no part carries is confirmed by a command of its own, before them.
-        self.send_confirmations(confirmed).await?;
         Ok((parts, outcomes))
     }
 
@@ -107,8 +95,15 @@ impl Client {
         part: &Part,
         delivery: &Delivery,
     ) -> Result<Vec<DeliveryOutcome>, StoreError> {
+        let accounts: Vec<_> = (part.recipients.iter())
+            .map(|at| delivery.recipients[*at].account)
+            .collect();
         for _ in 0..MENDED_TRIES_MAX {
             let source = self.send_body(part.shard, &delivery.message).await?;
+            let trip = self
+                .inner
+                .confirmer
+                .along(part.shard, &accounts, delivery.key);
             let recipients = part.recipients.iter().map(|at| {
                 let recipient = &delivery.recipients[*at];
                 RecipientDelivery {
@@ -124,9 +119,9 @@ impl Client {
                 received: delivery.received,
                 key: delivery.key,
                 recipients: recipients.collect(),
-                confirmed: part.confirmed.clone(),
+                confirmed: trip.carried.clone(),
             });
-            let answers = match self.inner.calls.shard_command(part.shard, &command).await? {
+            let answers = match self.send_with(trip, part.shard, &command).await? {
                 ShardReply::Deliver(answers) if answers.len() == part.recipients.len() => answers,
                 other => return Err(misfit(&other)),
             };
@@ -160,45 +155,5 @@ impl Client {
             }
         }
         Ok(repeat)
-    }
-
-    pub(crate) async fn confirm_now(
-        &self,
-        confirmations: Vec<Confirmation>,
-    ) -> Result<(), StoreError> {
-        let by_shard = self.confirmations_by_shard(&confirmations).await?;
-        self.send_confirmations(by_shard).await
-    }
-
-    async fn confirmations_by_shard(
-        &self,
-        confirmations: &[Confirmation],
-    ) -> Result<BTreeMap<ShardId, Vec<Confirmation>>, StoreError> {
-        let mut by_shard: BTreeMap<ShardId, Vec<Confirmation>> = BTreeMap::new();
-        for confirmation in confirmations {
-            // An account that is gone has nothing left to confirm.
-            if let Some(shard) = self.shard_of(confirmation.account).await? {
-                by_shard.entry(shard).or_default().push(*confirmation);
-            }
-        }
-        Ok(by_shard)
-    }
-
-    async fn send_confirmations(
-        &self,
-        by_shard: BTreeMap<ShardId, Vec<Confirmation>>,
-    ) -> Result<(), StoreError> {
-        for (shard, confirmations) in by_shard {
-            match self
-                .inner
-                .calls
-                .shard_command(shard, &ShardCommand::Confirm(confirmations))
-                .await?
-            {
-                ShardReply::Done => {}
-                other => return Err(misfit(&other)),
-            }
-        }
-        Ok(())
     }
 }

@@ -6,6 +6,8 @@
 
 mod calls;
 mod client;
+mod confirm;
+mod confirmer;
 mod deliver;
 mod directory;
 mod mailstore;

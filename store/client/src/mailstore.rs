@@ -175,6 +175,10 @@ impl Mailstore for Client {
         self.confirm_now(confirmations).boxed()
     }
 
+    fn settle(&self, confirmations: Vec<Confirmation>) -> Call<'_, ()> {
+        self.settle_now(confirmations).boxed()
+    }
+
     fn query(&self, account: AccountId, query: Query) -> Call<'_, Answer> {
         self.query_now(account, query).boxed()
     }

@@ -1,6 +1,8 @@
 //! One measured figure with what it cost, and the median of several.
 
+use std::env;
 use std::io;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -59,12 +61,18 @@ impl Sample {
     }
 }
 
+/// Names the file that a profile of the server goes to: `perf record`, while the clock runs and no longer.
+const PROFILE: &str = "MAILROOK_BENCH_PROFILE";
+/// Until `perf` has attached itself to every thread.
+const PROFILE_ATTACHES: Duration = Duration::from_millis(500);
+
 /// Runs while a load runs.
 pub struct Meter {
     processes: ProcessTree,
     server_cpu_ms: u64,
     own_cpu_ms: u64,
     begin: Instant,
+    profile: Option<Child>,
 }
 
 /// What a meter read.
@@ -81,12 +89,14 @@ impl Meter {
     /// Starts the clock last, so that reading `/proc` is not measured.
     pub fn start(system: &System) -> Self {
         let processes = system.processes();
+        let profile = profile(&processes);
         let server_cpu_ms = processes.usage().cpu_ms;
         Self {
             processes,
             server_cpu_ms,
             own_cpu_ms: cpu_of_self_ms(),
             begin: Instant::now(),
+            profile,
         }
     }
 
@@ -94,6 +104,12 @@ impl Meter {
     pub fn stop(self) -> Reading {
         let elapsed = self.begin.elapsed();
         let own_cpu_ms = cpu_of_self_ms() - self.own_cpu_ms;
+        if let Some(mut profile) = self.profile {
+            // SIGTERM, as perf writes its file's end then.
+            let pid = profile.id().to_string();
+            let _ = Command::new("kill").arg(pid).status();
+            let _ = profile.wait();
+        }
         let server_cpu_ms = self
             .processes
             .usage()
@@ -105,6 +121,21 @@ impl Meter {
             own_cpu_ms,
         }
     }
+}
+
+fn profile(processes: &ProcessTree) -> Option<Child> {
+    let file = env::var_os(PROFILE)?;
+    let pids: Vec<_> = processes.pids().iter().map(u32::to_string).collect();
+    let started = Command::new("perf")
+        .args(["record", "-q", "--call-graph", "dwarf,8192", "-F", "999", "-p"])
+        .arg(pids.join(","))
+        .arg("-o")
+        .arg(file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    thread::sleep(PROFILE_ATTACHES);
+    started.ok()
 }
 
 impl Reading {

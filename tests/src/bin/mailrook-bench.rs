@@ -27,7 +27,8 @@ Usage: mailrook-bench [--only NAME]… [--quick] [--peer-only | --mailrook-only]
   --json FILE      where the figures go (mailrook-bench.json)
   --dir DIR        where the mail lies while it runs; the disk under it is what is measured (a temporary folder)
 
-The program to measure is MAILROOK_BIN, or target/release/mailrook. Root is needed for the peer.
+The program to measure is MAILROOK_BIN, or target/release/mailrook. Root is needed for the peer. With MAILROOK_BENCH_PROFILE=FILE,
+`perf record` writes a profile of the server there while the clock runs (its figures are then not worth keeping).
 Example: mailrook-bench --only lmtp-4k --only append --rounds 5";
 
 fn main() -> ExitCode {

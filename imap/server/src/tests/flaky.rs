@@ -77,6 +77,10 @@ impl Mailstore for Flaky {
         self.twin.confirm(confirmations)
     }
 
+    fn settle(&self, confirmations: Vec<Confirmation>) -> Call<'_, ()> {
+        self.twin.settle(confirmations)
+    }
+
     fn query(&self, account: AccountId, query: Query) -> Call<'_, Answer> {
         if !self.fails() {
             return Mailstore::query(&self.twin, account, query);

@@ -20,7 +20,7 @@ const RATE: Metric = Metric {
 pub fn run(system: &mut System, quick: bool, _round: u64) -> io::Result<Vec<Sample>> {
     let duration = Duration::from_secs(if quick { 1 } else { 5 });
     // Every account once before: the measured logins are those of clients that come again and again, as clients do.
-    for index in 0..CLIENTS {
+    for index in 0..system.account_count() {
         system.imap(index)?.logout()?;
     }
     let port = system.ports().imap;

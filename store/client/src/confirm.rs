@@ -1,0 +1,133 @@
+//! Telling shards what senders have seen; see [`crate::confirmer`].
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use mailrook_mailbox::{Confirmation, ShardCommand, ShardReply};
+use mailrook_store_api::StoreError;
+use mailrook_types::ShardId;
+
+use crate::{
+    Client,
+    client::{Inner, misfit},
+    confirmer::{Confirmer, Trip, WAIT},
+};
+
+/// Between tries to reach a shard whose confirmations nobody waits for.
+const RETRY: Duration = Duration::from_secs(1);
+
+impl Client {
+    /// Takes confirmations over: from here on they reach their shards, before anything that they concern.
+    pub(crate) async fn take_over(&self, confirmations: &[Confirmation]) -> Result<(), StoreError> {
+        let confirmer = &self.inner.confirmer;
+        for (shard, of_shard) in self.by_shard(confirmations).await? {
+            while !confirmer.add(shard, &of_shard) {
+                self.send_waiting(shard).await?;
+            }
+            self.attend(shard);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn confirm_now(
+        &self,
+        confirmations: Vec<Confirmation>,
+    ) -> Result<(), StoreError> {
+        self.take_over(&confirmations).await?;
+        self.settle_now(confirmations).await
+    }
+
+    /// Waits until those of `confirmations` that are still on their way have arrived.
+    pub(crate) async fn settle_now(
+        &self,
+        confirmations: Vec<Confirmation>,
+    ) -> Result<(), StoreError> {
+        let confirmer = &self.inner.confirmer;
+        let on_their_way = confirmer.on_their_way(&confirmations);
+        let settled = async {
+            for (shard, of_shard) in self.by_shard(&on_their_way).await? {
+                self.send_waiting(shard).await?;
+                // What others took along.
+                confirmer.arrival(shard, &of_shard).await;
+            }
+            Ok(())
+        };
+        let late = || StoreError::Unavailable("confirmations did not arrive in time".to_owned());
+        tokio::time::timeout(self.inner.calls.deadline(), settled)
+            .await
+            .map_err(|_elapsed| late())?
+    }
+
+    /// Sends a command that carries confirmations.
+    pub(crate) async fn send_with(
+        &self,
+        trip: Trip<'_>,
+        shard: ShardId,
+        command: &ShardCommand,
+    ) -> Result<ShardReply, StoreError> {
+        let reply = self.inner.calls.shard_command(shard, command).await;
+        match &reply {
+            Ok(_) => trip.arrived(),
+            Err(_) => {
+                drop(trip);
+                self.attend(shard);
+            }
+        }
+        reply
+    }
+
+    async fn send_waiting(&self, shard: ShardId) -> Result<(), StoreError> {
+        let trip = self.inner.confirmer.alone(shard);
+        if trip.carried.is_empty() {
+            return Ok(());
+        }
+        let command = ShardCommand::Confirm(trip.carried.clone());
+        match self.send_with(trip, shard, &command).await? {
+            ShardReply::Done => Ok(()),
+            other => Err(misfit(&other)),
+        }
+    }
+
+    async fn by_shard(
+        &self,
+        confirmations: &[Confirmation],
+    ) -> Result<BTreeMap<ShardId, Vec<Confirmation>>, StoreError> {
+        let mut by_shard: BTreeMap<ShardId, Vec<Confirmation>> = BTreeMap::new();
+        for confirmation in confirmations {
+            // An account that is gone has nothing left to confirm.
+            if let Some(shard) = self.shard_of(confirmation.account).await? {
+                by_shard.entry(shard).or_default().push(*confirmation);
+            }
+        }
+        Ok(by_shard)
+    }
+
+    /// Has somebody see to what waits for the shard, if nobody does.
+    fn attend(&self, shard: ShardId) {
+        if self.inner.confirmer.claim(shard) {
+            tokio::spawn(see_to(Arc::downgrade(&self.inner), shard));
+        }
+    }
+}
+
+/// Sends what no delivery takes along, until nothing waits.
+async fn see_to(inner: std::sync::Weak<Inner>, shard: ShardId) {
+    let mut pause = WAIT;
+    loop {
+        tokio::time::sleep(pause).await;
+        // A process that ends leaves at worst a copy, sent again on purpose within a week, taken for a repetition.
+        let Some(inner) = inner.upgrade() else {
+            return;
+        };
+        if !Confirmer::attend(&inner.confirmer, shard) {
+            return;
+        }
+        let sent = Client { inner }.send_waiting(shard).await;
+        pause = match sent {
+            Ok(()) => WAIT,
+            Err(error) => {
+                tracing::debug!(%shard, %error, "confirmations could not be stored");
+                RETRY
+            }
+        };
+    }
+}

@@ -1,0 +1,198 @@
+//! Confirmations on their way to their shards.
+//!
+//! A delivery confirms what its connection delivered before, and that usually lies in another shard. A command of its own
+//! for each would double the work of the log, so they wait here for a delivery to their shard to take them along, whoever's
+//! it is, and go by themselves only when none comes.
+//!
+//! Until a shard has answered, a confirmation counts as waiting, and a delivery that it concerns takes it along once more:
+//! within this process the same bytes, sent again on purpose, never overtake it. For what comes in elsewhere, a session
+//! settles its confirmations before it ends.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use mailrook_mailbox::{Confirmation, DeliveryKey};
+use mailrook_types::{AccountId, ShardId};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// How long a confirmation waits for a delivery to take it along: under load one comes within a few milliseconds.
+pub(crate) const WAIT: Duration = Duration::from_millis(20);
+
+/// As many go along with a delivery: 4 KiB beside a message.
+const CARRIED_MAX: usize = 64;
+
+/// As many go into one command of their own, which stays far below the log's limit for an entry.
+const ALONE_MAX: usize = 1024;
+
+/// As many wait for a shard that cannot be reached: a megabyte. Then sessions wait themselves.
+const WAITING_MAX: usize = 10_000;
+
+/// Confirmations that have not reached their shards.
+#[derive(Default)]
+pub(crate) struct Confirmer {
+    shards: Mutex<BTreeMap<ShardId, Pending>>,
+    next_trip: AtomicU64,
+    /// A trip ended.
+    ended: Notify,
+}
+
+#[derive(Default)]
+struct Pending {
+    waiting: Vec<Confirmation>,
+    /// By the number of the trip that took them.
+    under_way: BTreeMap<u64, Vec<Confirmation>>,
+    /// A task sees to what waits.
+    attended: bool,
+}
+
+impl Pending {
+    fn holds(&self, confirmation: &Confirmation) -> bool {
+        self.waiting.contains(confirmation)
+            || self
+                .under_way
+                .values()
+                .any(|taken| taken.contains(confirmation))
+    }
+}
+
+/// Confirmations that a command takes to their shard. Dropped before [`Trip::arrived`], they wait again.
+pub(crate) struct Trip<'a> {
+    confirmer: &'a Confirmer,
+    shard: ShardId,
+    number: u64,
+    /// What the command carries.
+    pub(crate) carried: Vec<Confirmation>,
+}
+
+impl Confirmer {
+    /// Takes confirmations over; no when too many wait already.
+    pub(crate) fn add(&self, shard: ShardId, confirmations: &[Confirmation]) -> bool {
+        let mut shards = self.shards.lock();
+        let pending = shards.entry(shard).or_default();
+        let room = pending.waiting.len() < WAITING_MAX;
+        if room {
+            pending.waiting.extend(confirmations);
+        }
+        room
+    }
+
+    /// Whether the caller must see to what waits for the shard, until [`Confirmer::attend`] says that nothing does.
+    pub(crate) fn claim(&self, shard: ShardId) -> bool {
+        let mut shards = self.shards.lock();
+        let Some(pending) = shards.get_mut(&shard) else {
+            return false;
+        };
+        !pending.waiting.is_empty() && !std::mem::replace(&mut pending.attended, true)
+    }
+
+    /// What a delivery to `shard` takes along: what waits, and what concerns it and has not arrived for certain.
+    pub(crate) fn along(
+        &self,
+        shard: ShardId,
+        accounts: &[AccountId],
+        key: Option<DeliveryKey>,
+    ) -> Trip<'_> {
+        let concerns = |c: &Confirmation| Some(c.key) == key && accounts.contains(&c.account);
+        self.depart(shard, CARRIED_MAX, concerns)
+    }
+
+    /// What a command of its own takes; empty when nothing waits.
+    pub(crate) fn alone(&self, shard: ShardId) -> Trip<'_> {
+        self.depart(shard, ALONE_MAX, |_| false)
+    }
+
+    fn depart(
+        &self,
+        shard: ShardId,
+        max: usize,
+        concerns: impl Fn(&Confirmation) -> bool,
+    ) -> Trip<'_> {
+        let number = self.next_trip.fetch_add(1, Ordering::Relaxed);
+        let mut shards = self.shards.lock();
+        let Some(pending) = shards.get_mut(&shard) else {
+            return self.trip(shard, number, Vec::new());
+        };
+        // First what the delivery may not overtake.
+        pending.waiting.sort_by_key(|c| !concerns(c));
+        let must = pending.waiting.partition_point(&concerns);
+        let take = pending.waiting.len().min(max.max(must));
+        let taken: Vec<Confirmation> = pending.waiting.drain(..take).collect();
+        let again = pending.under_way.values().flatten().filter(|c| concerns(c));
+        let carried: Vec<Confirmation> = taken.iter().chain(again).copied().collect();
+        if !taken.is_empty() {
+            pending.under_way.insert(number, taken);
+        }
+        self.trip(shard, number, carried)
+    }
+
+    fn trip(&self, shard: ShardId, number: u64, carried: Vec<Confirmation>) -> Trip<'_> {
+        Trip {
+            confirmer: self,
+            shard,
+            number,
+            carried,
+        }
+    }
+
+    /// Whether anything waits for the shard. If not, nobody sees to it from now on.
+    pub(crate) fn attend(&self, shard: ShardId) -> bool {
+        let mut shards = self.shards.lock();
+        let Some(pending) = shards.get_mut(&shard) else {
+            return false;
+        };
+        pending.attended = !pending.waiting.is_empty();
+        pending.attended
+    }
+
+    /// Waits until none of `confirmations`, all of one shard, is on its way any more.
+    pub(crate) async fn arrival(&self, shard: ShardId, confirmations: &[Confirmation]) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            let on_its_way = {
+                let shards = self.shards.lock();
+                let pending = shards.get(&shard);
+                pending.is_some_and(|p| confirmations.iter().any(|c| p.holds(c)))
+            };
+            if !on_its_way {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Those of `confirmations` that have not arrived for certain.
+    pub(crate) fn on_their_way(&self, confirmations: &[Confirmation]) -> Vec<Confirmation> {
+        let shards = self.shards.lock();
+        let held = |c: &&Confirmation| shards.values().any(|pending| pending.holds(c));
+        confirmations.iter().filter(held).copied().collect()
+    }
+}
+
+impl Trip<'_> {
+    /// The shard has answered.
+    pub(crate) fn arrived(self) {
+        if let Some(pending) = self.confirmer.shards.lock().get_mut(&self.shard) {
+            pending.under_way.remove(&self.number);
+        }
+    }
+}
+
+impl Drop for Trip<'_> {
+    fn drop(&mut self) {
+        {
+            let mut shards = self.confirmer.shards.lock();
+            if let Some(pending) = shards.get_mut(&self.shard)
+                && let Some(taken) = pending.under_way.remove(&self.number)
+            {
+                pending.waiting.extend(taken);
+            }
+        }
+        self.confirmer.ended.notify_waiters();
+    }
+}
