@@ -26,7 +26,7 @@ use clap::Parser;
 
 /// Small for many sessions, and gives the memory of password hashes back.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     cli::run(cli::Cli::parse())
