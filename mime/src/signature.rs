@@ -40,6 +40,9 @@ const SIZE_LOG2_MIN: u32 = 6;
 /// Bits of the largest bitmap.
 const MARKS: usize = 8 << SIZE_LOG2_MAX;
 
+/// Bits of the smallest one.
+const MARKS_MIN: usize = 8 << SIZE_LOG2_MIN;
+
 /// One bit in two: where a bitmap of given size excludes most. Half the size costs more messages read in vain than the
 /// smaller signatures save; twice the size is more to read for each search than a message in eight.
 const SPARSE_SHARE: usize = 2;
@@ -183,30 +186,34 @@ impl TextSink for Builder {
 
     fn end(&mut self, scope: SearchScope) {
         match scope {
-            SearchScope::Header => self.header.seen = 0,
-            SearchScope::Body | SearchScope::Text => self.body.seen = 0,
+            SearchScope::Header => self.header.end(),
+            SearchScope::Body | SearchScope::Text => self.body.end(),
         }
     }
 }
 
-/// A bitmap of the largest size in the making, and the text's last bytes.
+/// A bitmap in the making: of the largest size, or of the size that fits, for a text that is short enough to be kept
+/// until its end.
 struct Bitmap {
-    /// A byte for each bit: to set one is a store, whereas a bit must be read first, which takes three times as long.
-    marks: Vec<u8>,
-    /// The last four bytes, the last one lowest.
-    last: u32,
-    /// How many of them belong to this text, up to three.
-    seen: usize,
+    /// A short text, folded. Most headers and many bodies are short, and small bitmaps are made in no time.
+    short: Vec<u8>,
+    /// Where fields and parts end in `short`.
+    ends: Vec<usize>,
+    /// Those of a longer text; empty before.
+    marks: Marks,
     /// Bytes that may still be added.
     left: usize,
 }
 
+/// What is kept until the end.
+const SHORT_BYTES_MAX: usize = 4096;
+
 impl Bitmap {
     fn new() -> Self {
         Bitmap {
-            marks: vec![0; MARKS],
-            last: 0,
-            seen: 0,
+            short: Vec::new(),
+            ends: Vec::new(),
+            marks: Marks::new(0),
             left: SIGNATURE_TEXT_BYTES_MAX,
         }
     }
@@ -220,59 +227,128 @@ impl Bitmap {
         if self.is_full() {
             return;
         }
-        let (first, rest) = text.split_at(text.len().min(3 - self.seen));
-        for &byte in first {
-            self.last = self.last << 8 | u32::from(byte);
-            self.seen += 1;
-            if self.seen == 3 {
-                self.set(trigram_hash(self.last & 0xff_ffff));
+        if self.marks.marks.is_empty() {
+            if self.short.len() + text.len() <= SHORT_BYTES_MAX {
+                self.short.extend_from_slice(text);
+                return;
             }
+            self.mark_short(MARKS);
         }
-        let mut last = self.last;
-        for &byte in rest {
-            last = last << 8 | u32::from(byte);
-            self.set(trigram_hash(last & 0xff_ffff));
-            self.set(tetragram_hash(last));
-        }
-        self.last = last;
+        self.marks.add(text);
     }
 
-    fn set(&mut self, bit: u16) {
-        self.marks[usize::from(bit)] = 1;
+    fn end(&mut self) {
+        if self.marks.marks.is_empty() {
+            self.ends.push(self.short.len());
+        }
+        self.marks.seen = 0;
     }
 
-    /// Appends the bitmap, folded in halves as long as it stays sparse; gives the byte that tells its size.
+    fn mark_short(&mut self, size: usize) {
+        self.marks = Marks::new(size);
+        let mut start = 0;
+        for end in self.ends.drain(..) {
+            self.marks.add(&self.short[start..end]);
+            self.marks.seen = 0;
+            start = end;
+        }
+        self.marks.add(&self.short[start..]);
+    }
+
+    /// Appends the bitmap, in the smallest size in which it is sparse; gives the byte that tells its size.
     fn append_to(mut self, out: &mut Vec<u8>) -> u8 {
         if self.is_full() {
             // All ones, in the smallest size.
             out.extend_from_slice(&[u8::MAX; 1 << SIZE_LOG2_MIN]);
             return SIZE_LOG2_MIN as u8;
         }
+        if self.marks.marks.is_empty() {
+            // Each byte ends two grams: in this size they are sparse, and no larger one needs to be looked at.
+            let sparse = self.short.len() * 2 * SPARSE_SHARE;
+            self.mark_short(sparse.next_power_of_two().clamp(MARKS_MIN, MARKS));
+        }
+        self.marks.append_to(out)
+    }
+}
+
+/// A byte for each bit: to set one is a store, whereas a bit must be read first, which takes three times as long.
+struct Marks {
+    /// A power of two of them, up to [`MARKS`].
+    marks: Vec<u8>,
+    /// The last four bytes, the last one lowest.
+    last: u32,
+    /// How many of them belong to this text, up to three.
+    seen: usize,
+}
+
+impl Marks {
+    fn new(size: usize) -> Marks {
+        Marks {
+            marks: vec![0; size],
+            last: 0,
+            seen: 0,
+        }
+    }
+
+    fn add(&mut self, text: &[u8]) {
+        let mask = self.marks.len() - 1;
+        let marks = &mut self.marks[..=mask];
+        let mut set = |bit: u16| marks[usize::from(bit) & mask] = 1;
+        let (first, rest) = text.split_at(text.len().min(3 - self.seen));
+        let mut last = self.last;
+        for &byte in first {
+            last = last << 8 | u32::from(byte);
+            self.seen += 1;
+            if self.seen == 3 {
+                set(trigram_hash(last & 0xff_ffff));
+            }
+        }
+        for &byte in rest {
+            last = last << 8 | u32::from(byte);
+            set(trigram_hash(last & 0xff_ffff));
+            set(tetragram_hash(last));
+        }
+        self.last = last;
+    }
+
+    /// Appends them as bits, folded in halves as long as they stay sparse; gives the byte that tells the size.
+    fn append_to(mut self, out: &mut Vec<u8>) -> u8 {
         let mut marks = &mut self.marks[..];
-        if marks.iter().all(|&mark| mark == 0) {
+        if !marks.contains(&1) {
             return 0;
         }
-        let mut size_log2 = SIZE_LOG2_MAX;
-        while size_log2 > SIZE_LOG2_MIN {
+        while marks.len() > MARKS_MIN {
             let (low, high) = marks.split_at_mut(marks.len() / 2);
-            // Cannot wrap; said so, it runs on many bytes at once.
-            let ones = low.iter().zip(&*high).fold(0_u32, |ones, (low, high)| {
-                ones.wrapping_add(u32::from(low | high))
-            });
-            if ones as usize * SPARSE_SHARE > low.len() {
+            if ones_of_both(low, high) * SPARSE_SHARE > low.len() {
                 break;
             }
             low.iter_mut()
                 .zip(high)
                 .for_each(|(low, high)| *low |= *high);
-            marks = &mut marks[..8 << (size_log2 - 1)];
-            size_log2 -= 1;
+            let half = marks.len() / 2;
+            marks = &mut marks[..half];
         }
         // Eight marks of 0 or 1 to a byte: the factor moves mark n to bit 56 + n, and nothing else comes there.
         let byte = |marks: &[u8; 8]| {
             (u64::from_le_bytes(*marks).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
         };
         out.extend(marks.as_chunks().0.iter().map(byte));
-        size_log2 as u8
+        (marks.len() / 8).ilog2() as u8
     }
+}
+
+/// How many marks are set in either.
+fn ones_of_both(low: &[u8], high: &[u8]) -> usize {
+    // As many marks are added up byte by byte without an overflow, which runs on many bytes at once.
+    const RUN: usize = 128;
+    let run = |(low, high): (&[u8], &[u8])| -> usize {
+        let mut sums = [0_u8; 16];
+        for (low, high) in low.as_chunks::<16>().0.iter().zip(high.as_chunks::<16>().0) {
+            for ((sum, low), high) in sums.iter_mut().zip(low).zip(high) {
+                *sum = sum.wrapping_add(low | high);
+            }
+        }
+        sums.iter().map(|&sum| usize::from(sum)).sum()
+    };
+    low.chunks(RUN * 16).zip(high.chunks(RUN * 16)).map(run).sum()
 }
