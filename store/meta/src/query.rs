@@ -83,6 +83,8 @@ pub enum Resolution {
     NoSuchUser,
     /// The domain is not ours.
     NotLocal,
+    /// Aliases and catch-alls lead to more addresses than one delivery can reach.
+    TooMany,
 }
 
 /// An account that gets the mail.

@@ -353,6 +353,62 @@ fn an_alias_reaches_a_bounded_number() {
     );
 }
 
+/// Each alias keeps to its bound when it is written; the catch-alls that are set afterwards chain them.
+#[test]
+fn too_many_behind_one_address_is_an_answer() {
+    let mut directory = Directory::new();
+    directory.account("one@example.test");
+    let catch_all = |n: usize, target: &str| MetaCommand::SetCatchAll {
+        domain: domain(&format!("d{n}.test")),
+        target: Some(address(target)),
+    };
+    for n in 1..=11 {
+        directory.done(MetaCommand::AddDomain(domain(&format!("d{n}.test"))));
+        directory.done(catch_all(n, "one@example.test"));
+    }
+    for n in 1..=11 {
+        for part in 0..2 {
+            let mut targets: Vec<String> = (0..480)
+                .map(|at| format!("p{part}x{at}@d{n}.elsewhere.test"))
+                .collect();
+            targets.push(format!("unknown@d{}.test", (n + 1).min(11)));
+            let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+            directory.alias(&format!("part{part}@d{n}.test"), &targets);
+        }
+        let parts = [&*format!("part0@d{n}.test"), &*format!("part1@d{n}.test")];
+        directory.alias(&format!("list@d{n}.test"), &parts);
+    }
+    assert_eq!(
+        directory.resolve("list@d1.test").split(' ').count(),
+        961,
+        "so far it is within the bound"
+    );
+    for n in 1..=11 {
+        directory.done(catch_all(n, &format!("list@d{n}.test")));
+    }
+    assert_eq!(directory.resolve("list@d1.test"), "TooMany");
+    assert_eq!(directory.resolve("whoever@d1.test"), "TooMany");
+    assert_ne!(directory.resolve("list@d11.test"), "TooMany");
+
+    for command in [
+        add_alias("top@example.test", &["list@d1.test"]),
+        add_alias("list@d1.test", &["one@example.test"]),
+        add_alias("more@example.test", &["one@example.test", "x@d1.test"]),
+    ] {
+        let refused = directory.refused(command);
+        assert!(refused.contains("a limit is reached"), "{refused}");
+    }
+    // Whoever is behind it can log in and go all the same.
+    let login = directory.ask(MetaQuery::Login("one@example.test".to_owned()));
+    assert!(matches!(login, MetaAnswer::Login(Some(_))));
+    directory.done(MetaCommand::RemoveAccount(address("one@example.test")));
+    directory.done(MetaCommand::SetCatchAll {
+        domain: domain("d6.test"),
+        target: None,
+    });
+    assert_ne!(directory.resolve("list@d1.test"), "TooMany");
+}
+
 #[test]
 fn a_catch_all_takes_the_rest() {
     let mut directory = Directory::new();

@@ -47,6 +47,16 @@ pub(crate) async fn find(
             ))
         }
         Ok(Resolution::NotLocal) => Err(relay::refuse(authenticated, &address.domain)),
+        // Permanent: sent again it is the same, until somebody here mends the alias (RFC 5321 §4.2.1, RFC 3463 §3.3).
+        Ok(Resolution::TooMany) => {
+            tracing::warn!(%address, "more addresses stand behind this one than a delivery can reach");
+            let text = "more recipients stand behind this address than one message can reach";
+            Err(Reply::new(
+                ReplyCode::MailboxUnavailable550,
+                EnhancedCode::MAILING_LIST_EXPANSION,
+                text,
+            ))
+        }
         Err(error) => Err(store_unreachable(&error)),
     }
 }

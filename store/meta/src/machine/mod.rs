@@ -13,6 +13,7 @@ use mailrook_types::{Address, Domain, Timestamp};
 
 use crate::{
     AccountRecord, MetaCommand, MetaRefusal, MetaReply, key,
+    resolve::{VISITED_MAX, WalkError},
     tables::{DomainRow, Tables, put},
 };
 
@@ -51,6 +52,17 @@ impl From<MetaRefusal> for Stop {
 impl From<KvError> for Stop {
     fn from(error: KvError) -> Stop {
         Stop::Failed(error)
+    }
+}
+
+impl From<WalkError> for Stop {
+    fn from(error: WalkError) -> Stop {
+        match error {
+            WalkError::TooMany => limit(format!(
+                "aliases and catch-alls lead from there to more than {VISITED_MAX} addresses"
+            )),
+            WalkError::Failed(error) => Stop::Failed(error),
+        }
     }
 }
 
