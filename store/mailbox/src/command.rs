@@ -105,14 +105,16 @@ pub enum Change {
 /// A change of the account as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccountChange {
-    /// Makes the account with INBOX and the given mailboxes. An account that is there already is left as it is.
+    /// Makes the account with INBOX and the given mailboxes. An account that is there already is left as it is; one that
+    /// was removed is not made again ([`Refusal::NoSuchAccount`](crate::Refusal::NoSuchAccount)).
     Create {
         /// INBOX need not be named.
         mailboxes: Vec<NewMailbox>,
         /// How much it may hold.
         quota: QuotaLimit,
     },
-    /// Removes the account with all its mail.
+    /// Removes the account with all its mail, for good. Of an account that is not here the removal is noted all the
+    /// same, as the command that makes it may be on its way.
     Delete,
     /// Sets how much it may hold. What is there already stays.
     SetQuota(QuotaLimit),

@@ -105,7 +105,8 @@ pub struct Delivered {
 /// it is said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
 pub enum Refusal {
-    /// The shard holds no such account. (It may have moved: the client looks the placement up again.)
+    /// The shard holds no such account. (It may have moved: the client looks the placement up again.) To the command that
+    /// makes an account: it was removed.
     #[error("the account is not on this shard")]
     NoSuchAccount,
     /// There is no such mailbox.

@@ -18,7 +18,7 @@ use crate::{
     limits::{DUPLICATE_KEPT, millis},
     mailbox::Mailbox,
     message, name,
-    record::{DeliveryRecord, IndexRecord, Kept, PRESENT},
+    record::{DeliveryRecord, IndexRecord, Kept, PRESENT, Standing},
     tx::{Account, Outcome, Tx, settle},
 };
 
@@ -82,7 +82,7 @@ fn deliver_to(
         Begin::Repeat(_) => return refused(Refusal::StaleOperation),
         Begin::Refused(refusal) => return refused(refusal),
     };
-    if account.record.deleted {
+    if account.record.standing != Standing::Live {
         return refused(Refusal::NoSuchAccount);
     }
     let mut outcomes = Vec::with_capacity(places.len());

@@ -13,7 +13,7 @@ use crate::{
     limits::UNANSWERED_MAX,
     message::content_digest,
     name,
-    record::{AccountRecord, DeliveryRecord, DetailRecord, LaneRecord, MessageRecord},
+    record::{AccountRecord, DeliveryRecord, DetailRecord, LaneRecord, MessageRecord, Standing},
 };
 
 /// What the mailboxes of an account add up to.
@@ -89,8 +89,16 @@ fn check_names(
         });
     }
     let has_inbox = names.iter().any(|(name, _)| name.is_inbox());
-    check.expect(has_inbox != record.deleted, || {
-        format!("{id} has an INBOX {has_inbox}, deleted {}", record.deleted)
+    let fits = match record.standing {
+        Standing::Live => has_inbox,
+        Standing::Removed => !has_inbox,
+        Standing::Absent => false,
+    };
+    check.expect(fits, || {
+        format!(
+            "{id} has an INBOX {has_inbox}, but is {:?}",
+            record.standing
+        )
     });
     check.expect(names.len() == record.mailboxes as usize, || {
         format!("{id} miscounts its mailboxes")

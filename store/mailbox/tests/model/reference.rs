@@ -60,8 +60,9 @@ impl Reference {
             command.change,
             Change::Account(AccountChange::Create { .. })
         );
+        let deletes = command.change == Change::Account(AccountChange::Delete);
         let account = self.accounts.entry(command.account.0).or_default();
-        if !account.ever && !creates {
+        if !account.ever && !creates && !deletes {
             return Err(Refusal::NoSuchAccount);
         }
         match account.begin(self.now, &command.op)? {
@@ -69,7 +70,11 @@ impl Reference {
             Some(Kept::Delivery(_)) => return Err(Refusal::StaleOperation),
             None => {}
         }
-        if !account.live && !creates {
+        if !account.live && deletes {
+            account.ever = true;
+            return Ok(ChangeReply::Done);
+        }
+        if !account.live && (account.ever || !creates) {
             return Err(Refusal::NoSuchAccount);
         }
         let reply = self.change(command.account, &command.change);
