@@ -49,6 +49,9 @@ pub fn answer(view: &dyn Read, query: &MetaQuery) -> Result<MetaAnswer, KvError>
         }
         MetaQuery::Shards => MetaAnswer::Shards(tables.shards()?),
         MetaQuery::Setting(name) => MetaAnswer::Setting(tables.setting(name)?),
+        MetaQuery::Removals { after, limit } => {
+            MetaAnswer::Removals(tables.removals(*after, bounded(*limit))?)
+        }
     })
 }
 

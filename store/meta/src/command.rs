@@ -30,7 +30,8 @@ pub enum MetaCommand {
     },
     /// Adds an account; the least filled shard gets it.
     AddAccount(NewAccount),
-    /// Removes an account and every alias target and catch-all that names it. Its id is never granted again.
+    /// Removes an account and every alias target and catch-all that names it. Its id is never granted again. That its
+    /// mail is still to be removed from its shard is noted in the same step, as a [`Removal`].
     RemoveAccount(Address),
     /// Gives an account another address. Its id and its mail stay; aliases and catch-alls that name it follow.
     RenameAccount {
@@ -90,6 +91,8 @@ pub enum MetaCommand {
         /// Its value; `None` removes it.
         value: Option<Vec<u8>>,
     },
+    /// The shard has confirmed that it has removed the mail of a removed account.
+    EndRemoval(AccountId),
 }
 
 /// An account to be added.
@@ -165,6 +168,17 @@ pub struct AccountRecord {
     pub credentials_version: u64,
     /// When it was added.
     pub created: Timestamp,
+}
+
+/// An account that was removed here, and whose shard has not yet confirmed that it is gone there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// Its id.
+    pub account: AccountId,
+    /// The shard that had it.
+    pub shard: ShardId,
+    /// When it was removed.
+    pub removed: Timestamp,
 }
 
 /// An alias.

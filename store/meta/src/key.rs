@@ -13,6 +13,7 @@
 //! | grants by id | `09` client id | nonce |
 //! | settings | `0a` name | bytes |
 //! | referrers | `0b` target's domain `00` local `00` referrer | `Referrer` |
+//! | removals | `0c` account | `Removal` |
 //!
 //! Local parts stand here in lower case, and only here: records keep the spelling. (Lower case may be longer, beyond
 //! what an address may have, so a key is never read back as an address.) Neither domains nor local parts hold a NUL.
@@ -31,6 +32,7 @@ const GRANT_NONCE: u8 = 8;
 const GRANT_ID: u8 = 9;
 const SETTING: u8 = 10;
 const REFERRER: u8 = 11;
+const REMOVAL: u8 = 12;
 
 /// What numbers the accounts.
 pub(crate) const NEXT_ACCOUNT: &str = "account";
@@ -126,6 +128,14 @@ pub(crate) fn grant_by_id(id: ClientId) -> Vec<u8> {
 
 pub(crate) fn setting(name: &str) -> Vec<u8> {
     tagged(SETTING, name.as_bytes())
+}
+
+pub(crate) fn removal(id: AccountId) -> Vec<u8> {
+    tagged(REMOVAL, &id.0.to_be_bytes())
+}
+
+pub(crate) fn all_removals() -> Vec<u8> {
+    vec![REMOVAL]
 }
 
 /// `referrer` is the folded address of an alias, or a domain's prefix for its catch-all.

@@ -16,7 +16,7 @@ mod wire;
 pub use answer::{LIST_MAX, SENDERS_MAX, answer};
 pub use command::{
     AccountRecord, AliasRecord, Credential, CredentialScope, DomainRecord, MetaCommand,
-    MetaRefusal, MetaReply, NewAccount,
+    MetaRefusal, MetaReply, NewAccount, Removal,
 };
 pub use machine::{
     ALIAS_DEPTH_MAX, ALIAS_TARGETS_MAX, CREDENTIAL_NAME_BYTES_MAX, CREDENTIALS_MAX, EXPANSION_MAX,

@@ -6,7 +6,7 @@ use mailrook_kv::{Direction, KvError, Read, Space, View, decode, encode, prefix_
 use mailrook_types::{AccountId, Address, ClientId, Domain, ShardId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{AccountRecord, AliasRecord, DomainRecord, key};
+use crate::{AccountRecord, AliasRecord, DomainRecord, Removal, key};
 
 /// What separates a user from a mailbox in `user+mailbox@`.
 pub(crate) const SUBADDRESS_SEPARATOR: char = '+';
@@ -180,6 +180,16 @@ impl Tables<'_> {
 
     pub(crate) fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, KvError> {
         self.get(&key::setting(name))
+    }
+
+    /// Removed accounts whose mail is still there, ascending.
+    pub(crate) fn removals(
+        &self,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> Result<Vec<Removal>, KvError> {
+        let start = after.map(|id| behind(key::removal(id))).unwrap_or_default();
+        self.list(&key::all_removals(), &start, limit)
     }
 
     /// What names `target`, or a subaddress of it that is no user of its own; at most `limit`.

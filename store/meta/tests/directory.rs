@@ -473,6 +473,38 @@ fn an_id_is_never_given_twice() {
 }
 
 #[test]
+fn a_removal_is_noted_until_the_shard_has_confirmed_it() {
+    let mut directory = Directory::new();
+    let removals = |directory: &Directory, after: Option<u64>, limit| {
+        let after = after.map(AccountId);
+        match directory.ask(MetaQuery::Removals { after, limit }) {
+            MetaAnswer::Removals(list) => list
+                .iter()
+                .map(|removal| (removal.account.0, removal.shard.0))
+                .collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        }
+    };
+    for name in ["a", "b", "c"] {
+        directory.account(&format!("{name}@example.test"));
+    }
+    for name in ["c", "a", "b"] {
+        let gone = address(&format!("{name}@example.test"));
+        directory.done(MetaCommand::RemoveAccount(gone));
+    }
+    assert_eq!(
+        removals(&directory, None, 10),
+        [(1, 1), (2, 2), (3, 1)],
+        "all, with their shards"
+    );
+    assert_eq!(removals(&directory, Some(1), 1), [(2, 2)]);
+    for _ in 0..2 {
+        directory.done(MetaCommand::EndRemoval(AccountId(2)));
+        assert_eq!(removals(&directory, None, 10), [(1, 1), (3, 1)]);
+    }
+}
+
+#[test]
 fn a_repeated_grant_is_the_same() {
     let mut directory = Directory::new();
     let nonce = |n: u64| MetaCommand::GrantClient {

@@ -276,6 +276,13 @@ proptest! {
             let reply = apply(&store, &MetaCommand::RemoveDomain(Domain::parse(domain).unwrap()));
             prop_assert_eq!(reply, MetaReply::Done);
         }
+        let all = MetaQuery::Removals { after: None, limit: 100 };
+        let MetaAnswer::Removals(removals) = answer(&store.snapshot(), &all).unwrap() else { panic!() };
+        let ids: BTreeSet<u64> = removals.iter().map(|removal| removal.account.0).collect();
+        prop_assert_eq!(ids, (1..=highest_id).collect::<BTreeSet<u64>>(), "all are gone, and their mail is not");
+        for removal in removals {
+            apply(&store, &MetaCommand::EndRemoval(removal.account));
+        }
         // Counters and shards are all that is left.
         let snapshot = store.snapshot();
         let left: Vec<_> = snapshot.pairs().filter(|(_, key, _)| !matches!(key[0], 1 | 7)).collect();

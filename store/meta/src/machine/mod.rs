@@ -123,6 +123,7 @@ impl Machine<'_, '_> {
             MetaCommand::AddAlias { address, targets } => self.add_alias(address, targets),
             MetaCommand::RemoveAlias { address, targets } => self.remove_alias(address, &targets),
             MetaCommand::PutSetting { name, value } => self.put_setting(&name, value),
+            MetaCommand::EndRemoval(account) => Ok(self.end_removal(account)),
         }
     }
 
