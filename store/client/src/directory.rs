@@ -1,7 +1,7 @@
 //! [`Directory`]: the meta group's part of the store.
 
 use futures::FutureExt;
-use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply};
+use mailrook_meta::{MetaAnswer, MetaCommand, MetaOperation, MetaQuery, MetaReply};
 use mailrook_store_api::{Call, Directory, StoreError};
 
 use crate::{Client, client::misfit};
@@ -29,8 +29,13 @@ impl Client {
     /// before it, a change of the quota is completed by the same command sent again, a missing account by its first use, and a
     /// removal by [`Client::complete_removals`].
     async fn command_now(&self, command: MetaCommand) -> Result<MetaReply, StoreError> {
-        let reply = self.inner.calls.meta_command(&command).await?;
-        match (&command, &reply) {
+        let mut lane = self.borrow_lane().await?;
+        let op = lane.begin();
+        let operation = MetaOperation { op, command };
+        let reply = self.inner.calls.meta_operation(&operation).await?;
+        lane.answered(op);
+        drop(lane);
+        match (&operation.command, &reply) {
             (MetaCommand::AddAccount(_), MetaReply::Account(record)) => {
                 self.create_on_shard(record).await?;
             }

@@ -8,6 +8,7 @@ mod calls;
 mod client;
 mod deliver;
 mod directory;
+mod lanes;
 mod mailstore;
 mod placement;
 mod removals;

@@ -19,7 +19,7 @@ use futures::{FutureExt, future::BoxFuture};
 use mailrook_cluster::{Group, GroupError, GroupStatus, Node, NodeOptions, Watch};
 use mailrook_kv::Read;
 use mailrook_mailbox::{Change, Confirmation, DeliveryKey, DeliveryOutcome, MailboxRef, Refusal};
-use mailrook_meta::{MetaCommand, MetaReply, NewAccount};
+use mailrook_meta::{Credential, MetaCommand, MetaReply, NewAccount};
 use mailrook_store_api::{
     Append, Delivery, DeliveryRecipient, Directory, Lane, Mailstore, PreparedMessage, StoreError,
 };
@@ -219,6 +219,47 @@ async fn lost_replies_double_nothing() {
             .messages,
         40
     );
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_replies_change_the_directory_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = open(dir.path()).await;
+    let client = forgetful_client(&node).await;
+    let address = |name: &str| Address::parse(&format!("{name}@example.test")).unwrap();
+    let id = add_account(&client, "old").await;
+    let changed = async |command: MetaCommand| match client.command(command).await.unwrap() {
+        MetaReply::Account(record) | MetaReply::Removed(record) => record,
+        other => panic!("{other:?}"),
+    };
+    // Each is refused, or counts twice, if its repeat is carried out anew.
+    let renamed = changed(MetaCommand::RenameAccount {
+        from: address("old"),
+        to: address("new"),
+    });
+    assert_eq!(renamed.await.id, id);
+    let credential = Credential {
+        name: "main".to_owned(),
+        scopes: Vec::new(),
+        verifier: b"v".to_vec(),
+        version: 0,
+        created: Timestamp::default(),
+    };
+    let put = changed(MetaCommand::PutCredential {
+        address: address("new"),
+        credential,
+    });
+    assert_eq!(put.await.credentials_version, 2);
+    let removed = changed(MetaCommand::RemoveCredential {
+        address: address("new"),
+        name: "main".to_owned(),
+    });
+    assert_eq!(removed.await.credentials_version, 3);
+    let removed = changed(MetaCommand::RemoveAccount(address("new"))).await;
+    assert_eq!(removed.id, id);
+    let store: &dyn Mailstore = &client;
+    assert!(store.mailboxes(id).await.unwrap().is_none());
     node.shutdown().await;
 }
 
