@@ -237,6 +237,7 @@ fn shard_command(choices: &mut Choices<'_>, now: i64, n: u64) -> ShardCommand {
                 .collect(),
         ),
         14 => ShardCommand::Table(TableCommand {
+            op,
             ops: (0..choices.below(4))
                 .map(|_| table_op(choices, now))
                 .collect(),

@@ -363,8 +363,9 @@ impl Directory for MemoryCluster {
 impl Shared for MemoryCluster {
     fn update(&self, ops: Vec<(TableId, Vec<u8>, TableOp)>) -> Call<'_, Vec<TableReply>> {
         async move {
-            match self.shard_command(ShardCommand::Table(TableCommand { ops }))? {
-                ShardReply::Table(replies) => Ok(replies),
+            let op = self.lane().begin();
+            match self.shard_command(ShardCommand::Table(TableCommand { op, ops }))? {
+                ShardReply::Table(Ok(replies)) => Ok(replies),
                 other => Err(misfit(&other)),
             }
         }

@@ -18,10 +18,14 @@ use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use mailrook_cluster::{Group, GroupError, GroupStatus, Node, NodeOptions, Watch};
 use mailrook_kv::Read;
-use mailrook_mailbox::{Change, Confirmation, DeliveryKey, DeliveryOutcome, MailboxRef, Refusal};
+use mailrook_mailbox::{
+    Change, Confirmation, DeliveryKey, DeliveryOutcome, MailboxRef, Refusal, TableId, TableOp,
+    TableReply,
+};
 use mailrook_meta::{Credential, MetaCommand, MetaReply, NewAccount};
 use mailrook_store_api::{
-    Append, Delivery, DeliveryRecipient, Directory, Lane, Mailstore, PreparedMessage, StoreError,
+    Append, Delivery, DeliveryRecipient, Directory, Lane, Mailstore, PreparedMessage, Shared,
+    StoreError,
 };
 use mailrook_store_client::{Client, ClientOptions, machines};
 use mailrook_types::{
@@ -260,6 +264,37 @@ async fn lost_replies_change_the_directory_once() {
     assert_eq!(removed.id, id);
     let store: &dyn Mailstore = &client;
     assert!(store.mailboxes(id).await.unwrap().is_none());
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_replies_change_the_tables_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = open(dir.path()).await;
+    let client = forgetful_client(&node).await;
+    // Over all shards.
+    let keys = || (0..8u8).map(|key| vec![key]);
+    let add = |key| {
+        let change = TableOp::Add {
+            delta: 1,
+            expires: None,
+        };
+        (TableId(7), key, change)
+    };
+    for round in 1..=3 {
+        let replies = client.update(keys().map(add).collect()).await.unwrap();
+        assert_eq!(replies, vec![TableReply::Done(Some(round)); 8]);
+    }
+    let take = |key| {
+        let change = TableOp::CompareAndPut {
+            expected: Some(3i64.to_le_bytes().to_vec()),
+            value: b"mine".to_vec(),
+            expires: None,
+        };
+        (TableId(7), key, change)
+    };
+    let replies = client.update(keys().map(take).collect()).await.unwrap();
+    assert_eq!(replies, vec![TableReply::Done(None); 8]);
     node.shutdown().await;
 }
 

@@ -288,9 +288,12 @@ pub struct Confirmation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TableId(pub u16);
 
-/// Changes of table entries, all of one shard's slots, carried out together.
+/// Changes of table entries, all of one shard's slots, carried out together, and once: repeated, the command answers as
+/// it did the first time. Even setting a value may not be done twice, as another's change may have come between.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableCommand {
+    /// Which operation.
+    pub op: OpId,
     /// In order.
     pub ops: Vec<(TableId, Vec<u8>, TableOp)>,
 }

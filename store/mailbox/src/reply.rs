@@ -16,8 +16,8 @@ pub enum ShardReply {
     Uploaded(Result<(), Refusal>),
     /// To confirmations and ticks.
     Done,
-    /// To table changes, for each in order.
-    Table(Vec<TableReply>),
+    /// To table changes, for each in order. Refused as a whole is only what cannot be told from a repeat.
+    Table(Result<Vec<TableReply>, Refusal>),
 }
 
 /// What a change did.

@@ -50,7 +50,8 @@ pub(crate) fn apply(
             ShardReply::Done
         }
         ShardCommand::Table(command) => {
-            sweep_units += 2 * command.ops.len() as u32;
+            // Each entry, and the lane.
+            sweep_units += 2 * (command.ops.len() as u32).saturating_add(1);
             ShardReply::Table(table::apply(&mut tx, command)?)
         }
         ShardCommand::Tick => {

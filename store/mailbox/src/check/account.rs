@@ -221,21 +221,20 @@ fn check_lanes(check: &mut Check<'_>, id: AccountId) -> Result<(), KvError> {
     let prefix = key::part_prefix(id, part::LANE);
     for (key, value) in pairs(check.view, Space::Index, &prefix)? {
         let (client, lane) = key::two_u64(&key[prefix.len()..])?;
-        let record = LaneRecord::decode(&value)?;
-        check.expect_queued(
-            record.queued_ms,
-            &Expiring::Lane(id, ClientId(client), lane),
-        );
-        let numbers: Vec<_> = record.kept.iter().map(|(n, _)| *n).collect();
-        let well_kept = numbers.is_sorted_by(|a, b| a < b)
-            && numbers.len() <= UNANSWERED_MAX
-            && numbers.iter().all(|n| *n >= record.lowest);
-        check.expect(well_kept, || {
-            format!(
-                "{id} lane {client}/{lane} keeps {numbers:?} above {}",
-                record.lowest
-            )
-        });
+        let what = Expiring::Lane(id, ClientId(client), lane);
+        check_lane(check, &LaneRecord::decode(&value)?, &what);
     }
     Ok(())
+}
+
+/// One lane, of an account or of the tables.
+pub(super) fn check_lane(check: &mut Check<'_>, record: &LaneRecord, what: &Expiring) {
+    check.expect_queued(record.queued_ms, what);
+    let numbers: Vec<_> = record.kept.iter().map(|(n, _)| *n).collect();
+    let well_kept = numbers.is_sorted_by(|a, b| a < b)
+        && numbers.len() <= UNANSWERED_MAX
+        && numbers.iter().all(|n| *n >= record.lowest);
+    check.expect(well_kept, || {
+        format!("{what:?} keeps {numbers:?} above {}", record.lowest)
+    });
 }

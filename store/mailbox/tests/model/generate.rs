@@ -247,7 +247,10 @@ impl Clients {
             }
             3 => ShardCommand::Confirm(vec![confirmation(dice)]),
             4 => ShardCommand::Tick,
-            5 => ShardCommand::Table(table(now, dice)),
+            5 | 6 => ShardCommand::Table(TableCommand {
+                op: self.op(dice),
+                ops: table(now, dice),
+            }),
             _ => ShardCommand::Account(AccountCommand {
                 account: AccountId(dice.roll(ACCOUNTS - 1) + 1),
                 op: self.op(dice),
@@ -287,7 +290,7 @@ fn confirmation(dice: &mut Dice<'_>) -> Confirmation {
     }
 }
 
-fn table(now: i64, dice: &mut Dice<'_>) -> TableCommand {
+fn table(now: i64, dice: &mut Dice<'_>) -> Vec<(TableId, Vec<u8>, TableOp)> {
     let mut ops = Vec::new();
     for _ in 0..=dice.roll(2) {
         let value = dice
@@ -314,7 +317,7 @@ fn table(now: i64, dice: &mut Dice<'_>) -> TableCommand {
         let key = vec![b'k', dice.roll(TABLE_KEYS.into()) as u8];
         ops.push((TableId(dice.roll(TABLES.into()) as u16), key, op));
     }
-    TableCommand { ops }
+    ops
 }
 
 fn change(now: i64, dice: &mut Dice<'_>) -> Change {

@@ -12,7 +12,7 @@ use mailrook_types::{
     UploadId,
 };
 
-use crate::account::{Account, Kept, Outcome};
+use crate::account::{Account, Kept, Lanes, Outcome};
 
 const DAY: i64 = 86_400_000;
 
@@ -23,6 +23,7 @@ type Entry = (Vec<u8>, Option<i64>);
 pub struct Reference {
     pub accounts: BTreeMap<u64, Account>,
     pub tables: BTreeMap<(u16, Vec<u8>), Entry>,
+    table_lanes: Lanes,
     uploads: BTreeMap<u128, (BTreeMap<u32, [u8; 32]>, i64)>,
     stored: BTreeSet<BlobHash>,
     now: i64,
@@ -65,9 +66,9 @@ impl Reference {
         if !account.ever && !creates && !deletes {
             return Err(Refusal::NoSuchAccount);
         }
-        match account.begin(self.now, &command.op)? {
+        match account.lanes.begin(self.now, &command.op)? {
             Some(Kept::Change(reply)) => return reply,
-            Some(Kept::Delivery(_)) => return Err(Refusal::StaleOperation),
+            Some(_) => return Err(Refusal::StaleOperation),
             None => {}
         }
         if !account.live && deletes {
@@ -80,7 +81,9 @@ impl Reference {
         let reply = self.change(command.account, &command.change);
         let account = self.accounts.get_mut(&command.account.0).unwrap();
         if reply != Err(Refusal::BodyMissing) && (reply.is_ok() || account.live) {
-            account.keep(self.now, &command.op, Kept::Change(reply.clone()));
+            account
+                .lanes
+                .keep(self.now, &command.op, Kept::Change(reply.clone()));
             account.ever = true;
         }
         reply
@@ -239,7 +242,7 @@ impl Reference {
         accounts.dedup();
         let repeated = accounts.iter().any(|id| {
             let account = self.accounts.entry(*id).or_default();
-            account.ever && !matches!(account.begin(self.now, &command.op), Ok(None))
+            account.ever && !matches!(account.lanes.begin(self.now, &command.op), Ok(None))
         });
         if !repeated {
             self.confirm(&command.confirmed);
@@ -263,7 +266,7 @@ impl Reference {
         if !account.ever {
             return all(Refusal::NoSuchAccount);
         }
-        match account.begin(self.now, &command.op) {
+        match account.lanes.begin(self.now, &command.op) {
             Err(refusal) => return all(refusal),
             Ok(Some(Kept::Delivery(outcomes))) if outcomes.len() == places.len() => {
                 return outcomes;
@@ -285,6 +288,7 @@ impl Reference {
             self.accounts
                 .get_mut(&id)
                 .unwrap()
+                .lanes
                 .keep(self.now, &command.op, kept);
         }
         outcomes
@@ -355,7 +359,19 @@ impl Reference {
             .max(sent.expires.0.clamp(self.now + 1, self.now + DAY));
     }
 
-    fn table(&mut self, command: &TableCommand) -> Vec<TableReply> {
+    fn table(&mut self, command: &TableCommand) -> Outcome<Vec<TableReply>> {
+        match self.table_lanes.begin(self.now, &command.op)? {
+            Some(Kept::Table(replies)) => return Ok(replies),
+            Some(other) => panic!("{other:?} is kept for the tables"),
+            None => {}
+        }
+        let replies = self.change_tables(command);
+        let kept = Kept::Table(replies.clone());
+        self.table_lanes.keep(self.now, &command.op, kept);
+        Ok(replies)
+    }
+
+    fn change_tables(&mut self, command: &TableCommand) -> Vec<TableReply> {
         let now = self.now;
         self.tables
             .retain(|_, (_, expires)| expires.is_none_or(|at| at > now));
