@@ -328,6 +328,7 @@ fn confirmation(choices: &mut Choices<'_>) -> Confirmation {
     Confirmation {
         account: account_id(choices),
         mailbox: mailbox_id(choices),
+        uid: Uid::new(choices.below(4) as u32 + 1).unwrap_or(Uid::MIN),
         key: DeliveryKey([choices.byte() & 3; 32]),
     }
 }

@@ -334,6 +334,7 @@ async fn a_repeated_transmission_is_delivered_once_until_it_is_confirmed() {
     let confirmation = Confirmation {
         account,
         mailbox: place.mailbox,
+        uid: place.uid,
         key: DeliveryKey(same.hash().0),
     };
     let on_purpose = delivery(&[account], &same, vec![confirmation]);
@@ -341,10 +342,26 @@ async fn a_repeated_transmission_is_delivered_once_until_it_is_confirmed() {
         .deliver(&mut lane(&client).await, on_purpose)
         .await
         .unwrap();
+    let Ok(DeliveryOutcome::Delivered(second_place)) = &third[0] else {
+        panic!("{third:?}")
+    };
+    // The first one's confirmation, come late, is not the second one's.
+    client.confirm(vec![confirmation]).await.unwrap();
+    let again = client
+        .deliver(
+            &mut lane(&client).await,
+            delivery(&[account], &same, vec![]),
+        )
+        .await
+        .unwrap();
     assert!(
-        matches!(&third[0], Ok(DeliveryOutcome::Delivered(_))),
-        "{third:?}"
+        matches!(&again[0], Ok(DeliveryOutcome::Duplicate(at)) if at == second_place),
+        "{again:?}"
     );
+    let confirmation = Confirmation {
+        uid: second_place.uid,
+        ..confirmation
+    };
     client.confirm(vec![confirmation]).await.unwrap();
     let fourth = client
         .deliver(
@@ -384,6 +401,7 @@ async fn what_is_confirmed_is_confirmed_for_every_part_of_a_delivery() {
             confirmed.push(Confirmation {
                 account: *account,
                 mailbox: place.mailbox,
+                uid: place.uid,
                 key: DeliveryKey(same.hash().0),
             });
         }

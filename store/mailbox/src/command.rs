@@ -5,7 +5,7 @@
 
 use mailrook_types::{
     AccountId, BlobHash, FlagUpdate, Flags, MailboxId, MailboxName, ModSeq, OpId, SpecialUse,
-    Timestamp, UidSet, UploadId,
+    Timestamp, Uid, UidSet, UploadId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -274,12 +274,17 @@ pub struct RecipientDelivery {
 pub struct DeliveryKey(pub [u8; 32]);
 
 /// Says that the acknowledgement of a delivery arrived: the same bytes sent again are a new message from now on.
+///
+/// It names the message, which makes it idempotent: sent again, it finds nothing, or a later delivery of the same bytes,
+/// which it leaves alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confirmation {
     /// Whose mail.
     pub account: AccountId,
     /// Which mailbox it went to.
     pub mailbox: MailboxId,
+    /// The message as which it was delivered.
+    pub uid: Uid,
     /// Which transmission.
     pub key: DeliveryKey,
 }

@@ -240,13 +240,7 @@ impl Reference {
             .collect();
         accounts.sort_unstable();
         accounts.dedup();
-        let repeated = accounts.iter().any(|id| {
-            let account = self.accounts.entry(*id).or_default();
-            account.ever && !matches!(account.lanes.begin(self.now, &command.op), Ok(None))
-        });
-        if !repeated {
-            self.confirm(&command.confirmed);
-        }
+        self.confirm(&command.confirmed);
         let mut outcomes = vec![None; command.recipients.len()];
         for id in accounts {
             let places: Vec<usize> = (0..outcomes.len())
@@ -338,9 +332,10 @@ impl Reference {
     fn confirm(&mut self, confirmations: &[Confirmation]) {
         for confirmation in confirmations {
             let account = self.accounts.entry(confirmation.account.0).or_default();
-            account
-                .deliveries
-                .remove(&(confirmation.mailbox.0, confirmation.key.0));
+            let at = (confirmation.mailbox.0, confirmation.key.0);
+            if account.deliveries.get(&at).map(|(uid, _)| *uid) == Some(confirmation.uid.get()) {
+                account.deliveries.remove(&at);
+            }
         }
     }
 
