@@ -106,3 +106,35 @@ fn no_domain() -> Reply {
         "no domain is set up here yet",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use mailrook_store_api::{
+        Call,
+        meta::{MetaCommand, MetaReply},
+    };
+
+    use super::*;
+
+    /// A directory in which every address leads to too many.
+    struct Overgrown;
+
+    impl Directory for Overgrown {
+        fn command(&self, _command: MetaCommand) -> Call<'_, MetaReply> {
+            Box::pin(async { Ok(MetaReply::Done) })
+        }
+
+        fn query(&self, _query: MetaQuery) -> Call<'_, MetaAnswer> {
+            Box::pin(async { Ok(MetaAnswer::Resolution(Resolution::TooMany)) })
+        }
+    }
+
+    #[tokio::test]
+    async fn an_alias_with_too_many_behind_it_is_refused_for_good() {
+        let path = ForwardPath::Address(Address::parse("all@example.test").unwrap());
+        let hostname = Domain::parse("mx.example.test").unwrap();
+        let refused = find(&Overgrown, path, &hostname, false).await.unwrap_err();
+        assert_eq!(refused.code, ReplyCode::MailboxUnavailable550);
+        assert_eq!(refused.enhanced, Some(EnhancedCode::MAILING_LIST_EXPANSION));
+    }
+}
