@@ -237,6 +237,7 @@ fn shard_command(choices: &mut Choices<'_>, now: i64, n: u64) -> ShardCommand {
                 .collect(),
         ),
         14 => ShardCommand::Table(TableCommand {
+            op,
             ops: (0..choices.below(4))
                 .map(|_| table_op(choices, now))
                 .collect(),
@@ -327,6 +328,7 @@ fn confirmation(choices: &mut Choices<'_>) -> Confirmation {
     Confirmation {
         account: account_id(choices),
         mailbox: mailbox_id(choices),
+        uid: Uid::new(choices.below(4) as u32 + 1).unwrap_or(Uid::MIN),
         key: DeliveryKey([choices.byte() & 3; 32]),
     }
 }

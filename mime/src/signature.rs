@@ -350,5 +350,8 @@ fn ones_of_both(low: &[u8], high: &[u8]) -> usize {
         }
         sums.iter().map(|&sum| usize::from(sum)).sum()
     };
-    low.chunks(RUN * 16).zip(high.chunks(RUN * 16)).map(run).sum()
+    low.chunks(RUN * 16)
+        .zip(high.chunks(RUN * 16))
+        .map(run)
+        .sum()
 }

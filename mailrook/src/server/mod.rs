@@ -6,6 +6,7 @@
 
 mod accept;
 mod host;
+mod housekeeping;
 mod listen;
 mod reload;
 
@@ -94,7 +95,7 @@ impl Server {
         let Opened { tls, sockets, door } = open_doors(&config, keep_root)?;
         let (node, client) = open_store(&config, plant).await?;
         let directory: Arc<dyn Directory> = Arc::new(client.clone());
-        let mailstore: Arc<dyn Mailstore> = Arc::new(client);
+        let mailstore: Arc<dyn Mailstore> = Arc::new(client.clone());
         let logins = logins(&config, &*directory).await?;
 
         let (trigger, shutdown) = ShutdownTrigger::new();
@@ -125,6 +126,7 @@ impl Server {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(door.serve(admin.clone(), shutdown.clone()));
+        tasks.spawn(housekeeping::run(client, shutdown.clone()));
         let addresses = accept::serve_all(&running, sockets, &shutdown, &mut tasks);
         Ok(Server {
             running,

@@ -132,6 +132,8 @@ enhanced_codes! {
     MAILBOX_DISABLED = 2 . 1;
     /// X.2.2: the mailbox is full.
     MAILBOX_FULL = 2 . 2;
+    /// X.2.4: the mailing list cannot be expanded.
+    MAILING_LIST_EXPANSION = 2 . 4;
     /// X.3.0: something about the system.
     SYSTEM = 3 . 0;
     /// X.3.1: the system has no room.

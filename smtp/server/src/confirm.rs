@@ -67,7 +67,7 @@ impl Confirmations {
 #[cfg(test)]
 mod tests {
     use mailrook_store_api::shard::DeliveryKey;
-    use mailrook_types::{AccountId, MailboxId};
+    use mailrook_types::{AccountId, MailboxId, Uid};
 
     use super::*;
 
@@ -75,6 +75,7 @@ mod tests {
         vec![Confirmation {
             account: AccountId(1),
             mailbox: MailboxId(1),
+            uid: Uid::MIN,
             key: DeliveryKey([1; 32]),
         }]
     }

@@ -294,6 +294,7 @@ async fn send_report(
             Ok(Some(Confirmation {
                 account,
                 mailbox: place.mailbox,
+                uid: place.uid,
                 key,
             }))
         }
@@ -404,6 +405,7 @@ fn acknowledged(
             Some(Confirmation {
                 account: accounts[index],
                 mailbox: place.mailbox,
+                uid: place.uid,
                 key,
             })
         }

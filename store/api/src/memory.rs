@@ -71,19 +71,19 @@ impl MemoryCluster {
 
     /// The account's record, its mail made ready: as the real client does on an account's first use.
     pub fn create_account(&self, record: &AccountRecord) -> Result<(), StoreError> {
-        let quota = QuotaLimit {
-            storage_bytes: record.quota_storage_bytes,
-            messages: record.quota_messages,
-        };
-        let change = Change::Account(AccountChange::Create {
+        let change = AccountChange::Create {
             mailboxes: crate::default_mailboxes(),
-            quota,
-        });
+            quota: quota_of(record),
+        };
+        self.change_whole(record.id, change)
+    }
+
+    fn change_whole(&self, account: AccountId, change: AccountChange) -> Result<(), StoreError> {
         let op = self.lane().begin();
         match self.shard_command(ShardCommand::Account(AccountCommand {
-            account: record.id,
+            account,
             op,
-            change,
+            change: Change::Account(change),
         }))? {
             ShardReply::Account(Ok(_)) => Ok(()),
             other => Err(misfit(&other)),
@@ -133,8 +133,19 @@ impl MemoryCluster {
         let applied = apply(&store, &Meta, &command.encode())?;
         let reply = MetaReply::decode(&applied.reply).map_err(internal)?;
         drop(store);
-        if let (MetaCommand::AddAccount(_), MetaReply::Account(record)) = (command, &reply) {
-            self.create_account(record)?;
+        match (command, &reply) {
+            (MetaCommand::AddAccount(_), MetaReply::Account(record)) => {
+                self.create_account(record)?;
+            }
+            (MetaCommand::SetQuota { .. }, MetaReply::Account(record)) => {
+                let change = AccountChange::SetQuota(quota_of(record));
+                self.change_whole(record.id, change)?;
+            }
+            (_, MetaReply::Removed(record)) => {
+                self.change_whole(record.id, AccountChange::Delete)?;
+                self.meta_command(&MetaCommand::EndRemoval(record.id))?;
+            }
+            _ => {}
         }
         Ok(reply)
     }
@@ -238,6 +249,13 @@ impl MemoryCluster {
             .entry(account)
             .or_insert_with(|| watch::channel(ModSeq::ZERO).0);
         Ok(Watch::new(sender.subscribe()))
+    }
+}
+
+fn quota_of(record: &AccountRecord) -> QuotaLimit {
+    QuotaLimit {
+        storage_bytes: record.quota_storage_bytes,
+        messages: record.quota_messages,
     }
 }
 
@@ -350,8 +368,9 @@ impl Directory for MemoryCluster {
 impl Shared for MemoryCluster {
     fn update(&self, ops: Vec<(TableId, Vec<u8>, TableOp)>) -> Call<'_, Vec<TableReply>> {
         async move {
-            match self.shard_command(ShardCommand::Table(TableCommand { ops }))? {
-                ShardReply::Table(replies) => Ok(replies),
+            let op = self.lane().begin();
+            match self.shard_command(ShardCommand::Table(TableCommand { op, ops }))? {
+                ShardReply::Table(Ok(replies)) => Ok(replies),
                 other => Err(misfit(&other)),
             }
         }

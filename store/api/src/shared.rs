@@ -6,8 +6,9 @@ use crate::Call;
 
 /// Tables that all front ends share: greylist, Bayes, throttle. Entries are spread over the shards by hash.
 pub trait Shared: Send + Sync + 'static {
-    /// Carries out changes, committed when it answers, and answers for each in order. Changes of entries on one shard are
-    /// made together; those on several are not.
+    /// Carries out changes, each once, committed when it answers, and answers for each in order. Changes of entries on one
+    /// shard are made together; those on several are not. After an error some may have been made: asked for again, they are new
+    /// changes.
     fn update(&self, changes: Vec<(TableId, Vec<u8>, TableOp)>) -> Call<'_, Vec<TableReply>>;
 
     /// The value of an entry, unless it has expired.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use mailrook_cluster::{Group, GroupError};
 use mailrook_kv::Read;
 use mailrook_mailbox::{Answer, Query, ShardCommand, ShardReply};
-use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply};
+use mailrook_meta::{MetaAnswer, MetaCommand, MetaOperation, MetaQuery, MetaReply};
 use mailrook_store_api::StoreError;
 use mailrook_types::{ShardId, Timestamp};
 use tokio::time::Instant;
@@ -60,7 +60,18 @@ impl Calls {
         self.read(shard, read).await?.map_err(internal)
     }
 
-    /// Has the meta group carry out `command`.
+    /// Has the meta group carry out `operation`, once.
+    pub(crate) async fn meta_operation(
+        &self,
+        operation: &MetaOperation,
+    ) -> Result<MetaReply, StoreError> {
+        let reply = self
+            .propose(ShardId::META, operation.encode().into())
+            .await?;
+        MetaReply::decode(&reply).map_err(internal)
+    }
+
+    /// Has the meta group carry out `command`, which is idempotent by its nature.
     pub(crate) async fn meta_command(
         &self,
         command: &MetaCommand,

@@ -17,7 +17,9 @@ use mailrook_store_api::{Lane, StoreError};
 use mailrook_types::{ClientId, ShardId};
 use tokio::sync::OnceCell;
 
-use crate::{calls::Calls, confirmer::Confirmer, placement::Placement, watches::Watches};
+use crate::{
+    calls::Calls, confirmer::Confirmer, lanes::SpareLanes, placement::Placement, watches::Watches,
+};
 
 /// The state machine of each group: the directory's for the meta group, a shard's for every other.
 pub fn machines() -> Machines {
@@ -58,6 +60,7 @@ pub(crate) struct Inner {
     id: OnceCell<ClientId>,
     nonce: [u8; 16],
     lanes: AtomicU64,
+    pub(crate) spare_lanes: SpareLanes,
 }
 
 impl Client {
@@ -85,6 +88,7 @@ impl Client {
                 id: OnceCell::new(),
                 nonce,
                 lanes: AtomicU64::new(1),
+                spare_lanes: SpareLanes::default(),
             }),
         }
     }

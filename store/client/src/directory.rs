@@ -1,8 +1,7 @@
 //! [`Directory`]: the meta group's part of the store.
 
 use futures::FutureExt;
-use mailrook_mailbox::{AccountChange, QuotaLimit};
-use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply};
+use mailrook_meta::{MetaAnswer, MetaCommand, MetaOperation, MetaQuery, MetaReply};
 use mailrook_store_api::{Call, Directory, StoreError};
 
 use crate::{Client, client::misfit};
@@ -26,32 +25,29 @@ impl Client {
         }
     }
 
-    /// Changes the directory, and then the shard where the change has a second half. If the process dies between the two,
-    /// the same command sent again completes it; a missing account is made up for on its first use.
+    /// Changes the directory, and then the shard where the change has a second half. If that fails, or the process dies
+    /// before it, a change of the quota is completed by the same command sent again, a missing account by its first use, and a
+    /// removal by [`Client::complete_removals`].
     async fn command_now(&self, command: MetaCommand) -> Result<MetaReply, StoreError> {
-        let reply = self.inner.calls.meta_command(&command).await?;
-        match (&command, &reply) {
+        let mut lane = self.borrow_lane().await?;
+        let op = lane.begin();
+        let operation = MetaOperation { op, command };
+        let reply = self.inner.calls.meta_operation(&operation).await?;
+        lane.answered(op);
+        drop(lane);
+        match (&operation.command, &reply) {
             (MetaCommand::AddAccount(_), MetaReply::Account(record)) => {
-                self.create_on_shard(record).await?
+                self.create_on_shard(record).await?;
             }
-            (
-                MetaCommand::SetQuota {
-                    storage_bytes,
-                    messages,
-                    ..
-                },
-                MetaReply::Account(record),
-            ) => {
-                let quota = QuotaLimit {
-                    storage_bytes: *storage_bytes,
-                    messages: *messages,
-                };
-                self.change_on_shard(record, AccountChange::SetQuota(quota))
-                    .await?;
+            (MetaCommand::SetQuota { .. }, MetaReply::Account(record)) => {
+                self.set_quota_on_shard(record).await?;
             }
             (_, MetaReply::Removed(record)) => {
-                self.change_on_shard(record, AccountChange::Delete).await?;
                 self.inner.placement.forget(record.id);
+                // It is removed already: nobody can log in, no mail comes, and what is left to do is on record.
+                if self.end_removal(record.id, record.shard).await.is_err() {
+                    self.inner.placement.removal_left.notify_one();
+                }
             }
             _ => {}
         }

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use mailrook_mailbox::{
-    AccountChange, AccountCommand, Change, QuotaLimit, Refusal, ShardCommand, ShardReply,
+    AccountChange, AccountCommand, Change, ChangeReply, QuotaLimit, Refusal, ShardCommand,
+    ShardReply,
 };
 use mailrook_meta::{AccountRecord, MetaAnswer, MetaQuery};
 use mailrook_store_api::{StoreError, default_mailboxes};
 use mailrook_types::{AccountId, ShardId};
 use parking_lot::RwLock;
+use tokio::sync::Notify;
 
 use crate::{Client, client::misfit};
 
@@ -17,6 +19,8 @@ use crate::{Client, client::misfit};
 #[derive(Default)]
 pub(crate) struct Placement {
     shards: RwLock<HashMap<AccountId, ShardId>>,
+    /// Told when an account was removed from the directory and could not be removed from its shard.
+    pub(crate) removal_left: Notify,
 }
 
 /// A million entries are about 30 MB; beyond that the cache starts anew.
@@ -69,42 +73,76 @@ impl Client {
     }
 
     /// Makes the account on its shard. Adding an account is two steps, directory and shard; whoever finds the second one
-    /// missing, because the process died between them, makes it up. An account that is there is left as it is.
-    pub(crate) async fn create_on_shard(&self, record: &AccountRecord) -> Result<(), StoreError> {
-        let quota = QuotaLimit {
-            storage_bytes: record.quota_storage_bytes,
-            messages: record.quota_messages,
-        };
+    /// missing, because the process died between them, makes it up. An account that is there is left as it is. Says
+    /// whether it is there now: not, if it was removed since `record` was read, as the shard knows.
+    pub(crate) async fn create_on_shard(&self, record: &AccountRecord) -> Result<bool, StoreError> {
         let change = AccountChange::Create {
             mailboxes: default_mailboxes(),
-            quota,
+            quota: quota_of(record),
         };
-        self.change_on_shard(record, change).await
+        match self.change_whole(record.id, record.shard, change).await? {
+            Ok(_) => {
+                self.inner.placement.put(record.id, record.shard);
+                Ok(true)
+            }
+            Err(Refusal::NoSuchAccount) => Ok(false),
+            Err(other) => Err(misfit(&other)),
+        }
     }
 
-    /// Changes the account as a whole on its shard.
-    pub(crate) async fn change_on_shard(
+    /// Sets the quota that the account's record has on its shard, making the account there if it is missing.
+    pub(crate) async fn set_quota_on_shard(
         &self,
         record: &AccountRecord,
-        change: AccountChange,
     ) -> Result<(), StoreError> {
+        let set = || AccountChange::SetQuota(quota_of(record));
+        for _ in 0..QUOTA_TRIES {
+            match self.change_whole(record.id, record.shard, set()).await? {
+                Ok(_) => return Ok(()),
+                Err(Refusal::NoSuchAccount) => {}
+                Err(other) => return Err(misfit(&other)),
+            }
+            // Somebody who read an older record may make it at the same time, with the older quota: once it is there, the quota
+            // is set once more.
+            if !self.create_on_shard(record).await? {
+                break;
+            }
+        }
+        // It was removed meanwhile.
+        Ok(())
+    }
+
+    /// Removes the account with all its mail from its shard, which never takes it again.
+    pub(crate) async fn delete_on_shard(
+        &self,
+        account: AccountId,
+        shard: ShardId,
+    ) -> Result<(), StoreError> {
+        let change = AccountChange::Delete;
+        match self.change_whole(account, shard, change).await? {
+            Ok(_) => {
+                self.inner.placement.forget(account);
+                Ok(())
+            }
+            Err(other) => Err(misfit(&other)),
+        }
+    }
+
+    /// Changes an account as a whole on its shard.
+    async fn change_whole(
+        &self,
+        account: AccountId,
+        shard: ShardId,
+        change: AccountChange,
+    ) -> Result<Result<ChangeReply, Refusal>, StoreError> {
         let op = self.new_lane().await?.begin();
         let command = ShardCommand::Account(AccountCommand {
-            account: record.id,
+            account,
             op,
             change: Change::Account(change),
         });
-        match self
-            .inner
-            .calls
-            .shard_command(record.shard, &command)
-            .await?
-        {
-            // Gone already is as good as removed now.
-            ShardReply::Account(Ok(_) | Err(Refusal::NoSuchAccount)) => {
-                self.inner.placement.put(record.id, record.shard);
-                Ok(())
-            }
+        match self.inner.calls.shard_command(shard, &command).await? {
+            ShardReply::Account(result) => Ok(result),
             other => Err(misfit(&other)),
         }
     }
@@ -114,8 +152,18 @@ impl Client {
     pub(crate) async fn recover_account(&self, account: AccountId) -> Result<bool, StoreError> {
         self.inner.placement.forget(account);
         match self.account_record(account).await? {
-            Some(record) => self.create_on_shard(&record).await.map(|()| true),
+            Some(record) => self.create_on_shard(&record).await,
             None => Ok(false),
         }
+    }
+}
+
+/// Once, and once more after the account was found missing and made.
+const QUOTA_TRIES: usize = 2;
+
+fn quota_of(record: &AccountRecord) -> QuotaLimit {
+    QuotaLimit {
+        storage_bytes: record.quota_storage_bytes,
+        messages: record.quota_messages,
     }
 }

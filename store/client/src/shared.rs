@@ -35,16 +35,15 @@ impl Client {
                 .or_default()
                 .push((at, change));
         }
+        let mut lane = self.borrow_lane().await?;
         let mut replies = vec![TableReply::Done(None); count];
         for (shard, changes) in by_shard {
             let (places, ops): (Vec<usize>, Vec<_>) = changes.into_iter().unzip();
-            match self
-                .inner
-                .calls
-                .shard_command(shard, &ShardCommand::Table(TableCommand { ops }))
-                .await?
-            {
-                ShardReply::Table(answers) if answers.len() == places.len() => {
+            let op = lane.begin();
+            let command = ShardCommand::Table(TableCommand { op, ops });
+            match self.inner.calls.shard_command(shard, &command).await? {
+                ShardReply::Table(Ok(answers)) if answers.len() == places.len() => {
+                    lane.answered(op);
                     places
                         .into_iter()
                         .zip(answers)

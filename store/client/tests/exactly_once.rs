@@ -18,10 +18,14 @@ use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use mailrook_cluster::{Group, GroupError, GroupStatus, Node, NodeOptions, Watch};
 use mailrook_kv::Read;
-use mailrook_mailbox::{Change, Confirmation, DeliveryKey, DeliveryOutcome, MailboxRef, Refusal};
-use mailrook_meta::{MetaCommand, MetaReply, NewAccount};
+use mailrook_mailbox::{
+    Change, Confirmation, DeliveryKey, DeliveryOutcome, MailboxRef, Refusal, TableId, TableOp,
+    TableReply,
+};
+use mailrook_meta::{Credential, MetaCommand, MetaReply, NewAccount};
 use mailrook_store_api::{
-    Append, Delivery, DeliveryRecipient, Directory, Lane, Mailstore, PreparedMessage, StoreError,
+    Append, Delivery, DeliveryRecipient, Directory, Lane, Mailstore, PreparedMessage, Shared,
+    StoreError,
 };
 use mailrook_store_client::{Client, ClientOptions, machines};
 use mailrook_types::{
@@ -223,6 +227,78 @@ async fn lost_replies_double_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn lost_replies_change_the_directory_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = open(dir.path()).await;
+    let client = forgetful_client(&node).await;
+    let address = |name: &str| Address::parse(&format!("{name}@example.test")).unwrap();
+    let id = add_account(&client, "old").await;
+    let changed = async |command: MetaCommand| match client.command(command).await.unwrap() {
+        MetaReply::Account(record) | MetaReply::Removed(record) => record,
+        other => panic!("{other:?}"),
+    };
+    // Each is refused, or counts twice, if its repeat is carried out anew.
+    let renamed = changed(MetaCommand::RenameAccount {
+        from: address("old"),
+        to: address("new"),
+    });
+    assert_eq!(renamed.await.id, id);
+    let credential = Credential {
+        name: "main".to_owned(),
+        scopes: Vec::new(),
+        verifier: b"v".to_vec(),
+        version: 0,
+        created: Timestamp::default(),
+    };
+    let put = changed(MetaCommand::PutCredential {
+        address: address("new"),
+        credential,
+    });
+    assert_eq!(put.await.credentials_version, 2);
+    let removed = changed(MetaCommand::RemoveCredential {
+        address: address("new"),
+        name: "main".to_owned(),
+    });
+    assert_eq!(removed.await.credentials_version, 3);
+    let removed = changed(MetaCommand::RemoveAccount(address("new"))).await;
+    assert_eq!(removed.id, id);
+    let store: &dyn Mailstore = &client;
+    assert!(store.mailboxes(id).await.unwrap().is_none());
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_replies_change_the_tables_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = open(dir.path()).await;
+    let client = forgetful_client(&node).await;
+    // Over all shards.
+    let keys = || (0..8u8).map(|key| vec![key]);
+    let add = |key| {
+        let change = TableOp::Add {
+            delta: 1,
+            expires: None,
+        };
+        (TableId(7), key, change)
+    };
+    for round in 1..=3 {
+        let replies = client.update(keys().map(add).collect()).await.unwrap();
+        assert_eq!(replies, vec![TableReply::Done(Some(round)); 8]);
+    }
+    let take = |key| {
+        let change = TableOp::CompareAndPut {
+            expected: Some(3i64.to_le_bytes().to_vec()),
+            value: b"mine".to_vec(),
+            expires: None,
+        };
+        (TableId(7), key, change)
+    };
+    let replies = client.update(keys().map(take).collect()).await.unwrap();
+    assert_eq!(replies, vec![TableReply::Done(None); 8]);
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_transmission_is_delivered_once_until_it_is_confirmed() {
     let dir = tempfile::tempdir().unwrap();
     let node = open(dir.path()).await;
@@ -258,6 +334,7 @@ async fn a_repeated_transmission_is_delivered_once_until_it_is_confirmed() {
     let confirmation = Confirmation {
         account,
         mailbox: place.mailbox,
+        uid: place.uid,
         key: DeliveryKey(same.hash().0),
     };
     let on_purpose = delivery(&[account], &same, vec![confirmation]);
@@ -265,10 +342,26 @@ async fn a_repeated_transmission_is_delivered_once_until_it_is_confirmed() {
         .deliver(&mut lane(&client).await, on_purpose)
         .await
         .unwrap();
+    let Ok(DeliveryOutcome::Delivered(second_place)) = &third[0] else {
+        panic!("{third:?}")
+    };
+    // The first one's confirmation, come late, is not the second one's.
+    client.confirm(vec![confirmation]).await.unwrap();
+    let again = client
+        .deliver(
+            &mut lane(&client).await,
+            delivery(&[account], &same, vec![]),
+        )
+        .await
+        .unwrap();
     assert!(
-        matches!(&third[0], Ok(DeliveryOutcome::Delivered(_))),
-        "{third:?}"
+        matches!(&again[0], Ok(DeliveryOutcome::Duplicate(at)) if at == second_place),
+        "{again:?}"
     );
+    let confirmation = Confirmation {
+        uid: second_place.uid,
+        ..confirmation
+    };
     client.confirm(vec![confirmation]).await.unwrap();
     let fourth = client
         .deliver(
@@ -308,6 +401,7 @@ async fn what_is_confirmed_is_confirmed_for_every_part_of_a_delivery() {
             confirmed.push(Confirmation {
                 account: *account,
                 mailbox: place.mailbox,
+                uid: place.uid,
                 key: DeliveryKey(same.hash().0),
             });
         }

@@ -80,6 +80,8 @@ impl Bench {
         let confirmed = number.checked_sub(1).map(|before| Confirmation {
             account: ACCOUNT,
             mailbox: INBOX,
+            // The first has UID 1.
+            uid: Uid::new(before + 1).unwrap_or(Uid::MIN),
             key: key(before),
         });
         ShardCommand::Deliver(Deliver {

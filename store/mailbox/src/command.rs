@@ -5,7 +5,7 @@
 
 use mailrook_types::{
     AccountId, BlobHash, FlagUpdate, Flags, MailboxId, MailboxName, ModSeq, OpId, SpecialUse,
-    Timestamp, UidSet, UploadId,
+    Timestamp, Uid, UidSet, UploadId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -105,14 +105,16 @@ pub enum Change {
 /// A change of the account as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccountChange {
-    /// Makes the account with INBOX and the given mailboxes. An account that is there already is left as it is.
+    /// Makes the account with INBOX and the given mailboxes. An account that is there already is left as it is; one that
+    /// was removed is not made again ([`Refusal::NoSuchAccount`](crate::Refusal::NoSuchAccount)).
     Create {
         /// INBOX need not be named.
         mailboxes: Vec<NewMailbox>,
         /// How much it may hold.
         quota: QuotaLimit,
     },
-    /// Removes the account with all its mail.
+    /// Removes the account with all its mail, for good. Of an account that is not here the removal is noted all the
+    /// same, as the command that makes it may be on its way.
     Delete,
     /// Sets how much it may hold. What is there already stays.
     SetQuota(QuotaLimit),
@@ -272,12 +274,17 @@ pub struct RecipientDelivery {
 pub struct DeliveryKey(pub [u8; 32]);
 
 /// Says that the acknowledgement of a delivery arrived: the same bytes sent again are a new message from now on.
+///
+/// It names the message, which makes it idempotent: sent again, it finds nothing, or a later delivery of the same bytes,
+/// which it leaves alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confirmation {
     /// Whose mail.
     pub account: AccountId,
     /// Which mailbox it went to.
     pub mailbox: MailboxId,
+    /// The message as which it was delivered.
+    pub uid: Uid,
     /// Which transmission.
     pub key: DeliveryKey,
 }
@@ -286,9 +293,12 @@ pub struct Confirmation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TableId(pub u16);
 
-/// Changes of table entries, all of one shard's slots, carried out together.
+/// Changes of table entries, all of one shard's slots, carried out together, and once: repeated, the command answers as
+/// it did the first time. Even setting a value may not be done twice, as another's change may have come between.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableCommand {
+    /// Which operation.
+    pub op: OpId,
     /// In order.
     pub ops: Vec<(TableId, Vec<u8>, TableOp)>,
 }

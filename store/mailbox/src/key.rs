@@ -33,6 +33,7 @@
 //! | Body | `22` hash chunk | a chunk of a body that came inline |
 //! | Body | `23` upload chunk | a chunk of a body that was uploaded |
 //! | Index | `30` slot table key | an entry of a cluster-wide table |
+//! | Index | `31` client lane | kept replies to changes of the tables |
 //! | Index | `40` time kind … | what is to be looked at when the log reaches that time |
 //! | Index | `41` account mailbox | a mailbox of which there are remains to be removed |
 //!
@@ -50,6 +51,7 @@ pub(crate) const UPLOAD: u8 = 0x21;
 const CHUNK_BY_HASH: u8 = 0x22;
 const CHUNK_BY_UPLOAD: u8 = 0x23;
 pub(crate) const TABLE: u8 = 0x30;
+pub(crate) const TABLE_LANE: u8 = 0x31;
 pub(crate) const EXPIRY: u8 = 0x40;
 pub(crate) const PENDING: u8 = 0x41;
 
@@ -254,6 +256,10 @@ pub(crate) fn table_entry(slot: u16, table: TableId, key: &[u8]) -> Vec<u8> {
         .0
 }
 
+pub(crate) fn table_lane(client: ClientId, lane: u64) -> Vec<u8> {
+    Key::new(TABLE_LANE).u64(client.0).u64(lane).0
+}
+
 /// Slot, table and key of a table's entry.
 pub(crate) fn parse_table_entry(key: &[u8]) -> Option<(u16, TableId, &[u8])> {
     let (slot, rest) = key.strip_prefix(&[TABLE])?.split_first_chunk()?;
@@ -274,6 +280,7 @@ pub(crate) enum Expiring {
     Upload(UploadId),
     /// Slot, table, key.
     Entry(u16, TableId, Vec<u8>),
+    TableLane(ClientId, u64),
 }
 
 /// The place of `what` in the queue of what expires.
@@ -295,6 +302,7 @@ pub(crate) fn expiry(time_ms: i64, what: &Expiring) -> Vec<u8> {
             .with(&slot.to_be_bytes())
             .with(&table.0.to_be_bytes())
             .with(entry),
+        Expiring::TableLane(client, lane) => key.with(&[6]).u64(client.0).u64(*lane),
     }
     .0
 }
@@ -327,6 +335,7 @@ pub(crate) fn parse_expiry(key: &[u8]) -> Result<(i64, Expiring), Damage> {
                 TableId(u16::from_be_bytes(parts.array()?)),
                 std::mem::take(&mut parts.0).to_vec(),
             ),
+            [6] => Expiring::TableLane(ClientId(parts.u64()?), parts.u64()?),
             _ => return None,
         };
         parts.0.is_empty().then_some((time_ms, what))
@@ -415,6 +424,7 @@ mod tests {
             Expiring::Body(BlobHash([6; 32])),
             Expiring::Upload(UploadId(7)),
             Expiring::Entry(8, TableId(9), b"key".to_vec()),
+            Expiring::TableLane(ClientId(10), 11),
         ] {
             assert_eq!(parse_expiry(&expiry(-10, &what)), Ok((-10, what)));
         }

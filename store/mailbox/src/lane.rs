@@ -11,7 +11,7 @@ use crate::{
     key::{self, Expiring},
     limits::{REPLY_KEPT, UNANSWERED_MAX, millis},
     record::{Kept, LaneRecord, PRESENT},
-    tx::Account,
+    tx::{Account, Tx, Writable},
 };
 
 /// What an operation is to its lane.
@@ -31,20 +31,31 @@ pub(crate) struct Lane {
     record: LaneRecord,
 }
 
-/// Looks an operation up. Changes nothing.
+/// Looks up an operation on an account. Changes nothing.
 pub(crate) fn begin(account: &Account<'_>, op: &OpId) -> Result<Begin, KvError> {
     let key = key::lane(account.id, op.client, op.lane);
     let stored = account.get(&key)?;
-    let queued_ms = account.now.saturating_add(millis(REPLY_KEPT));
+    begin_in(key, stored, account.now, op)
+}
+
+/// Looks up an operation on the tables, which belong to no account. Changes nothing.
+pub(crate) fn begin_on_tables(tx: &Tx<'_>, op: &OpId) -> Result<Begin, KvError> {
+    let key = key::table_lane(op.client, op.lane);
+    let stored = tx.view.get(Space::Index, &key)?;
+    begin_in(key, stored, tx.now, op)
+}
+
+fn begin_in(key: Vec<u8>, stored: Option<Vec<u8>>, now: i64, op: &OpId) -> Result<Begin, KvError> {
+    let queued_ms = now.saturating_add(millis(REPLY_KEPT));
     let mut record = LaneRecord {
         lowest: 0,
-        last_used_ms: account.now,
+        last_used_ms: now,
         queued_ms,
         kept: Vec::new(),
     };
     if let Some(bytes) = &stored {
         let known = LaneRecord::decode(bytes)?;
-        if known.last_used_ms.saturating_add(millis(REPLY_KEPT)) > account.now {
+        if known.last_used_ms.saturating_add(millis(REPLY_KEPT)) > now {
             record = known;
         } else {
             record.queued_ms = known.queued_ms;
@@ -71,20 +82,36 @@ pub(crate) fn begin(account: &Account<'_>, op: &OpId) -> Result<Begin, KvError> 
 }
 
 impl Lane {
-    /// Keeps the reply of a new operation.
+    /// Keeps the reply of a new operation on an account.
     pub(crate) fn keep(mut self, account: &mut Account<'_>, op: &OpId, reply: Kept) {
-        let at = self.record.kept.partition_point(|(n, _)| *n < op.n);
-        self.record.kept.insert(at, (op.n, reply));
-        self.record.last_used_ms = account.now;
-        if self.stored.is_none() {
-            let queue_key = key::expiry(
-                self.record.queued_ms,
-                &Expiring::Lane(account.id, op.client, op.lane),
-            );
-            account.view.put(Space::Index, queue_key, PRESENT.to_vec());
-        }
+        let what = Expiring::Lane(account.id, op.client, op.lane);
+        self.add(&mut *account.view, account.now, op, reply, &what);
         account.put(self.key, self.stored.as_deref(), self.record.encode());
     }
+
+    /// Keeps the reply of a new operation on the tables.
+    pub(crate) fn keep_on_tables(mut self, tx: &mut Tx<'_>, op: &OpId, reply: Kept) {
+        let what = Expiring::TableLane(op.client, op.lane);
+        self.add(&mut *tx.view, tx.now, op, reply, &what);
+        tx.view.put(Space::Index, self.key, self.record.encode());
+    }
+
+    fn add(&mut self, view: &mut dyn Writable, now: i64, op: &OpId, reply: Kept, what: &Expiring) {
+        let at = self.record.kept.partition_point(|(n, _)| *n < op.n);
+        self.record.kept.insert(at, (op.n, reply));
+        self.record.last_used_ms = now;
+        if self.stored.is_none() {
+            let queue_key = key::expiry(self.record.queued_ms, what);
+            view.put(Space::Index, queue_key, PRESENT.to_vec());
+        }
+    }
+}
+
+/// What is left of a lane when its turn in the queue has come: nothing if nobody used it for long, else the record with
+/// its new place in the queue. It moves only then, so that using a lane costs no write there.
+pub(crate) fn after_its_turn(mut record: LaneRecord, now: i64) -> Option<LaneRecord> {
+    record.queued_ms = record.last_used_ms.saturating_add(millis(REPLY_KEPT));
+    (record.queued_ms > now).then_some(record)
 }
 
 #[cfg(test)]

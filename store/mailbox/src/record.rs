@@ -71,10 +71,27 @@ impl Default for ShardRecord {
     }
 }
 
-/// An account. It stays, without mailboxes, when the account is deleted: its counters must not start again.
+/// Whether the shard has an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Standing {
+    /// Not so far. Such a record is never stored.
+    Absent,
+    /// It is here.
+    Live,
+    /// It was removed, perhaps before it came, and never returns: ids are not granted twice.
+    Removed,
+}
+
+/// An account.
+///
+/// When the account is removed the record stays for good, without mailboxes, as the mark that keeps it from being made
+/// again. It may not expire: whoever found the account in the directory before it was removed makes up for a missing
+/// second half, and there is no log time after which such a command can no longer come (its sender may have been
+/// stopped, or cut off, for as long as you like). There are as many marks as administrators removed accounts, and each
+/// has less than 100 bytes: a hundred thousand of them are 10 MB.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AccountRecord {
-    pub deleted: bool,
+    pub standing: Standing,
     pub modseq: ModSeq,
     pub next_mailbox: u64,
     pub next_message: u64,
@@ -93,7 +110,7 @@ pub(crate) struct AccountRecord {
 impl Default for AccountRecord {
     fn default() -> AccountRecord {
         AccountRecord {
-            deleted: true,
+            standing: Standing::Absent,
             modseq: ModSeq::ZERO,
             next_mailbox: 1,
             next_message: 1,

@@ -16,8 +16,8 @@ pub enum ShardReply {
     Uploaded(Result<(), Refusal>),
     /// To confirmations and ticks.
     Done,
-    /// To table changes, for each in order.
-    Table(Vec<TableReply>),
+    /// To table changes, for each in order. Refused as a whole is only what cannot be told from a repeat.
+    Table(Result<Vec<TableReply>, Refusal>),
 }
 
 /// What a change did.
@@ -105,7 +105,8 @@ pub struct Delivered {
 /// it is said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
 pub enum Refusal {
-    /// The shard holds no such account. (It may have moved: the client looks the placement up again.)
+    /// The shard holds no such account. (It may have moved: the client looks the placement up again.) To the command that
+    /// makes an account: it was removed.
     #[error("the account is not on this shard")]
     NoSuchAccount,
     /// There is no such mailbox.

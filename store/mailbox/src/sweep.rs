@@ -11,7 +11,8 @@ use crate::{
     body,
     index::scan,
     key::{self, Expiring},
-    limits::{REPLY_KEPT, SWEEP_EVERY, millis},
+    lane,
+    limits::{SWEEP_EVERY, millis},
     record::{DeliveryRecord, LaneRecord, PRESENT},
     tx::Tx,
 };
@@ -67,7 +68,25 @@ fn expire(tx: &mut Tx<'_>, what: &Expiring) -> Result<u32, KvError> {
                 .delete(Space::Index, key::table_entry(*slot, *table, entry));
             Ok(0)
         }
+        Expiring::TableLane(client, lane) => {
+            expire_table_lane(tx, key::table_lane(*client, *lane), what).map(|()| 0)
+        }
     }
+}
+
+fn expire_table_lane(tx: &mut Tx<'_>, key: Vec<u8>, what: &Expiring) -> Result<(), KvError> {
+    let Some(stored) = tx.view.get(Space::Index, &key)? else {
+        return Ok(());
+    };
+    match lane::after_its_turn(LaneRecord::decode(&stored)?, tx.now) {
+        None => tx.view.delete(Space::Index, key),
+        Some(record) => {
+            let queue_key = key::expiry(record.queued_ms, what);
+            tx.view.put(Space::Index, queue_key, PRESENT.to_vec());
+            tx.view.put(Space::Index, key, record.encode());
+        }
+    }
+    Ok(())
 }
 
 fn expire_of_account(tx: &mut Tx<'_>, what: &Expiring) -> Result<(), KvError> {
@@ -85,19 +104,13 @@ fn expire_of_account(tx: &mut Tx<'_>, what: &Expiring) -> Result<(), KvError> {
             let Some(stored) = account.get(&key)? else {
                 return Ok(());
             };
-            let mut record = LaneRecord::decode(&stored)?;
-            let expires_ms = record.last_used_ms.saturating_add(millis(REPLY_KEPT));
-            if expires_ms <= now {
-                account.delete(key, &stored);
-            } else {
-                // It was used since: its entry moves only now, so that using a lane costs no write here.
-                record.queued_ms = expires_ms;
-                account.view.put(
-                    Space::Index,
-                    key::expiry(expires_ms, what),
-                    PRESENT.to_vec(),
-                );
-                account.put(key, Some(&stored), record.encode());
+            match lane::after_its_turn(LaneRecord::decode(&stored)?, now) {
+                None => account.delete(key, &stored),
+                Some(record) => {
+                    let queue_key = key::expiry(record.queued_ms, what);
+                    account.view.put(Space::Index, queue_key, PRESENT.to_vec());
+                    account.put(key, Some(&stored), record.encode());
+                }
             }
         }
         Expiring::Delivery(_, mailbox, delivery) => {

@@ -87,7 +87,7 @@ impl<'a> Tx<'a> {
         })
     }
 
-    /// The account, whether it lives or is deleted; `None` if the shard never had it.
+    /// The account, whether it lives or was removed; `None` if the shard never had it.
     pub(crate) fn account(&mut self, id: AccountId) -> Result<Option<Account<'_>>, KvError> {
         let record = match self.view.get(Space::Index, &key::account(id))? {
             Some(bytes) => AccountRecord::decode(&bytes)?,
@@ -96,7 +96,7 @@ impl<'a> Tx<'a> {
         Ok(Some(self.account_with(id, record)))
     }
 
-    /// The account, as a deleted one if the shard never had it.
+    /// The account, as an absent one if the shard never had it.
     pub(crate) fn account_or_new(&mut self, id: AccountId) -> Result<Account<'_>, KvError> {
         let record = match self.view.get(Space::Index, &key::account(id))? {
             Some(bytes) => AccountRecord::decode(&bytes)?,

@@ -7,7 +7,7 @@ use mailrook_types::Address;
 
 use crate::{
     AccountRecord, LoginAccount, MetaAnswer, MetaQuery, key,
-    resolve::{Rules, resolve, walk},
+    resolve::{Rules, WalkError, resolve, walk},
     tables::{ReferrerKind, Tables},
 };
 
@@ -49,6 +49,9 @@ pub fn answer(view: &dyn Read, query: &MetaQuery) -> Result<MetaAnswer, KvError>
         }
         MetaQuery::Shards => MetaAnswer::Shards(tables.shards()?),
         MetaQuery::Setting(name) => MetaAnswer::Setting(tables.setting(name)?),
+        MetaQuery::Removals { after, limit } => {
+            MetaAnswer::Removals(tables.removals(*after, bounded(*limit))?)
+        }
     })
 }
 
@@ -85,8 +88,11 @@ fn senders(tables: Tables<'_>, record: &AccountRecord) -> Result<Vec<Address>, K
                 catch_all: true,
                 settings: true,
             };
-            if walk(tables, std::slice::from_ref(&alias), rules)?.is_only(record.id) {
-                senders.push(alias);
+            match walk(tables, std::slice::from_ref(&alias), rules) {
+                Ok(found) if found.is_only(record.id) => senders.push(alias),
+                // Whoever else is among too many to count: not this account alone.
+                Ok(_) | Err(WalkError::TooMany) => {}
+                Err(WalkError::Failed(error)) => return Err(error),
             }
         }
     }

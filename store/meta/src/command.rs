@@ -1,16 +1,32 @@
 //! What the meta group's log can carry. As in every stored enum, variants are only ever appended.
 
-use mailrook_types::{AccountId, Address, ClientId, Domain, LocalPart, ShardId, Timestamp};
+use mailrook_types::{AccountId, Address, ClientId, Domain, LocalPart, OpId, ShardId, Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// One command of the meta group's log. Each can be sent again without harm: what is as asked already is
-/// answered as if it had been done now. Only what removes or renames is refused the second time, as it names what is no
-/// longer there.
+/// A command under an operation id: carried out once, it answers every repeat as it did the first time, refusals
+/// included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetaOperation {
+    /// Which operation.
+    pub op: OpId,
+    /// What to do.
+    pub command: MetaCommand,
+}
+
+/// One command of the meta group's log, by itself or as a [`MetaOperation`].
+///
+/// By itself it may be sent again only where it is as if it had been sent once, whatever came between:
+/// [`GrantClient`](MetaCommand::GrantClient) by its nonce; [`SetShards`](MetaCommand::SetShards), as shards are only
+/// ever added; [`EndRemoval`](MetaCommand::EndRemoval), as no account's id is granted twice. All others are to be sent as
+/// operations. What adds or sets would undo what somebody else did between (a domain removed, a password replaced, an
+/// account of that address added anew); what removes or renames would be refused the second time, or hit what took that
+/// name since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MetaCommand {
     /// Grants an id to a process that will send commands. `nonce` is chosen at random by the asker: sent again, the
-    /// same id is granted.
+    /// same id is granted, as long as the nonce is one of the latest
+    /// [`GRANTS_KEPT`](crate::GRANTS_KEPT); after that another one, and the first stays unused.
     GrantClient {
         /// The asker's mark.
         nonce: [u8; 16],
@@ -30,7 +46,8 @@ pub enum MetaCommand {
     },
     /// Adds an account; the least filled shard gets it.
     AddAccount(NewAccount),
-    /// Removes an account and every alias target and catch-all that names it. Its id is never granted again.
+    /// Removes an account and every alias target and catch-all that names it. Its id is never granted again. That its
+    /// mail is still to be removed from its shard is noted in the same step, as a [`Removal`].
     RemoveAccount(Address),
     /// Gives an account another address. Its id and its mail stay; aliases and catch-alls that name it follow.
     RenameAccount {
@@ -90,6 +107,8 @@ pub enum MetaCommand {
         /// Its value; `None` removes it.
         value: Option<Vec<u8>>,
     },
+    /// The shard has confirmed that it has removed the mail of a removed account.
+    EndRemoval(AccountId),
 }
 
 /// An account to be added.
@@ -167,6 +186,17 @@ pub struct AccountRecord {
     pub created: Timestamp,
 }
 
+/// An account that was removed here, and whose shard has not yet confirmed that it is gone there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// Its id.
+    pub account: AccountId,
+    /// The shard that had it.
+    pub shard: ShardId,
+    /// When it was removed.
+    pub removed: Timestamp,
+}
+
 /// An alias.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AliasRecord {
@@ -231,4 +261,7 @@ pub enum MetaRefusal {
     /// A bound that the message names.
     #[error("a limit is reached: {0}")]
     Limit(String),
+    /// The operation is older than what its client says it has seen answered.
+    #[error("the operation is too old to be recognised")]
+    StaleOperation,
 }

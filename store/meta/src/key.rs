@@ -13,6 +13,9 @@
 //! | grants by id | `09` client id | nonce |
 //! | settings | `0a` name | bytes |
 //! | referrers | `0b` target's domain `00` local `00` referrer | `Referrer` |
+//! | removals | `0c` account | `Removal` |
+//! | kept replies | `0d` client lane | `LaneRow` |
+//! | lanes by when they may be forgotten | `0e` time client lane | `QueuedLane` |
 //!
 //! Local parts stand here in lower case, and only here: records keep the spelling. (Lower case may be longer, beyond
 //! what an address may have, so a key is never read back as an address.) Neither domains nor local parts hold a NUL.
@@ -31,6 +34,9 @@ const GRANT_NONCE: u8 = 8;
 const GRANT_ID: u8 = 9;
 const SETTING: u8 = 10;
 const REFERRER: u8 = 11;
+const REMOVAL: u8 = 12;
+const LANE: u8 = 13;
+const LANE_EXPIRY: u8 = 14;
 
 /// What numbers the accounts.
 pub(crate) const NEXT_ACCOUNT: &str = "account";
@@ -126,6 +132,33 @@ pub(crate) fn grant_by_id(id: ClientId) -> Vec<u8> {
 
 pub(crate) fn setting(name: &str) -> Vec<u8> {
     tagged(SETTING, name.as_bytes())
+}
+
+pub(crate) fn removal(id: AccountId) -> Vec<u8> {
+    tagged(REMOVAL, &id.0.to_be_bytes())
+}
+
+pub(crate) fn lane(client: ClientId, lane: u64) -> Vec<u8> {
+    let mut key = tagged(LANE, &client.0.to_be_bytes());
+    key.extend_from_slice(&lane.to_be_bytes());
+    key
+}
+
+pub(crate) fn lane_expiry(time_ms: i64, client: ClientId, lane: u64) -> Vec<u8> {
+    // The sign bit turned round makes negative times sort before positive ones.
+    let time = time_ms.cast_unsigned() ^ (1 << 63);
+    let mut key = tagged(LANE_EXPIRY, &time.to_be_bytes());
+    key.extend_from_slice(&client.0.to_be_bytes());
+    key.extend_from_slice(&lane.to_be_bytes());
+    key
+}
+
+pub(crate) fn all_lane_expiries() -> Vec<u8> {
+    vec![LANE_EXPIRY]
+}
+
+pub(crate) fn all_removals() -> Vec<u8> {
+    vec![REMOVAL]
 }
 
 /// `referrer` is the folded address of an alias, or a domain's prefix for its catch-all.

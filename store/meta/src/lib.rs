@@ -16,11 +16,12 @@ mod wire;
 pub use answer::{LIST_MAX, SENDERS_MAX, answer};
 pub use command::{
     AccountRecord, AliasRecord, Credential, CredentialScope, DomainRecord, MetaCommand,
-    MetaRefusal, MetaReply, NewAccount,
+    MetaOperation, MetaRefusal, MetaReply, NewAccount, Removal,
 };
 pub use machine::{
     ALIAS_DEPTH_MAX, ALIAS_TARGETS_MAX, CREDENTIAL_NAME_BYTES_MAX, CREDENTIALS_MAX, EXPANSION_MAX,
-    GRANTS_KEPT, Meta, SETTING_BYTES_MAX, SETTING_NAME_BYTES_MAX, SHARDS_MAX, VERIFIER_BYTES_MAX,
+    GRANTS_KEPT, Meta, REPLIES_KEPT, SETTING_BYTES_MAX, SETTING_NAME_BYTES_MAX, SHARDS_MAX,
+    UNANSWERED_MAX, VERIFIER_BYTES_MAX,
 };
 pub use query::{LoginAccount, MetaAnswer, MetaQuery, Resolution, ResolvedTarget};
 pub use resolve::{SETTING_ABUSE, SETTING_POSTMASTER};

@@ -3,7 +3,7 @@
 use mailrook_types::{AccountId, Address, Domain, MailboxName, ShardId};
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountRecord, AliasRecord, DomainRecord};
+use crate::{AccountRecord, AliasRecord, DomainRecord, Removal};
 
 /// A question about the directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,14 @@ pub enum MetaQuery {
     Shards,
     /// A setting. Answered by [`MetaAnswer::Setting`].
     Setting(String),
+    /// Accounts whose mail is still to be removed, ascending by id, those after `after`. Answered by
+    /// [`MetaAnswer::Removals`].
+    Removals {
+        /// The last one seen.
+        after: Option<AccountId>,
+        /// The most to answer with.
+        limit: u32,
+    },
 }
 
 /// The answer to a [`MetaQuery`].
@@ -67,6 +75,8 @@ pub enum MetaAnswer {
     Shards(Vec<(ShardId, u64)>),
     /// The setting's value.
     Setting(Option<Vec<u8>>),
+    /// What is still to be removed.
+    Removals(Vec<Removal>),
 }
 
 /// Who gets mail for an address, aliases followed to their ends.
@@ -83,6 +93,8 @@ pub enum Resolution {
     NoSuchUser,
     /// The domain is not ours.
     NotLocal,
+    /// Aliases and catch-alls lead to more addresses than one delivery can reach.
+    TooMany,
 }
 
 /// An account that gets the mail.

@@ -5,7 +5,8 @@
 //! `postmaster` that is neither account nor alias: the address in the setting [`SETTING_POSTMASTER`], else the domain's
 //! oldest account, else the oldest of all. `abuse` has a setting of its own, and is `postmaster` otherwise.
 //!
-//! Each address is looked at once, so that no circle of aliases and catch-alls can hold a reader.
+//! Each address is looked at once, so that no circle of aliases and catch-alls can hold a reader; and after
+//! [`VISITED_MAX`] of them the answer is that there are too many.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -22,9 +23,10 @@ pub const SETTING_POSTMASTER: &str = "postmaster";
 /// The same for `abuse`.
 pub const SETTING_ABUSE: &str = "abuse";
 
-/// The most addresses behind one address. Writing keeps to a tenth of it
-/// ([`EXPANSION_MAX`](crate::EXPANSION_MAX)); the rest is for what catch-alls add later.
-const VISITED_MAX: usize = 10_000;
+/// The most addresses behind one address. Writing an alias keeps to a tenth of it
+/// ([`EXPANSION_MAX`](crate::EXPANSION_MAX)); the rest is for what catch-alls add later. They can add more than that:
+/// who they serve is not known when they are set.
+pub(crate) const VISITED_MAX: usize = 10_000;
 
 /// What an address means by itself.
 enum Step {
@@ -52,8 +54,31 @@ pub(crate) struct Walk {
     pub(crate) depth: usize,
 }
 
+/// Why a walk did not come to its end.
+#[derive(Debug)]
+pub(crate) enum WalkError {
+    /// Over [`VISITED_MAX`] addresses. What was written allows this, so it is an answer and no damage.
+    TooMany,
+    /// The engine failed.
+    Failed(KvError),
+}
+
+impl From<KvError> for WalkError {
+    fn from(error: KvError) -> WalkError {
+        WalkError::Failed(error)
+    }
+}
+
 /// Who gets mail for `address`.
 pub(crate) fn resolve(tables: Tables<'_>, address: &Address) -> Result<Resolution, KvError> {
+    match find(tables, address) {
+        Ok(resolution) => Ok(resolution),
+        Err(WalkError::TooMany) => Ok(Resolution::TooMany),
+        Err(WalkError::Failed(error)) => Err(error),
+    }
+}
+
+fn find(tables: Tables<'_>, address: &Address) -> Result<Resolution, WalkError> {
     if tables.domain(&address.domain)?.is_none() {
         return Ok(Resolution::NotLocal);
     }
@@ -95,21 +120,42 @@ impl Walk {
 }
 
 /// Follows `from` to all ends.
-pub(crate) fn walk(tables: Tables<'_>, from: &[Address], rules: Rules) -> Result<Walk, KvError> {
+pub(crate) fn walk(tables: Tables<'_>, from: &[Address], rules: Rules) -> Result<Walk, WalkError> {
+    walk_until(tables, from, rules, |_| false)
+}
+
+/// Whether `from` leads to anybody, which is known at the first one.
+pub(crate) fn leads_anywhere(
+    tables: Tables<'_>,
+    from: &Address,
+    rules: Rules,
+) -> Result<bool, WalkError> {
+    let someone = |found: &Walk| !found.is_empty();
+    let found = walk_until(tables, std::slice::from_ref(from), rules, someone)?;
+    Ok(!found.is_empty())
+}
+
+/// Follows `from` until all ends are reached, or enough is found.
+fn walk_until(
+    tables: Tables<'_>,
+    from: &[Address],
+    rules: Rules,
+    enough: impl Fn(&Walk) -> bool,
+) -> Result<Walk, WalkError> {
     let mut found = Walk::default();
-    let mut seen = HashSet::new();
+    let mut seen: HashSet<Vec<u8>> = HashSet::new();
     let mut accounts = HashSet::new();
     let mut waiting: VecDeque<_> = from
         .iter()
+        .filter(|address| seen.insert(key::folded(address)))
         .map(|address| (address.clone(), None, 0))
         .collect();
     while let Some((address, detail, depth)) = waiting.pop_front() {
-        if !seen.insert(key::folded(&address)) {
-            continue;
+        if enough(&found) {
+            break;
         }
         if seen.len() > VISITED_MAX {
-            let text = format!("{address} is one of over {VISITED_MAX} addresses behind one alias");
-            return Err(KvError::Damaged(text));
+            return Err(WalkError::TooMany);
         }
         found.visited.push(address.clone());
         match step(tables, &address, rules)? {
@@ -129,6 +175,7 @@ pub(crate) fn walk(tables: Tables<'_>, from: &[Address], rules: Rules) -> Result
                 waiting.extend(
                     targets
                         .into_iter()
+                        .filter(|target| seen.insert(key::folded(target)))
                         .map(|target| (target, detail.clone(), depth + 1)),
                 );
             }

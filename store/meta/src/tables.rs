@@ -6,7 +6,7 @@ use mailrook_kv::{Direction, KvError, Read, Space, View, decode, encode, prefix_
 use mailrook_types::{AccountId, Address, ClientId, Domain, ShardId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{AccountRecord, AliasRecord, DomainRecord, key};
+use crate::{AccountRecord, AliasRecord, DomainRecord, MetaReply, Removal, key};
 
 /// What separates a user from a mailbox in `user+mailbox@`.
 pub(crate) const SUBADDRESS_SEPARATOR: char = '+';
@@ -24,6 +24,24 @@ pub(crate) struct DomainRow {
     pub(crate) record: DomainRecord,
     pub(crate) accounts: u64,
     pub(crate) aliases: u64,
+}
+
+/// What is kept of a lane's operations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LaneRow {
+    /// Operations below this are refused.
+    pub(crate) lowest: u64,
+    pub(crate) last_used_ms: i64,
+    /// Replies by number, ascending.
+    pub(crate) kept: Vec<(u64, MetaReply)>,
+}
+
+/// A lane that may be forgotten at a time, unless it was used since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct QueuedLane {
+    pub(crate) at_ms: i64,
+    pub(crate) client: ClientId,
+    pub(crate) lane: u64,
 }
 
 /// What names an address as where mail goes.
@@ -180,6 +198,25 @@ impl Tables<'_> {
 
     pub(crate) fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, KvError> {
         self.get(&key::setting(name))
+    }
+
+    pub(crate) fn lane(&self, client: ClientId, lane: u64) -> Result<Option<LaneRow>, KvError> {
+        self.get(&key::lane(client, lane))
+    }
+
+    /// The lanes that may be forgotten first, at most `limit`.
+    pub(crate) fn queued_lanes(&self, limit: usize) -> Result<Vec<QueuedLane>, KvError> {
+        self.list(&key::all_lane_expiries(), &[], limit)
+    }
+
+    /// Removed accounts whose mail is still there, ascending.
+    pub(crate) fn removals(
+        &self,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> Result<Vec<Removal>, KvError> {
+        let start = after.map(|id| behind(key::removal(id))).unwrap_or_default();
+        self.list(&key::all_removals(), &start, limit)
     }
 
     /// What names `target`, or a subaddress of it that is no user of its own; at most `limit`.

@@ -5,7 +5,9 @@
 use mailrook_kv::{RecordError, decode, encode};
 use serde::{Deserialize, Serialize};
 
-use crate::{MetaAnswer, MetaCommand, MetaQuery, MetaReply};
+use mailrook_types::OpId;
+
+use crate::{MetaAnswer, MetaCommand, MetaOperation, MetaQuery, MetaReply};
 
 /// The versions. Postcard writes the variant as the first byte.
 #[derive(Serialize, Deserialize)]
@@ -36,6 +38,28 @@ wire_format!(MetaReply, "reply");
 wire_format!(MetaQuery, "query");
 wire_format!(MetaAnswer, "answer");
 
+/// What an entry of the log holds. The first variant is a command as [`MetaCommand::encode`] writes it.
+#[derive(Serialize, Deserialize)]
+enum Entry<T> {
+    Alone(T),
+    Once(OpId, T),
+}
+
+impl MetaOperation {
+    /// The bytes of this operation, for the log.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(&Entry::Once(self.op, &self.command))
+    }
+}
+
+/// Reads an entry of the log: a command, and the operation that it is if it is one.
+pub(crate) fn decode_entry(bytes: &[u8]) -> Result<(Option<OpId>, MetaCommand), RecordError> {
+    Ok(match decode(bytes)? {
+        Entry::Alone(command) => (None, command),
+        Entry::Once(op, command) => (Some(op), command),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -53,6 +77,23 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_is_a_command_or_an_operation() {
+        let command = MetaCommand::GrantClient { nonce: [7; 16] };
+        assert_eq!(decode_entry(&command.encode()), Ok((None, command.clone())));
+        let op = OpId {
+            client: mailrook_types::ClientId(1),
+            lane: 2,
+            n: 3,
+            lowest_unanswered: 3,
+        };
+        let operation = MetaOperation {
+            op,
+            command: command.clone(),
+        };
+        assert_eq!(decode_entry(&operation.encode()), Ok((Some(op), command)));
+    }
+
+    #[test]
     fn refuses_a_version_of_the_future() {
         let mut bytes = MetaCommand::GrantClient { nonce: [7; 16] }.encode();
         bytes[0] = 1;
@@ -66,7 +107,7 @@ mod tests {
                 bytes[0] = 0;
                 bytes[1] = tag;
             }
-            let _ = (MetaCommand::decode(&bytes), MetaReply::decode(&bytes));
+            let _ = (MetaCommand::decode(&bytes), MetaReply::decode(&bytes), decode_entry(&bytes));
             let _ = (MetaQuery::decode(&bytes), MetaAnswer::decode(&bytes));
         }
     }

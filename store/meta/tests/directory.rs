@@ -4,10 +4,11 @@
 
 use mailrook_kv::{MemoryStore, Overlay, Read, StateMachine, Store};
 use mailrook_meta::{
-    Credential, CredentialScope, GRANTS_KEPT, Meta, MetaAnswer, MetaCommand, MetaQuery,
-    MetaRefusal, MetaReply, NewAccount, Resolution, answer,
+    Credential, CredentialScope, GRANTS_KEPT, Meta, MetaAnswer, MetaCommand, MetaOperation,
+    MetaQuery, MetaRefusal, MetaReply, NewAccount, REPLIES_KEPT, Resolution, UNANSWERED_MAX,
+    answer,
 };
-use mailrook_types::{AccountId, Address, ClientId, Domain, ShardId};
+use mailrook_types::{AccountId, Address, ClientId, Domain, OpId, ShardId};
 
 struct Directory {
     store: MemoryStore,
@@ -35,25 +36,38 @@ impl Directory {
     }
 
     fn apply(&mut self, command: MetaCommand) -> MetaReply {
+        let (reply, changed) = self.apply_entry(&command.encode());
+        if matches!(reply, MetaReply::Refused(_)) {
+            assert!(!changed, "{command:?} was refused and changed something");
+        }
+        reply
+    }
+
+    /// The reply, and whether anything was written.
+    fn apply_entry(&mut self, entry: &[u8]) -> (MetaReply, bool) {
         self.time_ms += 1;
         let (applied, batch) = {
             let base = self.store.snapshot();
             let base: &dyn Read = &base;
             let mut view = Overlay::new(base);
-            let applied = Meta
-                .apply(&mut view, self.time_ms, &command.encode())
-                .unwrap();
+            let applied = Meta.apply(&mut view, self.time_ms, entry).unwrap();
             (applied, view.into_batch())
         };
-        let reply = MetaReply::decode(&applied.reply).unwrap();
-        if matches!(reply, MetaReply::Refused(_)) {
-            assert!(
-                batch.is_empty(),
-                "{command:?} was refused and changed something"
-            );
-        }
+        let changed = !batch.is_empty();
         self.store.write(batch).unwrap();
-        reply
+        (MetaReply::decode(&applied.reply).unwrap(), changed)
+    }
+
+    /// Carries out operation `n` of a lane whose operations below `lowest` were seen answered.
+    fn operate(&mut self, lane: u64, n: u64, lowest: u64, command: MetaCommand) -> MetaReply {
+        let op = OpId {
+            client: ClientId(1),
+            lane,
+            n,
+            lowest_unanswered: lowest,
+        };
+        let operation = MetaOperation { op, command };
+        self.apply_entry(&operation.encode()).0
     }
 
     fn done(&mut self, command: MetaCommand) {
@@ -353,6 +367,62 @@ fn an_alias_reaches_a_bounded_number() {
     );
 }
 
+/// Each alias keeps to its bound when it is written; the catch-alls that are set afterwards chain them.
+#[test]
+fn too_many_behind_one_address_is_an_answer() {
+    let mut directory = Directory::new();
+    directory.account("one@example.test");
+    let catch_all = |n: usize, target: &str| MetaCommand::SetCatchAll {
+        domain: domain(&format!("d{n}.test")),
+        target: Some(address(target)),
+    };
+    for n in 1..=11 {
+        directory.done(MetaCommand::AddDomain(domain(&format!("d{n}.test"))));
+        directory.done(catch_all(n, "one@example.test"));
+    }
+    for n in 1..=11 {
+        for part in 0..2 {
+            let mut targets: Vec<String> = (0..480)
+                .map(|at| format!("p{part}x{at}@d{n}.elsewhere.test"))
+                .collect();
+            targets.push(format!("unknown@d{}.test", (n + 1).min(11)));
+            let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+            directory.alias(&format!("part{part}@d{n}.test"), &targets);
+        }
+        let parts = [&*format!("part0@d{n}.test"), &*format!("part1@d{n}.test")];
+        directory.alias(&format!("list@d{n}.test"), &parts);
+    }
+    assert_eq!(
+        directory.resolve("list@d1.test").split(' ').count(),
+        961,
+        "so far it is within the bound"
+    );
+    for n in 1..=11 {
+        directory.done(catch_all(n, &format!("list@d{n}.test")));
+    }
+    assert_eq!(directory.resolve("list@d1.test"), "TooMany");
+    assert_eq!(directory.resolve("whoever@d1.test"), "TooMany");
+    assert_ne!(directory.resolve("list@d11.test"), "TooMany");
+
+    for command in [
+        add_alias("top@example.test", &["list@d1.test"]),
+        add_alias("list@d1.test", &["one@example.test"]),
+        add_alias("more@example.test", &["one@example.test", "x@d1.test"]),
+    ] {
+        let refused = directory.refused(command);
+        assert!(refused.contains("a limit is reached"), "{refused}");
+    }
+    // Whoever is behind it can log in and go all the same.
+    let login = directory.ask(MetaQuery::Login("one@example.test".to_owned()));
+    assert!(matches!(login, MetaAnswer::Login(Some(_))));
+    directory.done(MetaCommand::RemoveAccount(address("one@example.test")));
+    directory.done(MetaCommand::SetCatchAll {
+        domain: domain("d6.test"),
+        target: None,
+    });
+    assert_ne!(directory.resolve("list@d1.test"), "TooMany");
+}
+
 #[test]
 fn a_catch_all_takes_the_rest() {
     let mut directory = Directory::new();
@@ -417,6 +487,38 @@ fn an_id_is_never_given_twice() {
 }
 
 #[test]
+fn a_removal_is_noted_until_the_shard_has_confirmed_it() {
+    let mut directory = Directory::new();
+    let removals = |directory: &Directory, after: Option<u64>, limit| {
+        let after = after.map(AccountId);
+        match directory.ask(MetaQuery::Removals { after, limit }) {
+            MetaAnswer::Removals(list) => list
+                .iter()
+                .map(|removal| (removal.account.0, removal.shard.0))
+                .collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        }
+    };
+    for name in ["a", "b", "c"] {
+        directory.account(&format!("{name}@example.test"));
+    }
+    for name in ["c", "a", "b"] {
+        let gone = address(&format!("{name}@example.test"));
+        directory.done(MetaCommand::RemoveAccount(gone));
+    }
+    assert_eq!(
+        removals(&directory, None, 10),
+        [(1, 1), (2, 2), (3, 1)],
+        "all, with their shards"
+    );
+    assert_eq!(removals(&directory, Some(1), 1), [(2, 2)]);
+    for _ in 0..2 {
+        directory.done(MetaCommand::EndRemoval(AccountId(2)));
+        assert_eq!(removals(&directory, None, 10), [(1, 1), (3, 1)]);
+    }
+}
+
+#[test]
 fn a_repeated_grant_is_the_same() {
     let mut directory = Directory::new();
     let nonce = |n: u64| MetaCommand::GrantClient {
@@ -433,6 +535,75 @@ fn a_repeated_grant_is_the_same() {
         MetaReply::Client(ClientId(GRANTS_KEPT + 3)),
         "forgotten, and not reused"
     );
+}
+
+/// Without operation ids each of these repeats would do harm.
+#[test]
+fn a_repeated_operation_undoes_nobodys_work() {
+    let mut directory = Directory::new();
+    let remove = || MetaCommand::RemoveAccount(address("one@example.test"));
+    let first = directory.account("one@example.test");
+    let removed = directory.operate(1, 1, 1, remove());
+    assert!(matches!(&removed, MetaReply::Removed(record) if record.id == first));
+    // Somebody gives the address anew, and then the first command comes again.
+    let second = directory.account("one@example.test");
+    assert_eq!(directory.operate(1, 1, 1, remove()), removed);
+    assert_eq!(directory.resolve("one@example.test"), second.to_string());
+
+    let add = || MetaCommand::AddDomain(domain("b.test"));
+    assert_eq!(directory.operate(1, 2, 1, add()), MetaReply::Done);
+    directory.done(MetaCommand::RemoveDomain(domain("b.test")));
+    assert_eq!(directory.operate(1, 2, 1, add()), MetaReply::Done);
+    assert_eq!(directory.resolve("x@b.test"), "NotLocal");
+
+    // What was refused, and told so, does not happen later.
+    let taken = directory.operate(1, 3, 1, add_alias("one@example.test", &["x@y.test"]));
+    assert!(matches!(taken, MetaReply::Refused(_)));
+    directory.done(remove());
+    let again = directory.operate(1, 3, 1, add_alias("one@example.test", &["x@y.test"]));
+    assert_eq!(again, taken);
+    assert_eq!(directory.resolve("one@example.test"), "NoSuchUser");
+
+    // Once the client has said that it saw them, they are refused, not carried out.
+    assert_eq!(directory.operate(1, 4, 4, add()), MetaReply::Done);
+    let stale = MetaReply::Refused(MetaRefusal::StaleOperation);
+    assert_eq!(directory.operate(1, 2, 2, add()), stale);
+    assert_eq!(directory.operate(1, 4, 4, add()), MetaReply::Done);
+}
+
+#[test]
+fn kept_replies_are_bounded_and_forgotten() {
+    let mut directory = Directory::new();
+    let add = || MetaCommand::AddDomain(domain("b.test"));
+    let unanswered = UNANSWERED_MAX as u64;
+    for n in 1..=unanswered {
+        assert_eq!(directory.operate(1, n, 1, add()), MetaReply::Done);
+    }
+    let full = directory.operate(1, unanswered + 1, 1, add());
+    assert!(matches!(full, MetaReply::Refused(MetaRefusal::Limit(_))));
+    assert_eq!(
+        directory.operate(1, unanswered + 1, 2, add()),
+        MetaReply::Done
+    );
+    for lane in 2..100 {
+        directory.operate(lane, 1, 1, add());
+    }
+    let pairs = |directory: &Directory| directory.store.snapshot().pairs().count();
+    let (before, day_ms) = (pairs(&directory), REPLIES_KEPT.as_millis() as i64);
+    // One that is used lives on.
+    directory.time_ms += day_ms - 1000;
+    assert_eq!(directory.operate(1, 100, 100, add()), MetaReply::Done);
+    directory.time_ms += 2000;
+    for n in 1..=100 {
+        directory.operate(1000, n, n, add());
+    }
+    assert_eq!(
+        pairs(&directory),
+        before - 2 * 97,
+        "98 lanes went, one came"
+    );
+    let stale = MetaReply::Refused(MetaRefusal::StaleOperation);
+    assert_eq!(directory.operate(1, 99, 99, add()), stale);
 }
 
 #[test]

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mailrook_kv::{MemoryStore, Overlay, Read, StateMachine, Store};
 use mailrook_meta::{
-    Meta, MetaAnswer, MetaCommand, MetaQuery, MetaReply, NewAccount, Resolution, answer,
+    Meta, MetaAnswer, MetaCommand, MetaOperation, MetaQuery, MetaReply, NewAccount, Resolution,
+    answer,
 };
-use mailrook_types::{Address, Domain, ShardId};
+use mailrook_types::{Address, ClientId, Domain, OpId, ShardId};
 use proptest::prelude::*;
 
 const DOMAINS: [&str; 3] = ["a.test", "b.test", "elsewhere.test"];
@@ -193,18 +194,37 @@ fn any_command() -> impl Strategy<Value = MetaCommand> {
 }
 
 fn apply(store: &MemoryStore, command: &MetaCommand) -> MetaReply {
+    let (reply, changed) = apply_entry(store, &command.encode());
+    assert!(
+        !changed || !matches!(reply, MetaReply::Refused(_)),
+        "{command:?} was refused and wrote"
+    );
+    reply
+}
+
+/// The reply, and whether anything was written.
+fn apply_entry(store: &MemoryStore, entry: &[u8]) -> (MetaReply, bool) {
     let base = store.snapshot();
     let base: &dyn Read = &base;
     let mut view = Overlay::new(base);
-    let applied = Meta.apply(&mut view, 5, &command.encode()).unwrap();
+    let applied = Meta.apply(&mut view, 5, entry).unwrap();
     let reply = MetaReply::decode(&applied.reply).unwrap();
     let batch = view.into_batch();
-    assert!(
-        batch.is_empty() || !matches!(reply, MetaReply::Refused(_)),
-        "{command:?} was refused and wrote"
-    );
+    let changed = !batch.is_empty();
     store.write(batch).unwrap();
-    reply
+    (reply, changed)
+}
+
+/// The nth operation of one lane, none of which was seen answered.
+fn operation(n: u64, command: &MetaCommand) -> Vec<u8> {
+    let op = OpId {
+        client: ClientId(1),
+        lane: 1,
+        n,
+        lowest_unanswered: 1,
+    };
+    let command = command.clone();
+    MetaOperation { op, command }.encode()
 }
 
 fn resolved(store: &MemoryStore, text: &str) -> Option<BTreeSet<String>> {
@@ -276,10 +296,37 @@ proptest! {
             let reply = apply(&store, &MetaCommand::RemoveDomain(Domain::parse(domain).unwrap()));
             prop_assert_eq!(reply, MetaReply::Done);
         }
+        let all = MetaQuery::Removals { after: None, limit: 100 };
+        let MetaAnswer::Removals(removals) = answer(&store.snapshot(), &all).unwrap() else { panic!() };
+        let ids: BTreeSet<u64> = removals.iter().map(|removal| removal.account.0).collect();
+        prop_assert_eq!(ids, (1..=highest_id).collect::<BTreeSet<u64>>(), "all are gone, and their mail is not");
+        for removal in removals {
+            apply(&store, &MetaCommand::EndRemoval(removal.account));
+        }
         // Counters and shards are all that is left.
         let snapshot = store.snapshot();
         let left: Vec<_> = snapshot.pairs().filter(|(_, key, _)| !matches!(key[0], 1 | 7)).collect();
         prop_assert!(left.is_empty(), "{left:?}");
+    }
+
+    /// Whatever happens between, an operation sent again answers as before and changes nothing.
+    #[test]
+    fn an_operation_is_carried_out_once(
+        commands in prop::collection::vec((any_command(), any::<prop::sample::Index>()), 1..40),
+    ) {
+        let (once, repeated) = (MemoryStore::new(), MemoryStore::new());
+        for store in [&once, &repeated] {
+            apply(store, &MetaCommand::SetShards(vec![ShardId(1), ShardId(2)]));
+        }
+        let mut told = Vec::new();
+        for (n, (command, again)) in (1..).zip(&commands) {
+            let (reply, _) = apply_entry(&once, &operation(n, command));
+            prop_assert_eq!(&apply_entry(&repeated, &operation(n, command)).0, &reply);
+            told.push((operation(n, command), reply));
+            let (entry, reply) = again.get(&told);
+            prop_assert_eq!(apply_entry(&repeated, entry), (reply.clone(), false), "{:?}", command);
+        }
+        prop_assert!(once.snapshot().pairs().eq(repeated.snapshot().pairs()));
     }
 
     #[test]
@@ -290,7 +337,7 @@ proptest! {
         let mut view = Overlay::new(base);
         let mut bytes = bytes;
         if let Some(first) = bytes.first_mut() {
-            *first = 0;
+            *first &= 1;
         }
         let _ = Meta.apply(&mut view, 5, &bytes);
     }

@@ -127,7 +127,15 @@ fn profile(processes: &ProcessTree) -> Option<Child> {
     let file = env::var_os(PROFILE)?;
     let pids: Vec<_> = processes.pids().iter().map(u32::to_string).collect();
     let started = Command::new("perf")
-        .args(["record", "-q", "--call-graph", "dwarf,8192", "-F", "999", "-p"])
+        .args([
+            "record",
+            "-q",
+            "--call-graph",
+            "dwarf,8192",
+            "-F",
+            "999",
+            "-p",
+        ])
         .arg(pids.join(","))
         .arg("-o")
         .arg(file)

@@ -47,6 +47,16 @@ pub(crate) async fn find(
             ))
         }
         Ok(Resolution::NotLocal) => Err(relay::refuse(authenticated, &address.domain)),
+        // Permanent: sent again it is the same, until somebody here mends the alias (RFC 5321 §4.2.1, RFC 3463 §3.3).
+        Ok(Resolution::TooMany) => {
+            tracing::warn!(%address, "more addresses stand behind this one than a delivery can reach");
+            let text = "more recipients stand behind this address than one message can reach";
+            Err(Reply::new(
+                ReplyCode::MailboxUnavailable550,
+                EnhancedCode::MAILING_LIST_EXPANSION,
+                text,
+            ))
+        }
         Err(error) => Err(store_unreachable(&error)),
     }
 }
@@ -95,4 +105,36 @@ fn no_domain() -> Reply {
         EnhancedCode::SYSTEM,
         "no domain is set up here yet",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use mailrook_store_api::{
+        Call,
+        meta::{MetaCommand, MetaReply},
+    };
+
+    use super::*;
+
+    /// A directory in which every address leads to too many.
+    struct Overgrown;
+
+    impl Directory for Overgrown {
+        fn command(&self, _command: MetaCommand) -> Call<'_, MetaReply> {
+            Box::pin(async { Ok(MetaReply::Done) })
+        }
+
+        fn query(&self, _query: MetaQuery) -> Call<'_, MetaAnswer> {
+            Box::pin(async { Ok(MetaAnswer::Resolution(Resolution::TooMany)) })
+        }
+    }
+
+    #[tokio::test]
+    async fn an_alias_with_too_many_behind_it_is_refused_for_good() {
+        let path = ForwardPath::Address(Address::parse("all@example.test").unwrap());
+        let hostname = Domain::parse("mx.example.test").unwrap();
+        let refused = find(&Overgrown, path, &hostname, false).await.unwrap_err();
+        assert_eq!(refused.code, ReplyCode::MailboxUnavailable550);
+        assert_eq!(refused.enhanced, Some(EnhancedCode::MAILING_LIST_EXPANSION));
+    }
 }

@@ -11,7 +11,7 @@ use crate::{
     Answer, Changes, Query, QuotaUsage, body,
     index::Source,
     key::{self, part},
-    record::{AccountRecord, MailboxRecord},
+    record::{AccountRecord, MailboxRecord, Standing},
 };
 
 /// Answers `query` from `view`. `time_ms` is the log's time, by which what has expired counts as absent.
@@ -133,10 +133,10 @@ fn require_account(view: &dyn Read, account: AccountId) -> Result<AccountRecord,
         .get(Space::Index, &key::account(account))?
         .ok_or(Absence::Account)?;
     let record = AccountRecord::decode(&stored)?;
-    if record.deleted {
-        Err(Absence::Account)
-    } else {
+    if record.standing == Standing::Live {
         Ok(record)
+    } else {
+        Err(Absence::Account)
     }
 }
 

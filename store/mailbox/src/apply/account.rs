@@ -9,12 +9,13 @@ use crate::{
     limits::{MAILBOXES_MAX, SUBSCRIPTIONS_MAX},
     mailbox::Mailbox,
     name,
+    record::Standing,
     tx::{Account, Outcome},
 };
 
 pub(crate) fn apply(account: &mut Account<'_>, change: &AccountChange) -> Outcome<ChangeReply> {
     match change {
-        AccountChange::Create { .. } if !account.record.deleted => {}
+        AccountChange::Create { .. } if account.record.standing == Standing::Live => {}
         AccountChange::Create { mailboxes, quota } => create(account, mailboxes, *quota)?,
         AccountChange::Delete => delete(account)?,
         AccountChange::SetQuota(limit) => account.record.limit = *limit,
@@ -25,7 +26,7 @@ pub(crate) fn apply(account: &mut Account<'_>, change: &AccountChange) -> Outcom
 fn create(account: &mut Account<'_>, mailboxes: &[NewMailbox], quota: QuotaLimit) -> Outcome<()> {
     let plan = plan(mailboxes)?;
     name::require_room(account, plan.len())?;
-    account.record.deleted = false;
+    account.record.standing = Standing::Live;
     account.record.limit = quota;
     for new in &plan {
         name::create(account, &new.name, new.special_use);
@@ -75,7 +76,7 @@ fn plan(mailboxes: &[NewMailbox]) -> Outcome<Vec<NewMailbox>> {
     Ok(all)
 }
 
-/// The account's own record stays with its counters, so that no UIDVALIDITY, MODSEQ or id is granted again if it returns.
+/// The account's own record stays, as the mark that it was removed.
 fn delete(account: &mut Account<'_>) -> Outcome<()> {
     for (name, id) in name::all(account.view.as_read(), account.id)? {
         let mailbox = Mailbox::open(account, id)?;
@@ -85,49 +86,80 @@ fn delete(account: &mut Account<'_>) -> Outcome<()> {
         name::unsubscribe(account, &name)?;
     }
     account.modseq();
-    account.record.deleted = true;
+    account.record.standing = Standing::Removed;
     account.record.limit = QuotaLimit::default();
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use mailrook_types::AccountId;
+
     use crate::{
-        AccountChange, Answer, Change, ChangeReply, NewMailbox, Query, QuotaLimit, Refusal,
-        testing::*,
+        AccountChange, AccountCommand, Answer, Change, ChangeReply, NewMailbox, Query, QuotaLimit,
+        Refusal, ShardCommand, ShardReply, testing::*,
     };
 
-    #[test]
-    fn what_returns_after_a_deletion_counts_on() {
-        let mut world = World::new();
-        world.append(3);
-        let before = world.status(INBOX);
-        let op = world.op();
-        let delete = Change::Account(AccountChange::Delete);
-        assert_eq!(world.change_as(op, delete.clone()), Ok(ChangeReply::Done));
-        assert_eq!(world.change_as(op, delete.clone()), Ok(ChangeReply::Done));
-        assert_eq!(world.change(delete), Err(Refusal::NoSuchAccount));
-        assert_eq!(
-            world.ask(&Query::Quota { account: ACCOUNT }),
-            Answer::NoSuchAccount
-        );
+    const DELETE: Change = Change::Account(AccountChange::Delete);
+
+    fn create() -> Change {
         let mailboxes = vec![NewMailbox {
             name: name("a/b"),
             special_use: None,
             subscribed: true,
         }];
-        let create = AccountChange::Create {
+        Change::Account(AccountChange::Create {
             mailboxes,
             quota: QuotaLimit::default(),
+        })
+    }
+
+    #[test]
+    fn what_was_removed_does_not_return() {
+        let mut world = World::new();
+        world.append(3);
+        let (op, create_op) = (world.op(), world.op());
+        assert_eq!(world.change_as(op, DELETE), Ok(ChangeReply::Done));
+        assert_eq!(world.change_as(op, DELETE), Ok(ChangeReply::Done));
+        assert_eq!(world.change(DELETE), Ok(ChangeReply::Done), "as asked");
+        let gone = Answer::NoSuchAccount;
+        assert_eq!(world.ask(&Query::Quota { account: ACCOUNT }), gone);
+        // Nor long afterwards, when all that expires has expired.
+        for days in [0, 1, 400] {
+            world.now += days * 86_400_000;
+            for _ in 0..3 {
+                world.apply(&ShardCommand::Tick);
+            }
+            assert_eq!(world.change(create()), Err(Refusal::NoSuchAccount));
+            let said_before = world.change_as(create_op, create());
+            assert!(said_before.is_err(), "{said_before:?}");
+            assert_eq!(world.ask(&Query::Quota { account: ACCOUNT }), gone);
+        }
+        assert_eq!(world.pairs(), 2, "the mark, and how far the sweep has come");
+    }
+
+    /// Of an account whose second half is missing the removal may come first.
+    #[test]
+    fn a_removal_comes_before_the_creation() {
+        let mut world = World::new();
+        let account = AccountId(7);
+        let mut to_account = |change: Change| {
+            let op = world.op();
+            match world.apply(&ShardCommand::Account(AccountCommand {
+                account,
+                op,
+                change,
+            })) {
+                ShardReply::Account(reply) => reply,
+                other => panic!("not an account's reply: {other:?}"),
+            }
         };
-        world.change(Change::Account(create)).unwrap();
-        assert_eq!(world.names(), ["INBOX", "a", "a/b"]);
-        let Answer::Mailboxes(list) = world.ask(&Query::Mailboxes { account: ACCOUNT }) else {
-            panic!()
-        };
-        let inbox = &list.mailboxes[0].status;
-        assert!(inbox.id > before.id && inbox.uid_validity > before.uid_validity);
-        assert!(inbox.highest_modseq > before.highest_modseq);
+        assert_eq!(to_account(DELETE), Ok(ChangeReply::Done));
+        assert_eq!(to_account(create()), Err(Refusal::NoSuchAccount));
+        assert_eq!(to_account(DELETE), Ok(ChangeReply::Done));
+        let quota = Change::Account(AccountChange::SetQuota(QuotaLimit::default()));
+        assert_eq!(to_account(quota), Err(Refusal::NoSuchAccount));
+        assert_eq!(world.ask(&Query::Quota { account }), Answer::NoSuchAccount);
     }
 
     #[test]

@@ -18,7 +18,11 @@ pub(crate) fn apply(tx: &mut Tx<'_>, confirmations: &[Confirmation]) -> Result<(
         let Some(stored) = account.get(&key)? else {
             continue;
         };
-        let expires_ms = DeliveryRecord::decode(&stored)?.expires_ms;
+        let DeliveryRecord { uid, expires_ms } = DeliveryRecord::decode(&stored)?;
+        if uid != confirmation.uid.get() {
+            // A later delivery of the same bytes: this is a repeat of an earlier one's confirmation.
+            continue;
+        }
         let what = Expiring::Delivery(account.id, confirmation.mailbox, confirmation.key);
         account
             .view

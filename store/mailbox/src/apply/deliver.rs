@@ -18,7 +18,7 @@ use crate::{
     limits::{DUPLICATE_KEPT, millis},
     mailbox::Mailbox,
     message, name,
-    record::{DeliveryRecord, IndexRecord, Kept, PRESENT},
+    record::{DeliveryRecord, IndexRecord, Kept, PRESENT, Standing},
     tx::{Account, Outcome, Tx, settle},
 };
 
@@ -29,10 +29,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, command: &Deliver) -> Result<Vec<DeliveryOu
     for (at, recipient) in command.recipients.iter().enumerate() {
         parts.entry(recipient.account).or_default().push(at);
     }
-    // What a repeated command confirms may be the key of a delivery that came later.
-    if !is_repeat(tx, command, &parts)? {
-        confirm::apply(tx, &command.confirmed)?;
-    }
+    confirm::apply(tx, &command.confirmed)?;
     let mut outcomes =
         vec![DeliveryOutcome::Refused(Refusal::NoSuchAccount); command.recipients.len()];
     for (account, places) in parts {
@@ -42,24 +39,6 @@ pub(crate) fn apply(tx: &mut Tx<'_>, command: &Deliver) -> Result<Vec<DeliveryOu
         }
     }
     Ok(outcomes)
-}
-
-fn is_repeat(
-    tx: &mut Tx<'_>,
-    command: &Deliver,
-    parts: &BTreeMap<AccountId, Vec<usize>>,
-) -> Result<bool, KvError> {
-    if command.confirmed.is_empty() {
-        return Ok(false);
-    }
-    for id in parts.keys() {
-        if let Some(account) = tx.account(*id)?
-            && !matches!(lane::begin(&account, &command.op)?, Begin::New(_))
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// Delivers to one account, once.
@@ -82,7 +61,7 @@ fn deliver_to(
         Begin::Repeat(_) => return refused(Refusal::StaleOperation),
         Begin::Refused(refusal) => return refused(refusal),
     };
-    if account.record.deleted {
+    if account.record.standing != Standing::Live {
         return refused(Refusal::NoSuchAccount);
     }
     let mut outcomes = Vec::with_capacity(places.len());
@@ -260,6 +239,7 @@ mod tests {
         second.confirmed.push(Confirmation {
             account: ACCOUNT,
             mailbox: INBOX,
+            uid: Uid::MIN,
             key: DeliveryKey([7; 32]),
         });
         assert_eq!(
@@ -275,6 +255,40 @@ mod tests {
         assert_eq!(
             deliver(&mut world, &third),
             [DeliveryOutcome::Duplicate(at(2))]
+        );
+    }
+
+    /// The confirmation was held up on its way while its repeat arrived and the same bytes were delivered again.
+    #[test]
+    fn a_late_confirmation_releases_no_later_delivery() {
+        let mut world = World::new();
+        let first = world.delivery(7);
+        deliver(&mut world, &first);
+        let confirmed = |number: u32| {
+            ShardCommand::Confirm(vec![Confirmation {
+                account: ACCOUNT,
+                mailbox: INBOX,
+                uid: Uid::new(number).unwrap(),
+                key: DeliveryKey([7; 32]),
+            }])
+        };
+        world.apply(&confirmed(1));
+        let second = world.delivery(7);
+        assert_eq!(
+            deliver(&mut world, &second),
+            [DeliveryOutcome::Delivered(at(2))]
+        );
+        world.apply(&confirmed(1));
+        let again = world.delivery(7);
+        assert_eq!(
+            deliver(&mut world, &again),
+            [DeliveryOutcome::Duplicate(at(2))]
+        );
+        world.apply(&confirmed(2));
+        let third = world.delivery(7);
+        assert_eq!(
+            deliver(&mut world, &third),
+            [DeliveryOutcome::Delivered(at(3))]
         );
     }
 

@@ -17,11 +17,11 @@ mod table;
 use mailrook_kv::KvError;
 
 use crate::{
-    AccountCommand, Change, ChangeReply, Refusal, ShardCommand, ShardReply, body,
+    AccountChange, AccountCommand, Change, ChangeReply, Refusal, ShardCommand, ShardReply, body,
     lane::{self, Begin},
     limits::{REAP_MESSAGES, REAP_MESSAGES_TICK, SWEEP_UNITS},
     name, reap,
-    record::Kept,
+    record::{Kept, Standing},
     sweep,
     tx::{Account, Outcome, Tx, Writable, settle},
 };
@@ -50,7 +50,8 @@ pub(crate) fn apply(
             ShardReply::Done
         }
         ShardCommand::Table(command) => {
-            sweep_units += 2 * command.ops.len() as u32;
+            // Each entry, and the lane.
+            sweep_units += 2 * (command.ops.len() as u32).saturating_add(1);
             ShardReply::Table(table::apply(&mut tx, command)?)
         }
         ShardCommand::Tick => {
@@ -68,11 +69,11 @@ fn account_command(
     tx: &mut Tx<'_>,
     command: &AccountCommand,
 ) -> Result<Result<ChangeReply, Refusal>, KvError> {
-    let creates = matches!(
+    let founds = matches!(
         &command.change,
-        Change::Account(crate::AccountChange::Create { .. })
+        Change::Account(AccountChange::Create { .. } | AccountChange::Delete)
     );
-    let mut account = if creates {
+    let mut account = if founds {
         tx.account_or_new(command.account)?
     } else {
         match tx.account(command.account)? {
@@ -85,14 +86,24 @@ fn account_command(
         Begin::Refused(refusal) => return Ok(Err(refusal)),
         Begin::Repeat(kept) => return repeated(kept),
     };
-    if account.record.deleted && !creates {
-        return Ok(Err(Refusal::NoSuchAccount));
+    match (account.record.standing, &command.change) {
+        (Standing::Live, _) | (Standing::Absent, Change::Account(AccountChange::Create { .. })) => {
+        }
+        (standing, Change::Account(AccountChange::Delete)) => {
+            // It is as asked, and stays so: whoever makes up for a missing account may come later.
+            if standing == Standing::Absent {
+                account.record.standing = Standing::Removed;
+                account.close();
+            }
+            return Ok(Ok(ChangeReply::Done));
+        }
+        _ => return Ok(Err(Refusal::NoSuchAccount)),
     }
     let outcome = settle(change(&mut account, &command.change))?;
     // A body that is missing is sent again, and then the same operation must run. And where no account is, nothing is kept.
     let forget = match &outcome {
         Err(Refusal::BodyMissing) => true,
-        Err(_) => account.record.deleted,
+        Err(_) => account.record.standing != Standing::Live,
         Ok(_) => false,
     };
     if !forget {

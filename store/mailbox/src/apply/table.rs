@@ -4,14 +4,42 @@ use mailrook_kv::{KvError, Space};
 use mailrook_types::Timestamp;
 
 use crate::{
-    TableCommand, TableId, TableOp, TableReply,
+    Refusal, ShardReply, TableCommand, TableId, TableOp, TableReply,
     key::{self, Expiring, table_slot},
-    record::{PRESENT, TableRecord},
+    lane::{self, Begin},
+    record::{Kept, PRESENT, TableRecord},
     tx::{Tx, Writable},
 };
 
+/// Carries the changes out, once.
+pub(crate) fn apply(
+    tx: &mut Tx<'_>,
+    command: &TableCommand,
+) -> Result<Result<Vec<TableReply>, Refusal>, KvError> {
+    let lane = match lane::begin_on_tables(tx, &command.op)? {
+        Begin::New(lane) => lane,
+        Begin::Refused(refusal) => return Ok(Err(refusal)),
+        Begin::Repeat(kept) => return repeated(kept),
+    };
+    let outcome = Ok(change_all(tx, command)?);
+    let reply = ShardReply::Table(outcome.clone()).encode();
+    lane.keep_on_tables(tx, &command.op, Kept::Reply(reply));
+    Ok(outcome)
+}
+
+/// The reply of the first time.
+fn repeated(kept: Kept) -> Result<Result<Vec<TableReply>, Refusal>, KvError> {
+    if let Kept::Reply(bytes) = kept
+        && let ShardReply::Table(outcome) = ShardReply::decode(&bytes)?
+    {
+        return Ok(outcome);
+    }
+    let text = "a kept reply of the tables is of another kind";
+    Err(KvError::Damaged(text.to_owned()))
+}
+
 /// Carries the changes out in order, each on its own.
-pub(crate) fn apply(tx: &mut Tx<'_>, command: &TableCommand) -> Result<Vec<TableReply>, KvError> {
+fn change_all(tx: &mut Tx<'_>, command: &TableCommand) -> Result<Vec<TableReply>, KvError> {
     let mut replies = Vec::with_capacity(command.ops.len());
     for (table, key, op) in &command.ops {
         let mut entry = Entry::open(tx.view, tx.now, *table, key)?;
@@ -114,20 +142,82 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use mailrook_types::Timestamp;
+    use mailrook_types::{OpId, Timestamp};
 
     use crate::{
-        ShardCommand, ShardReply, TableCommand, TableId, TableOp, TableReply, testing::World,
+        Answer, Query, ShardCommand, ShardReply, TableCommand, TableId, TableOp, TableReply,
+        testing::World,
     };
 
     fn run(world: &mut World, op: TableOp) -> TableReply {
-        let command = TableCommand {
-            ops: vec![(TableId(1), b"key".to_vec(), op)],
-        };
-        match world.apply(&ShardCommand::Table(command)) {
-            ShardReply::Table(mut replies) => replies.remove(0),
+        let command = command(world.op(), op);
+        match world.apply(&command) {
+            ShardReply::Table(Ok(mut replies)) => replies.remove(0),
             other => panic!("not a table's reply: {other:?}"),
         }
+    }
+
+    fn command(op: OpId, change: TableOp) -> ShardCommand {
+        let ops = vec![(TableId(1), b"key".to_vec(), change)];
+        ShardCommand::Table(TableCommand { op, ops })
+    }
+
+    fn value(world: &World) -> Answer {
+        world.ask(&Query::TableGet {
+            table: TableId(1),
+            key: b"key".to_vec(),
+        })
+    }
+
+    #[test]
+    fn a_repeat_answers_as_before_and_changes_nothing() {
+        let mut world = World::new();
+        let add = command(
+            world.op(),
+            TableOp::Add {
+                delta: 2,
+                expires: None,
+            },
+        );
+        let counted = ShardReply::Table(Ok(vec![TableReply::Done(Some(2))]));
+        assert_eq!(world.apply(&add), counted);
+        assert_eq!(world.apply(&add), counted);
+        let put = |expected: Option<&[u8]>, value: &[u8]| TableOp::CompareAndPut {
+            expected: expected.map(<[u8]>::to_vec),
+            value: value.to_vec(),
+            expires: None,
+        };
+        let two = 2i64.to_le_bytes();
+        let take = command(world.op(), put(Some(&two), b"mine"));
+        let taken = ShardReply::Table(Ok(vec![TableReply::Done(None)]));
+        assert_eq!(world.apply(&take), taken);
+        assert_eq!(world.apply(&take), taken, "it does not meet its own value");
+        // Another's change stays, whatever is repeated.
+        assert_eq!(
+            run(&mut world, put(Some(b"mine"), b"theirs")),
+            TableReply::Done(None)
+        );
+        world.apply(&take);
+        assert_eq!(value(&world), Answer::TableValue(Some(b"theirs".to_vec())));
+    }
+
+    #[test]
+    fn kept_replies_are_forgotten() {
+        let mut world = World::new();
+        let before = world.pairs();
+        for lane in 0..10 {
+            let op = OpId {
+                lane: 100 + lane,
+                ..world.op()
+            };
+            world.apply(&command(op, TableOp::Delete));
+        }
+        // A lane, and when it is forgotten.
+        assert_eq!(world.pairs(), before + 20);
+        world.now += 2 * 86_400_000;
+        world.apply(&ShardCommand::Tick);
+        // Those of the account's making are gone too.
+        assert_eq!(world.pairs(), before - 2);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     limits::UNANSWERED_MAX,
     message::content_digest,
     name,
-    record::{AccountRecord, DeliveryRecord, DetailRecord, LaneRecord, MessageRecord},
+    record::{AccountRecord, DeliveryRecord, DetailRecord, LaneRecord, MessageRecord, Standing},
 };
 
 /// What the mailboxes of an account add up to.
@@ -89,8 +89,16 @@ fn check_names(
         });
     }
     let has_inbox = names.iter().any(|(name, _)| name.is_inbox());
-    check.expect(has_inbox != record.deleted, || {
-        format!("{id} has an INBOX {has_inbox}, deleted {}", record.deleted)
+    let fits = match record.standing {
+        Standing::Live => has_inbox,
+        Standing::Removed => !has_inbox,
+        Standing::Absent => false,
+    };
+    check.expect(fits, || {
+        format!(
+            "{id} has an INBOX {has_inbox}, but is {:?}",
+            record.standing
+        )
     });
     check.expect(names.len() == record.mailboxes as usize, || {
         format!("{id} miscounts its mailboxes")
@@ -213,21 +221,20 @@ fn check_lanes(check: &mut Check<'_>, id: AccountId) -> Result<(), KvError> {
     let prefix = key::part_prefix(id, part::LANE);
     for (key, value) in pairs(check.view, Space::Index, &prefix)? {
         let (client, lane) = key::two_u64(&key[prefix.len()..])?;
-        let record = LaneRecord::decode(&value)?;
-        check.expect_queued(
-            record.queued_ms,
-            &Expiring::Lane(id, ClientId(client), lane),
-        );
-        let numbers: Vec<_> = record.kept.iter().map(|(n, _)| *n).collect();
-        let well_kept = numbers.is_sorted_by(|a, b| a < b)
-            && numbers.len() <= UNANSWERED_MAX
-            && numbers.iter().all(|n| *n >= record.lowest);
-        check.expect(well_kept, || {
-            format!(
-                "{id} lane {client}/{lane} keeps {numbers:?} above {}",
-                record.lowest
-            )
-        });
+        let what = Expiring::Lane(id, ClientId(client), lane);
+        check_lane(check, &LaneRecord::decode(&value)?, &what);
     }
     Ok(())
+}
+
+/// One lane, of an account or of the tables.
+pub(super) fn check_lane(check: &mut Check<'_>, record: &LaneRecord, what: &Expiring) {
+    check.expect_queued(record.queued_ms, what);
+    let numbers: Vec<_> = record.kept.iter().map(|(n, _)| *n).collect();
+    let well_kept = numbers.is_sorted_by(|a, b| a < b)
+        && numbers.len() <= UNANSWERED_MAX
+        && numbers.iter().all(|n| *n >= record.lowest);
+    check.expect(well_kept, || {
+        format!("{what:?} keeps {numbers:?} above {}", record.lowest)
+    });
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use mailrook_kv::{KvError, Space, prefix_end};
-use mailrook_types::{BlobHash, UploadId};
+use mailrook_types::{BlobHash, ClientId, UploadId};
 
-use super::{Check, pairs};
+use super::{Check, account::check_lane, pairs};
 use crate::{
     fields::Damage,
     index::{Pair, scan},
     key::{self, Expiring, parse_table_entry, table_slot},
-    record::{BodyRecord, TableRecord, UploadRecord},
+    record::{BodyRecord, LaneRecord, TableRecord, UploadRecord},
 };
 
 pub(super) fn check(check: &mut Check<'_>) -> Result<(), KvError> {
@@ -30,7 +30,13 @@ pub(super) fn check(check: &mut Check<'_>) -> Result<(), KvError> {
     check.expect(chunks.is_empty(), || {
         format!("{} chunks belong to nothing", chunks.len())
     });
-    check_tables(check)
+    check_tables(check)?;
+    for (key, value) in pairs(check.view, Space::Index, &[key::TABLE_LANE])? {
+        let (client, lane) = key::two_u64(key.get(1..).unwrap_or_default())?;
+        let what = Expiring::TableLane(ClientId(client), lane);
+        check_lane(check, &LaneRecord::decode(&value)?, &what);
+    }
+    Ok(())
 }
 
 fn check_bodies(check: &mut Check<'_>, chunks: &mut BTreeSet<Vec<u8>>) -> Result<(), KvError> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mailrook_mailbox::{
     ChangeReply, Copied, DeliveryOutcome, FlagsStored, MailboxRef, NewBody, NewMailbox, NewMessage,
-    QuotaLimit, Refusal,
+    QuotaLimit, Refusal, TableReply,
 };
 use mailrook_types::{
     FlagUpdate, Flags, Keyword, MailboxId, MailboxName, ModSeq, OpId, SpecialUse, SystemFlags, Uid,
@@ -47,6 +47,7 @@ pub struct Mailbox {
 pub enum Kept {
     Change(Result<ChangeReply, Refusal>),
     Delivery(Vec<DeliveryOutcome>),
+    Table(Vec<TableReply>),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -56,27 +57,14 @@ pub struct Lane {
     kept: BTreeMap<u64, Kept>,
 }
 
+/// The lanes of an account, or of the tables.
 #[derive(Clone, Debug, Default)]
-pub struct Account {
-    pub live: bool,
-    pub modseq: u64,
-    pub next_mailbox: u64,
-    pub next_message: u64,
-    pub last_uid_validity: u32,
-    pub limit: QuotaLimit,
-    pub names: BTreeMap<MailboxName, u64>,
-    pub boxes: BTreeMap<u64, Mailbox>,
-    pub subscriptions: BTreeSet<MailboxName>,
-    pub lanes: BTreeMap<(u64, u64), Lane>,
-    pub deliveries: BTreeMap<(u64, [u8; 32]), (u32, i64)>,
-    pub ever: bool,
-    pub now_modseq: Option<u64>,
-}
+pub struct Lanes(BTreeMap<(u64, u64), Lane>);
 
-impl Account {
+impl Lanes {
     pub fn begin(&self, now: i64, op: &OpId) -> Outcome<Option<Kept>> {
         let lane = self
-            .lanes
+            .0
             .get(&(op.client.0, op.lane))
             .filter(|lane| lane.used + DAY > now);
         let lane = lane.cloned().unwrap_or_default();
@@ -94,7 +82,7 @@ impl Account {
     }
 
     pub fn keep(&mut self, now: i64, op: &OpId, reply: Kept) {
-        let lane = self.lanes.entry((op.client.0, op.lane)).or_default();
+        let lane = self.0.entry((op.client.0, op.lane)).or_default();
         if lane.used + DAY <= now {
             *lane = Lane::default();
         }
@@ -103,7 +91,26 @@ impl Account {
         lane.kept = lane.kept.split_off(&lane.lowest);
         lane.kept.insert(op.n, reply);
     }
+}
 
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    pub live: bool,
+    pub modseq: u64,
+    pub next_mailbox: u64,
+    pub next_message: u64,
+    pub last_uid_validity: u32,
+    pub limit: QuotaLimit,
+    pub names: BTreeMap<MailboxName, u64>,
+    pub boxes: BTreeMap<u64, Mailbox>,
+    pub subscriptions: BTreeSet<MailboxName>,
+    pub lanes: Lanes,
+    pub deliveries: BTreeMap<(u64, [u8; 32]), (u32, i64)>,
+    pub ever: bool,
+    pub now_modseq: Option<u64>,
+}
+
+impl Account {
     pub fn take_modseq(&mut self) -> u64 {
         if self.now_modseq.is_none() {
             self.modseq += 1;

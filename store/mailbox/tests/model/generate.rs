@@ -2,8 +2,8 @@
 
 use mailrook_mailbox::{
     AccountChange, AccountCommand, AppendTo, BodySource, Change, Chunk, ChunkCodec, Confirmation,
-    Deliver, DeliveryKey, MailboxRef, NewBody, NewMailbox, NewMessage, QuotaLimit,
-    RecipientDelivery, ShardCommand, TableCommand, TableId, TableOp, UploadChunk,
+    Deliver, DeliveryKey, DeliveryOutcome, MailboxRef, NewBody, NewMailbox, NewMessage, QuotaLimit,
+    RecipientDelivery, ShardCommand, ShardReply, TableCommand, TableId, TableOp, UploadChunk,
 };
 use mailrook_types::{
     AccountId, BlobHash, ClientId, FlagUpdate, Flags, Keyword, MailboxId, MailboxName, ModSeq,
@@ -25,6 +25,7 @@ pub struct Clients {
     next_n: [u64; 3],
     answered: [u64; 3],
     pub sent: Vec<ShardCommand>,
+    delivered: Vec<Confirmation>,
 }
 
 /// Random bytes being used up.
@@ -245,9 +246,12 @@ impl Clients {
                     },
                 })
             }
-            3 => ShardCommand::Confirm(vec![confirmation(dice)]),
+            3 => ShardCommand::Confirm(vec![self.confirmation(dice)]),
             4 => ShardCommand::Tick,
-            5 => ShardCommand::Table(table(now, dice)),
+            5 | 6 => ShardCommand::Table(TableCommand {
+                op: self.op(dice),
+                ops: table(now, dice),
+            }),
             _ => ShardCommand::Account(AccountCommand {
                 account: AccountId(dice.roll(ACCOUNTS - 1) + 1),
                 op: self.op(dice),
@@ -274,20 +278,45 @@ impl Clients {
                 .one(&[None, Some(1), Some(1), Some(2)])
                 .map(|key| DeliveryKey([key; 32])),
             recipients,
-            confirmed: (0..dice.roll(3)).map(|_| confirmation(dice)).collect(),
+            confirmed: (0..dice.roll(3)).map(|_| self.confirmation(dice)).collect(),
+        }
+    }
+
+    /// Mostly of what was delivered, be it the latest or long ago and confirmed before.
+    fn confirmation(&mut self, dice: &mut Dice<'_>) -> Confirmation {
+        if dice.roll(5) > 0 && !self.delivered.is_empty() {
+            let back = dice.roll(self.delivered.len().min(6) as u64) as usize;
+            return self.delivered[self.delivered.len() - 1 - back];
+        }
+        Confirmation {
+            account: AccountId(dice.roll(ACCOUNTS) + 1),
+            mailbox: MailboxId(dice.roll(3) + 1),
+            uid: Uid::new(dice.roll(6) as u32 + 1).unwrap(),
+            key: DeliveryKey([dice.roll(2) as u8 + 1; 32]),
+        }
+    }
+
+    /// The answer to a command: what it delivered can be confirmed from now on.
+    pub fn hear(&mut self, command: &ShardCommand, reply: &ShardReply) {
+        let (ShardCommand::Deliver(deliver), ShardReply::Deliver(outcomes)) = (command, reply)
+        else {
+            return;
+        };
+        let Some(key) = deliver.key else { return };
+        for (recipient, outcome) in deliver.recipients.iter().zip(outcomes) {
+            if let DeliveryOutcome::Delivered(place) | DeliveryOutcome::Duplicate(place) = outcome {
+                self.delivered.push(Confirmation {
+                    account: recipient.account,
+                    mailbox: place.mailbox,
+                    uid: place.uid,
+                    key,
+                });
+            }
         }
     }
 }
 
-fn confirmation(dice: &mut Dice<'_>) -> Confirmation {
-    Confirmation {
-        account: AccountId(dice.roll(ACCOUNTS) + 1),
-        mailbox: MailboxId(dice.roll(3) + 1),
-        key: DeliveryKey([dice.roll(2) as u8 + 1; 32]),
-    }
-}
-
-fn table(now: i64, dice: &mut Dice<'_>) -> TableCommand {
+fn table(now: i64, dice: &mut Dice<'_>) -> Vec<(TableId, Vec<u8>, TableOp)> {
     let mut ops = Vec::new();
     for _ in 0..=dice.roll(2) {
         let value = dice
@@ -314,7 +343,7 @@ fn table(now: i64, dice: &mut Dice<'_>) -> TableCommand {
         let key = vec![b'k', dice.roll(TABLE_KEYS.into()) as u8];
         ops.push((TableId(dice.roll(TABLES.into()) as u16), key, op));
     }
-    TableCommand { ops }
+    ops
 }
 
 fn change(now: i64, dice: &mut Dice<'_>) -> Change {

@@ -103,6 +103,7 @@ fn run(steps: &[[u8; 40]], splits: &[u8], cut: usize) {
         let real = ShardReply::decode(&reply).unwrap();
         let expected = reference.apply(now, &command, &real);
         assert_eq!(real, expected, "to step {at}, {command:?}");
+        clients.hear(&command, &real);
         log.push(entry);
         replies.push(reply);
         let snapshot = store.snapshot();

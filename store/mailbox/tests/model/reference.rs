@@ -12,7 +12,7 @@ use mailrook_types::{
     UploadId,
 };
 
-use crate::account::{Account, Kept, Outcome};
+use crate::account::{Account, Kept, Lanes, Outcome};
 
 const DAY: i64 = 86_400_000;
 
@@ -23,6 +23,7 @@ type Entry = (Vec<u8>, Option<i64>);
 pub struct Reference {
     pub accounts: BTreeMap<u64, Account>,
     pub tables: BTreeMap<(u16, Vec<u8>), Entry>,
+    table_lanes: Lanes,
     uploads: BTreeMap<u128, (BTreeMap<u32, [u8; 32]>, i64)>,
     stored: BTreeSet<BlobHash>,
     now: i64,
@@ -60,22 +61,29 @@ impl Reference {
             command.change,
             Change::Account(AccountChange::Create { .. })
         );
+        let deletes = command.change == Change::Account(AccountChange::Delete);
         let account = self.accounts.entry(command.account.0).or_default();
-        if !account.ever && !creates {
+        if !account.ever && !creates && !deletes {
             return Err(Refusal::NoSuchAccount);
         }
-        match account.begin(self.now, &command.op)? {
+        match account.lanes.begin(self.now, &command.op)? {
             Some(Kept::Change(reply)) => return reply,
-            Some(Kept::Delivery(_)) => return Err(Refusal::StaleOperation),
+            Some(_) => return Err(Refusal::StaleOperation),
             None => {}
         }
-        if !account.live && !creates {
+        if !account.live && deletes {
+            account.ever = true;
+            return Ok(ChangeReply::Done);
+        }
+        if !account.live && (account.ever || !creates) {
             return Err(Refusal::NoSuchAccount);
         }
         let reply = self.change(command.account, &command.change);
         let account = self.accounts.get_mut(&command.account.0).unwrap();
         if reply != Err(Refusal::BodyMissing) && (reply.is_ok() || account.live) {
-            account.keep(self.now, &command.op, Kept::Change(reply.clone()));
+            account
+                .lanes
+                .keep(self.now, &command.op, Kept::Change(reply.clone()));
             account.ever = true;
         }
         reply
@@ -232,13 +240,7 @@ impl Reference {
             .collect();
         accounts.sort_unstable();
         accounts.dedup();
-        let repeated = accounts.iter().any(|id| {
-            let account = self.accounts.entry(*id).or_default();
-            account.ever && !matches!(account.begin(self.now, &command.op), Ok(None))
-        });
-        if !repeated {
-            self.confirm(&command.confirmed);
-        }
+        self.confirm(&command.confirmed);
         let mut outcomes = vec![None; command.recipients.len()];
         for id in accounts {
             let places: Vec<usize> = (0..outcomes.len())
@@ -258,7 +260,7 @@ impl Reference {
         if !account.ever {
             return all(Refusal::NoSuchAccount);
         }
-        match account.begin(self.now, &command.op) {
+        match account.lanes.begin(self.now, &command.op) {
             Err(refusal) => return all(refusal),
             Ok(Some(Kept::Delivery(outcomes))) if outcomes.len() == places.len() => {
                 return outcomes;
@@ -280,6 +282,7 @@ impl Reference {
             self.accounts
                 .get_mut(&id)
                 .unwrap()
+                .lanes
                 .keep(self.now, &command.op, kept);
         }
         outcomes
@@ -329,9 +332,10 @@ impl Reference {
     fn confirm(&mut self, confirmations: &[Confirmation]) {
         for confirmation in confirmations {
             let account = self.accounts.entry(confirmation.account.0).or_default();
-            account
-                .deliveries
-                .remove(&(confirmation.mailbox.0, confirmation.key.0));
+            let at = (confirmation.mailbox.0, confirmation.key.0);
+            if account.deliveries.get(&at).map(|(uid, _)| *uid) == Some(confirmation.uid.get()) {
+                account.deliveries.remove(&at);
+            }
         }
     }
 
@@ -350,7 +354,19 @@ impl Reference {
             .max(sent.expires.0.clamp(self.now + 1, self.now + DAY));
     }
 
-    fn table(&mut self, command: &TableCommand) -> Vec<TableReply> {
+    fn table(&mut self, command: &TableCommand) -> Outcome<Vec<TableReply>> {
+        match self.table_lanes.begin(self.now, &command.op)? {
+            Some(Kept::Table(replies)) => return Ok(replies),
+            Some(other) => panic!("{other:?} is kept for the tables"),
+            None => {}
+        }
+        let replies = self.change_tables(command);
+        let kept = Kept::Table(replies.clone());
+        self.table_lanes.keep(self.now, &command.op, kept);
+        Ok(replies)
+    }
+
+    fn change_tables(&mut self, command: &TableCommand) -> Vec<TableReply> {
         let now = self.now;
         self.tables
             .retain(|_, (_, expires)| expires.is_none_or(|at| at > now));

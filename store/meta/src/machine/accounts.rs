@@ -5,7 +5,7 @@ use mailrook_types::{AccountId, Address, ShardId};
 
 use super::{Machine, Outcome, Stop};
 use crate::{
-    AccountRecord, Credential, MetaRefusal, MetaReply, NewAccount, key,
+    AccountRecord, Credential, MetaRefusal, MetaReply, NewAccount, Removal, key,
     tables::{delete, put},
 };
 
@@ -62,7 +62,19 @@ impl Machine<'_, '_> {
         let mut row = self.known_domain(&record.address.domain)?;
         row.accounts -= 1;
         self.put_domain(&row);
+        // Who removes it from its shard may fail or die on the way: whoever comes next finds here what is left to do.
+        let removal = Removal {
+            account: record.id,
+            shard: record.shard,
+            removed: self.now,
+        };
+        put(self.view, key::removal(record.id), &removal);
         Ok(MetaReply::Removed(Box::new(record)))
+    }
+
+    pub(super) fn end_removal(&mut self, account: AccountId) -> MetaReply {
+        delete(self.view, key::removal(account));
+        MetaReply::Done
     }
 
     pub(super) fn rename_account(&mut self, from: Address, to: Address) -> Outcome {

@@ -8,7 +8,7 @@ use mailrook_types::{Address, LocalPart};
 use super::{Machine, Outcome, Stop, limit};
 use crate::{
     AliasRecord, MetaRefusal, MetaReply, key,
-    resolve::{Rules, Walk, reserved, walk},
+    resolve::{Rules, Walk, leads_anywhere, reserved, walk},
     tables::{Referrer, ReferrerKind, SUBADDRESS_SEPARATOR, Tables, delete, put},
 };
 
@@ -185,7 +185,7 @@ impl Machine<'_, '_> {
         let tables = self.tables();
         for target in new {
             if tables.domain(&target.domain)?.is_some()
-                && walk(tables, std::slice::from_ref(target), ALL)?.is_empty()
+                && !leads_anywhere(tables, target, ALL)?
                 && !leads_to(tables, std::slice::from_ref(target), alias)?
             {
                 return Err(MetaRefusal::NoSuchAccount(target.clone()).into());

@@ -5,7 +5,7 @@ use mailrook_types::{Address, Domain};
 use super::{Machine, Outcome};
 use crate::{
     DomainRecord, MetaRefusal, MetaReply, key,
-    resolve::{Rules, walk},
+    resolve::{Rules, leads_anywhere},
     tables::{DomainRow, Referrer, ReferrerKind, delete, put},
 };
 
@@ -54,7 +54,7 @@ impl Machine<'_, '_> {
                 catch_all: false,
                 settings: true,
             };
-            if walk(self.tables(), std::slice::from_ref(target), rules)?.is_empty() {
+            if !leads_anywhere(self.tables(), target, rules)? {
                 return Err(MetaRefusal::NoSuchAccount(target.clone()).into());
             }
         }

@@ -5,6 +5,7 @@
 mod accounts;
 mod aliases;
 mod domains;
+mod operations;
 mod passwords;
 mod settings;
 
@@ -13,10 +14,13 @@ use mailrook_types::{Address, Domain, Timestamp};
 
 use crate::{
     AccountRecord, MetaCommand, MetaRefusal, MetaReply, key,
+    resolve::{VISITED_MAX, WalkError},
     tables::{DomainRow, Tables, put},
+    wire::decode_entry,
 };
 
 pub use aliases::{ALIAS_DEPTH_MAX, ALIAS_TARGETS_MAX, EXPANSION_MAX};
+pub use operations::{REPLIES_KEPT, UNANSWERED_MAX};
 pub use passwords::{CREDENTIAL_NAME_BYTES_MAX, CREDENTIALS_MAX, VERIFIER_BYTES_MAX};
 pub use settings::{GRANTS_KEPT, SETTING_BYTES_MAX, SETTING_NAME_BYTES_MAX, SHARDS_MAX};
 
@@ -54,6 +58,17 @@ impl From<KvError> for Stop {
     }
 }
 
+impl From<WalkError> for Stop {
+    fn from(error: WalkError) -> Stop {
+        match error {
+            WalkError::TooMany => limit(format!(
+                "aliases and catch-alls lead from there to more than {VISITED_MAX} addresses"
+            )),
+            WalkError::Failed(error) => Stop::Failed(error),
+        }
+    }
+}
+
 impl StateMachine for Meta {
     fn apply(
         &self,
@@ -61,21 +76,14 @@ impl StateMachine for Meta {
         time_ms: i64,
         command: &[u8],
     ) -> Result<Applied, ApplyError> {
-        let command = MetaCommand::decode(command)?;
-        let is_grant = matches!(command, MetaCommand::GrantClient { .. });
+        let (op, command) = decode_entry(command)?;
         let mut machine = Machine {
             view,
             now: Timestamp(time_ms),
         };
-        let reply = match machine.carry_out(command) {
-            Ok(reply) => reply,
-            Err(Stop::Refused(refusal)) => MetaReply::Refused(refusal),
-            Err(Stop::Failed(error)) => return Err(error.into()),
-        };
-        let touched = match &reply {
-            MetaReply::Refused(_) => Vec::new(),
-            _ if is_grant => Vec::new(),
-            changed => machine.touch(changed)?,
+        let (reply, touched) = match op {
+            Some(op) => machine.run_once(&op, command)?,
+            None => machine.run(command)?,
         };
         Ok(Applied {
             reply: reply.encode(),
@@ -84,7 +92,25 @@ impl StateMachine for Meta {
     }
 }
 
+/// A reply, and what watchers hear.
+type Told = (MetaReply, Vec<(u64, u64)>);
+
 impl Machine<'_, '_> {
+    fn run(&mut self, command: MetaCommand) -> Result<Told, KvError> {
+        let is_grant = matches!(command, MetaCommand::GrantClient { .. });
+        let reply = match self.carry_out(command) {
+            Ok(reply) => reply,
+            Err(Stop::Refused(refusal)) => MetaReply::Refused(refusal),
+            Err(Stop::Failed(error)) => return Err(error),
+        };
+        let touched = match &reply {
+            MetaReply::Refused(_) => Vec::new(),
+            _ if is_grant => Vec::new(),
+            changed => self.touch(changed)?,
+        };
+        Ok((reply, touched))
+    }
+
     fn carry_out(&mut self, command: MetaCommand) -> Outcome {
         match command {
             MetaCommand::GrantClient { nonce } => self.grant_client(nonce),
@@ -111,6 +137,7 @@ impl Machine<'_, '_> {
             MetaCommand::AddAlias { address, targets } => self.add_alias(address, targets),
             MetaCommand::RemoveAlias { address, targets } => self.remove_alias(address, &targets),
             MetaCommand::PutSetting { name, value } => self.put_setting(&name, value),
+            MetaCommand::EndRemoval(account) => Ok(self.end_removal(account)),
         }
     }
 

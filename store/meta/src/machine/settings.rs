@@ -5,7 +5,7 @@ use mailrook_types::{ClientId, ShardId};
 use super::{Machine, Outcome, limit};
 use crate::{
     MetaRefusal, MetaReply, key,
-    resolve::{Rules, SETTING_ABUSE, SETTING_POSTMASTER, setting_address, walk},
+    resolve::{Rules, SETTING_ABUSE, SETTING_POSTMASTER, leads_anywhere, setting_address},
     tables::{delete, put},
 };
 
@@ -82,7 +82,7 @@ impl Machine<'_, '_> {
                 catch_all: true,
                 settings: false,
             };
-            if walk(self.tables(), std::slice::from_ref(&address), rules)?.is_empty() {
+            if !leads_anywhere(self.tables(), &address, rules)? {
                 return Err(MetaRefusal::NoSuchAccount(address).into());
             }
         }
