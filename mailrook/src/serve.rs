@@ -42,9 +42,14 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), String> {
     })
 }
 
-/// A thread for each core.
+/// Threads of a small machine: a group that waits for the disk while it applies holds one up, and others go on.
+const WORKERS_MIN: usize = 4;
+
+/// A thread for each core. Sessions and groups share them.
 pub fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    let cores = std::thread::available_parallelism().map_or(WORKERS_MIN, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.max(WORKERS_MIN))
         .enable_all()
         .thread_name("mailrook")
         .build();

@@ -232,6 +232,7 @@ async fn open_store(config: &Config, plant: Option<Plant>) -> Result<(Node, Clie
         log_bytes_max: store.log_max.0,
         disk_reserve_bytes: store.disk_reserve.0,
         plant,
+        runtime: Some(tokio::runtime::Handle::current()),
         ..NodeOptions::new(config.data_dir.join("store"))
     };
     let at_fault = |error| {

@@ -46,14 +46,13 @@ struct Inner {
 
 /// A node's back end, open.
 ///
-/// It has a runtime of its own: applying commands reads and writes disks, and must not hold up the sessions.
 /// Dropping it without [`Node::shutdown`] is like a crash: nothing acknowledged is lost, and the next start replays
 /// the log.
 pub struct Node {
     inner: Arc<Inner>,
     /// Dropping a sender ends its upkeep thread.
     upkeep: Mutex<Vec<(mpsc::Sender<()>, JoinHandle<()>)>>,
-    /// Taken at the end. Declared last: what runs on it goes first.
+    /// Its own, if it has one. Taken at the end. Declared last: what runs on it goes first.
     runtime: Option<Runtime>,
 }
 

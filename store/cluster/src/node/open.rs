@@ -67,7 +67,13 @@ pub(super) async fn open(
         );
         return Err(OpenError::Options(text));
     }
-    let runtime = runtime()?;
+    let (runtime, own) = match &options.runtime {
+        Some(given) => (given.clone(), None),
+        None => {
+            let own = runtime()?;
+            (own.handle().clone(), Some(own))
+        }
+    };
     let look_at = options.clone();
     let looked = runtime.spawn_blocking(move || look(&look_at, parts)).await;
     let looked =
@@ -75,7 +81,7 @@ pub(super) async fn open(
     let started = match looked {
         Ok(looked) => runtime.spawn(start(options, machines, looked)).await,
         Err(error) => {
-            runtime.shutdown_background();
+            end(own);
             return Err(error);
         }
     };
@@ -87,13 +93,19 @@ pub(super) async fn open(
             Ok(Node {
                 upkeep: upkeep?.into(),
                 inner,
-                runtime: Some(runtime),
+                runtime: own,
             })
         }
         Ok(Err(error)) | Err(error) => {
-            runtime.shutdown_background();
+            end(own);
             Err(error)
         }
+    }
+}
+
+fn end(own: Option<Runtime>) {
+    if let Some(own) = own {
+        own.shutdown_background();
     }
 }
 
