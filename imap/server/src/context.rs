@@ -9,7 +9,10 @@ use mailrook_types::AccountId;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::command::search::SEARCH_MEMORY_KIB;
+use crate::command::{append::MESSAGES_FACTOR, search::SEARCH_MEMORY_KIB};
+
+/// Each message takes its memory in whole KiB: what a thousand messages in one APPEND can waste.
+const APPEND_ROUNDING_MAX: u64 = 1 << 20;
 
 /// A client that was let in.
 #[derive(Debug)]
@@ -54,6 +57,16 @@ pub struct Settings {
     pub pop3_idle_timeout: Duration,
     /// How long a client may take nothing of what it is sent, before it is given up.
     pub write_timeout: Duration,
+}
+
+impl Settings {
+    /// The least [`Settings::append_memory_max`] for an [`Settings::append_limit`]: with less, the largest APPEND that
+    /// is begun would be put off for ever.
+    pub const fn append_memory_min(append_limit: u64) -> u64 {
+        append_limit
+            .saturating_mul(MESSAGES_FACTOR)
+            .saturating_add(APPEND_ROUNDING_MAX)
+    }
 }
 
 impl Default for Settings {

@@ -260,6 +260,7 @@ fn mail_sessions(config: &Config, services: &Services) -> Arc<LocalSessions> {
     };
     let settings = mailrook_imap_server::Settings {
         append_limit: u32::try_from(config.imap.append_size_max.0).unwrap_or(u32::MAX),
+        append_memory_max: config.imap.memory_max.as_usize(),
         login_timeout: config.connections.login_timeout.0,
         imap_idle_timeout: config.imap.idle_timeout.0,
         pop3_idle_timeout: config.pop3.idle_timeout.0,
