@@ -2,13 +2,14 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use mailrook_auth::Logins;
 use mailrook_imap_server::SessionContext;
 use mailrook_net::{
     BlockingPool, Limiter, Limits, Network, Refusal, ServeSettings, SessionRegistry, Shutdown,
     TlsAcceptor,
 };
 use mailrook_smtp_server::{
-    BareNewlines, Endpoint as SmtpEndpoint, FrontEnd, Logins, Service, Services, Settings,
+    BareNewlines, Endpoint as SmtpEndpoint, FrontEnd, Service, Services, Settings,
 };
 use mailrook_store_api::{Directory, Mailstore};
 use murder_proxy::{Endpoint, FrontDoor, LocalSessions, MailProtocol};
@@ -252,12 +253,6 @@ fn mail_sessions(config: &Config, services: &Services) -> Arc<LocalSessions> {
         logins,
         preparing,
     } = services.clone();
-    let logins = mailrook_imap_server::Logins {
-        cache: logins.cache,
-        fake_salts: logins.fake_salts,
-        throttle: logins.throttle,
-        hashing: logins.hashing,
-    };
     let settings = mailrook_imap_server::Settings {
         append_limit: u32::try_from(config.imap.append_size_max.0).unwrap_or(u32::MAX),
         append_memory_max: config.imap.memory_max.as_usize(),

@@ -17,13 +17,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use mailrook_auth::Logins;
 use mailrook_cluster::{Node, NodeOptions, Plant};
 use mailrook_kv::StateMachine;
 use mailrook_net::{
     BlockingPool, LoginThrottle, Shutdown, ShutdownTrigger, ThrottleSettings, TlsAcceptor,
 };
 use mailrook_sasl::{FakeSaltKey, PasswordCache};
-use mailrook_smtp_server::Logins;
 use mailrook_store_api::{
     Directory, Mailstore, StoreError,
     meta::{Meta, MetaAnswer, MetaCommand, MetaQuery, MetaReply},

@@ -13,6 +13,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use mailrook_auth::Logins;
 use mailrook_net::{
     BlockingPool, CertificatePem, Certificates, Connection, Limiter, Limits, LoginThrottle,
     Network, Peer, SessionId, SessionRegistry, Shutdown, ShutdownTrigger, Stream, ThrottleSettings,
@@ -31,7 +32,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{Client, Logins, SessionContext, Settings, serve_imap, serve_pop3};
+use crate::{Client, SessionContext, Settings, serve_imap, serve_pop3};
 
 /// From another network, lest it be exempt.
 pub(crate) const ADDRESS: &str = "192.0.2.7:1234";

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use mailrook_auth::Logins;
 use mailrook_net::{
     BlockingPool, CertificatePem, Certificates, Connection, Limiter, Limits, LoginThrottle,
     Network, Peer, SessionId, Shutdown, ShutdownTrigger, Stream, ThrottleSettings, TlsAcceptor,
@@ -21,7 +22,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{Endpoint, FrontEnd, Logins, Services, Settings};
+use crate::{Endpoint, FrontEnd, Services, Settings};
 
 /// From another network, lest it be exempt.
 pub(crate) const CLIENT: &str = "192.0.2.7:1234";
