@@ -47,6 +47,9 @@ pub use host::Running;
 pub use listen::SERVICES;
 use listen::Socket;
 
+// The configuration permits what the store can open.
+const _: () = assert!(mailrook_config::SHARDS_MAX == mailrook_cluster::SHARDS_MAX);
+
 /// Hashes and preparations that may wait for a core. At 20 ms each the last one waits 10 s with two cores, which a mail
 /// client bears.
 const WAITING_MAX: usize = 1_000;

@@ -285,6 +285,11 @@ fn a_file_of_another_kind_is_bounded() {
     let said = problems(&many);
     assert_eq!(said.lines().count(), 31);
     assert!(said.contains("more problems"));
+    // As large as a file may be: neither lines nor names are counted over and over.
+    let huge: String = (0..60_000).map(|n| format!("k{n} = 1\n")).collect();
+    let begin = std::time::Instant::now();
+    assert!(problems(&huge).contains("more problems"));
+    assert!(begin.elapsed().as_secs() < 60);
     for garbage in [
         "\0\0\0",
         "\u{feff}[",

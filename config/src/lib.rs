@@ -1,5 +1,12 @@
 //! The configuration: one TOML file, read strictly. What it can say, and the defaults, stand in [`EXAMPLE`], which
 //! `mailrook config example` prints; a test keeps the two together.
+//!
+//! - `reader` walks the document: every key is known, or reported with its line and the nearest right name.
+//! - `value` reads kinds of values: sizes, durations, addresses.
+//! - `checks` looks at what shows only when several values are seen together.
+//!
+//! *Architecture Invariant:* this crate starts nothing and opens nothing but the file. What it hands out can be used as
+//! it is: nobody checks a setting again.
 
 mod checks;
 mod reader;
@@ -11,7 +18,6 @@ use std::{
     time::Duration,
 };
 
-use mailrook_cluster::SHARDS_MAX;
 use mailrook_net::{CertificateFiles, Network};
 use mailrook_types::Domain;
 use serde::Serialize;
@@ -26,6 +32,9 @@ pub const EXAMPLE: &str = include_str!("example.toml");
 
 /// Where the configuration is looked for when nothing says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/mailrook/mailrook.toml";
+
+/// Shards of a node: what `mailrook-cluster` can open. The binary holds the two together.
+pub const SHARDS_MAX: u32 = 63;
 
 /// 1 MiB: bounds what a wrong path makes us read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
