@@ -35,7 +35,7 @@ pub struct Acceptors {
     /// What new SMTP sessions run on. One that a reload replaced lives as long as its sessions; its figures and its bounds
     /// are those of this one.
     front: RwLock<FrontEnd>,
-    /// Where mail clients come in.
+    /// Where mail clients come in. Its registry has the sessions of SMTP too.
     pub door: FrontDoor,
     tls: Option<TlsAcceptor>,
     plaintext: bool,
@@ -60,15 +60,17 @@ impl Acceptors {
             directory,
             logins,
             preparing,
+            sessions: SessionRegistry::new(),
         };
         let networks =
             |list: &[config::NetworkText]| list.iter().map(|network| network.0).collect();
         let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         let sessions = mail_sessions(config, &services);
+        let listed = Arc::clone(&services.sessions);
         let connections = &config.connections;
         Acceptors {
             front: RwLock::new(FrontEnd::new(smtp_settings(config), services)),
-            door: FrontDoor::new(sessions, SessionRegistry::new()),
+            door: FrontDoor::new(sessions, listed),
             tls,
             plaintext: config.login.plaintext,
             limits: Limits {
@@ -252,6 +254,7 @@ fn mail_sessions(config: &Config, services: &Services) -> Arc<LocalSessions> {
         directory,
         logins,
         preparing,
+        sessions: _,
     } = services.clone();
     let settings = mailrook_imap_server::Settings {
         append_limit: u32::try_from(config.imap.append_size_max.0).unwrap_or(u32::MAX),

@@ -6,7 +6,7 @@
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use mailrook_auth::{Login, LoginFailure, LoginPlace, LoginStep};
-use mailrook_net::{Admission, Connection, Peer, SessionId, Shutdown, Stream};
+use mailrook_net::{Admission, Connection, Peer, Registration, Shutdown, Stream};
 use mailrook_smtp_proto::{
     AuthBytes, Awaiting, CloseReason, EnhancedCode, Event, HelloName, MailCommand, RcptCommand,
     Reply, ReplyCode, Service, Session, SessionConfig, Step,
@@ -67,7 +67,8 @@ pub(crate) struct Driver {
     /// Away only during a handshake.
     stream: Option<Stream>,
     peer: Peer,
-    id: SessionId,
+    /// Its place in the list of sessions.
+    registration: Registration,
     admission: Admission,
     shutdown: Shutdown,
     draining: bool,
@@ -95,13 +96,14 @@ impl Driver {
         connection: Connection,
     ) -> Driver {
         let session = Session::new(config, connection.stream.is_tls());
+        let registration = shared.services.sessions.enter(endpoint.name, &connection);
         let deadline = Instant::now() + shared.settings.timeouts.command;
         Driver {
             shared,
             endpoint,
             stream: Some(connection.stream),
             peer: connection.peer,
-            id: connection.id,
+            registration,
             admission: connection.admission,
             shutdown: connection.shutdown,
             draining: false,
@@ -268,6 +270,7 @@ impl Driver {
             }
         }
         self.hello = None;
+        self.registration.set_tls();
         self.session.tls_started();
         self.offer_mechanisms();
         self.deadline = Instant::now() + self.shared.settings.timeouts.command;
@@ -316,7 +319,9 @@ impl Driver {
         match step {
             LoginStep::Challenge(challenge) => self.session.challenge(&challenge),
             LoginStep::Done(user) => {
-                info!(account = %user.record.address, "logged in");
+                let address = user.record.address.to_string();
+                info!(account = address, "logged in");
+                self.registration.set_user(&address);
                 count(&self.shared.metrics.logins_succeeded);
                 self.admission.logged_in();
                 (self.login, self.user) = (None, Some(user));
@@ -448,7 +453,7 @@ impl Driver {
             transaction.mail.reverse_path.clone(),
             transaction.recipients.len(),
         );
-        let id = format!("{}.{}", self.id, self.messages);
+        let id = format!("{}.{}", self.registration.id(), self.messages);
         let tls = self.stream.as_ref().and_then(Stream::tls_info);
         let arrival = Arrival {
             hostname: &self.shared.settings.hostname,

@@ -4,8 +4,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use mailrook_auth::Logins;
 use mailrook_net::{
-    BlockingPool, Connection, Limiter, Listener, Network, Refusal, ServeSettings, Shutdown,
-    TlsAcceptor,
+    BlockingPool, Connection, Limiter, Listener, Network, Refusal, ServeSettings, SessionRegistry,
+    Shutdown, TlsAcceptor,
 };
 use mailrook_smtp_proto::{Service, SessionConfig};
 use mailrook_store_api::{Directory, Mailstore};
@@ -27,6 +27,8 @@ pub struct Services {
     pub logins: Logins,
     /// Prepares large messages: hashing, parsing, compression.
     pub preparing: BlockingPool,
+    /// Where the sessions are listed; shared with the other protocols.
+    pub sessions: Arc<SessionRegistry>,
 }
 
 /// One port or socket.
