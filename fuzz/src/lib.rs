@@ -11,10 +11,12 @@
 //! *Architecture Invariant:* this crate uses the public interfaces of the others alone; nothing depends on it.
 
 mod choices;
+mod config;
 pub mod driver;
 mod imap;
 mod machines;
 mod mime;
+mod proxy;
 mod records;
 mod sasl;
 mod sessions;
@@ -22,9 +24,11 @@ mod smtp;
 mod types;
 mod wire;
 
+pub use config::configuration;
 pub use imap::{imap_framing, pop3_framing};
 pub use machines::{meta_commands, raw_commands, shard_commands};
 pub use mime::mime_message;
+pub use proxy::proxy_header;
 pub use records::stored_records;
 pub use sasl::sasl_exchange;
 pub use sessions::{imap_session, pop3_session};
@@ -49,7 +53,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 16] = [
     types::ADDRESS,
     types::MAILBOX_NAME,
     types::UID_SET,
@@ -64,4 +68,6 @@ pub const TARGETS: [Target; 14] = [
     machines::META_COMMANDS,
     sessions::IMAP_SESSION,
     sessions::POP3_SESSION,
+    proxy::PROXY_HEADER,
+    config::CONFIGURATION,
 ];

@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use mailrook_imap_server::{Client, Logins, SessionContext, Settings, serve_imap, serve_pop3};
+use mailrook_auth::Logins;
+use mailrook_imap_server::{Client, SessionContext, Settings, serve_imap, serve_pop3};
 use mailrook_net::{
     BlockingPool, Connection, Limiter, Limits, LoginThrottle, Network, Peer, SessionId,
     SessionRegistry, Shutdown, Stream, ThrottleSettings,

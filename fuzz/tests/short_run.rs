@@ -48,5 +48,5 @@ macro_rules! targets {
 
 targets! {
     address mailbox_name uid_set mime_message imap_framing pop3_framing smtp_session sasl_exchange stored_records
-    shard_commands raw_commands meta_commands imap_session pop3_session
+    shard_commands raw_commands meta_commands imap_session pop3_session proxy_header configuration
 }

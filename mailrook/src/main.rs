@@ -1,14 +1,13 @@
 //! Mailrook: a mail cluster in one program.
 //!
-//! This crate puts the others together: `config` reads the configuration, `server` starts the roles it asks for, `cli` is
-//! the command line, which speaks to a running server through `admin`; `dev` is a throwaway server.
+//! This crate puts the others together: `server` starts the roles that the configuration asks for, `cli` is the command
+//! line, which speaks to a running server through `admin`; `dev` is a throwaway server.
 //!
 //! *Architecture Invariant:* this crate knows no mail. It decides which parts run, with what settings, as which user; what
 //! they do is theirs.
 
 mod admin;
 mod cli;
-mod config;
 mod dev;
 mod http;
 mod logging;
@@ -23,6 +22,7 @@ mod tls;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mailrook_config as config;
 
 /// Small for many sessions, and gives the memory of password hashes back.
 #[global_allocator]

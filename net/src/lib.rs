@@ -20,7 +20,7 @@ mod certificate;
 mod limits;
 mod listener;
 mod network;
-mod proxy_protocol;
+pub mod proxy_protocol;
 mod registry;
 mod serve;
 mod session_id;

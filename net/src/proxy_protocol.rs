@@ -22,13 +22,17 @@ const V2_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// What may follow the fixed part of a v2 header: addresses (216 at most) and extensions. Balancers send less than 1 KB; the
 /// format would permit 64.
 const V2_REST_LEN_MAX: usize = 4_096;
+/// More than this is never read, of either version.
+pub const HEADER_LEN_MAX: usize = FIRST_READ_LEN + 1 + V2_REST_LEN_MAX;
 
 /// Whom the balancer speaks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Proxied {
+pub enum Proxied {
     /// A client, from and to these addresses.
     Client {
+        /// The client's.
         source: SocketAddr,
+        /// The one that the client connected to.
         destination: SocketAddr,
     },
     /// Itself (a health check), or somebody without an IP address.
@@ -37,24 +41,30 @@ pub(crate) enum Proxied {
 
 /// Why there is no header.
 #[derive(Debug, Error)]
-pub(crate) enum ProxyError {
+pub enum ProxyError {
+    /// The connection broke, or ended, before the header did.
     #[error("connection lost in the PROXY header: {0}")]
     Io(#[from] io::Error),
+    /// What came is none.
     #[error("no valid PROXY header")]
     Malformed,
 }
 
 /// Reads a header, and not a byte more.
-pub(crate) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Proxied, ProxyError> {
+///
+/// # Errors
+/// If there is none; then some of what came instead is read.
+pub async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Proxied, ProxyError> {
     let mut first = [0; FIRST_READ_LEN];
     stream.read_exact(&mut first).await?;
     match &first {
         [signature @ .., version_command, family, len_high] if signature == V2_SIGNATURE => {
             let len_low = stream.read_u8().await?;
-            let mut rest = vec![0; usize::from(u16::from_be_bytes([*len_high, len_low]))];
-            if rest.len() > V2_REST_LEN_MAX {
+            let rest_len = usize::from(u16::from_be_bytes([*len_high, len_low]));
+            if rest_len > V2_REST_LEN_MAX {
                 return Err(ProxyError::Malformed);
             }
+            let mut rest = vec![0; rest_len];
             stream.read_exact(&mut rest).await?;
             parse_v2(*version_command, *family, &rest).ok_or(ProxyError::Malformed)
         }
@@ -83,8 +93,8 @@ fn parse_v1(line: &[u8]) -> Option<Proxied> {
     }
     let source: IpAddr = fields.next()?.parse().ok()?;
     let destination: IpAddr = fields.next()?.parse().ok()?;
-    let source_port = fields.next()?.parse().ok()?;
-    let destination_port = fields.next()?.parse().ok()?;
+    let source_port = parse_port(fields.next()?)?;
+    let destination_port = parse_port(fields.next()?)?;
     let fits = match family {
         "TCP4" => source.is_ipv4() && destination.is_ipv4(),
         "TCP6" => source.is_ipv6() && destination.is_ipv6(),
@@ -94,6 +104,12 @@ fn parse_v1(line: &[u8]) -> Option<Proxied> {
         source: SocketAddr::new(source, source_port),
         destination: SocketAddr::new(destination, destination_port),
     })
+}
+
+/// Digits alone: `parse` would also take `+143`.
+fn parse_port(text: &str) -> Option<u16> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
 }
 
 /// §2.2. Extensions behind the addresses are passed over.
@@ -123,6 +139,8 @@ fn parse_v2(version_command: u8, family: u8, rest: &[u8]) -> Option<Proxied> {
 
 #[cfg(test)]
 mod tests {
+    use std::{pin::Pin, task::Poll};
+
     use super::*;
 
     async fn read_all(mut bytes: &[u8]) -> (Option<Proxied>, usize) {
@@ -204,6 +222,7 @@ mod tests {
             b"PROXY TCP4 2001:db8::1 2001:db8::2 1 2\r\n",
             b"PROXY TCP4 192.0.2.1 198.51.100.1 65536 143\r\n",
             b"PROXY UDP4 192.0.2.1 198.51.100.1 1 143\r\n",
+            b"PROXY TCP4 192.0.2.1 198.51.100.1 +56324 143\r\n",
             b"PROXY TCP4 192.0.2.1",
             long.as_bytes(),
             &v2(0x21, 0x11, &[1, 2, 3]),
@@ -219,5 +238,123 @@ mod tests {
                 String::from_utf8_lossy(bad)
             );
         }
+    }
+
+    /// Says the same bytes again and again, without an end.
+    struct Endless {
+        head: Vec<u8>,
+        given: usize,
+        filler: u8,
+    }
+
+    impl AsyncRead for Endless {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            buffer: &mut tokio::io::ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            while buffer.remaining() > 0 {
+                let byte = self.head.get(self.given).copied().unwrap_or(self.filler);
+                buffer.put_slice(&[byte]);
+                self.given += 1;
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_end_is_given_up_after_a_bounded_number_of_bytes() {
+        let largest = u16::try_from(V2_REST_LEN_MAX).unwrap();
+        let v2_head = |len: u16| {
+            let fixed = [V2_SIGNATURE.as_slice(), &[0x21, 0x11]].concat();
+            [fixed, len.to_be_bytes().to_vec()].concat()
+        };
+        for (head, reads_max) in [
+            (Vec::new(), FIRST_READ_LEN),
+            (b"PROXY ".to_vec(), V1_LEN_MAX),
+            (
+                b"PROXY TCP4 192.0.2.1 198.51.100.1 1 1".to_vec(),
+                V1_LEN_MAX,
+            ),
+            // Of a length above the bound nothing is read, nor room made for it.
+            (v2_head(u16::MAX), FIRST_READ_LEN + 1),
+            (v2_head(largest + 1), FIRST_READ_LEN + 1),
+            (v2_head(largest), HEADER_LEN_MAX),
+        ] {
+            for filler in [0, b' ', b'\r', b'\n', b'1', 0xff] {
+                let mut stream = Endless {
+                    head: head.clone(),
+                    given: 0,
+                    filler,
+                };
+                // Only one that says how long it is ends.
+                let ends = head == v2_head(largest);
+                assert_eq!(read(&mut stream).await.is_ok(), ends, "{head:?} {filler}");
+                assert!(
+                    stream.given <= reads_max,
+                    "{head:?} {filler}: {}",
+                    stream.given
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_header_that_is_cut_short_is_none() {
+        let v4 = [192, 0, 2, 1, 198, 51, 100, 1, 0xdc, 4, 0, 143];
+        for whole in [
+            b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 143\r\n".to_vec(),
+            b"PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n".to_vec(),
+            b"PROXY UNKNOWN\r\n".to_vec(),
+            v2(0x21, 0x11, &v4),
+            v2(0x20, 0x00, &[7; 300]),
+        ] {
+            assert_eq!(read_all(&whole).await.1, 0);
+            for end in 0..whole.len() {
+                let error = read(&mut &whole[..end]).await.unwrap_err();
+                assert!(matches!(error, ProxyError::Io(_)), "{end}: {error}");
+                assert!(error.to_string().contains("PROXY header"));
+            }
+        }
+    }
+
+    /// Noise, and headers with noise in them: a header or an error, within the bound.
+    #[tokio::test]
+    async fn noise_is_a_header_or_an_error() {
+        let mut state = 1_u64;
+        let mut random = move || {
+            // Knuth's MMIX.
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize
+        };
+        let v4 = [192, 0, 2, 1, 198, 51, 100, 1, 0xdc, 4, 0, 143];
+        let seeds = [
+            b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 143\r\nrest".to_vec(),
+            b"PROXY UNKNOWN\r\nrest".to_vec(),
+            [v2(0x21, 0x11, &v4), b"rest".to_vec()].concat(),
+            [v2(0x20, 0x00, &[]), vec![0; 8_000]].concat(),
+        ];
+        let mut headers = 0;
+        for round in 0..20_000 {
+            let mut bytes = seeds[round % seeds.len()].clone();
+            if round % 5 == 0 {
+                bytes = (0..random() % 200).map(|_| random() as u8).collect();
+            }
+            for _ in 0..random() % 4 {
+                let at = random() % bytes.len().max(1);
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = random() as u8;
+                }
+            }
+            let mut rest = &bytes[..];
+            match read(&mut rest).await {
+                Ok(_) => headers += 1,
+                Err(error) => assert!(error.to_string().contains("PROXY header"), "{error}"),
+            }
+            assert!(bytes.len() - rest.len() <= HEADER_LEN_MAX);
+        }
+        assert!((4_000..16_000).contains(&headers), "{headers}");
     }
 }

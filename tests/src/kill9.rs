@@ -77,6 +77,8 @@ pub struct Plan {
     pub smtp: bool,
     /// Send what was not answered again, and require it once. Not into Dovecot, which cannot.
     pub retry: bool,
+    /// A command that adds several messages adds all or none. Not with Dovecot's maildir, where each is a file.
+    pub whole: bool,
     /// The time from the load's beginning to the kill is drawn from 30 ms up to this.
     pub kill_after_ms_max: u64,
     /// End at the first round that finds something.
@@ -90,6 +92,7 @@ impl Default for Plan {
             rounds: 20,
             smtp: true,
             retry: true,
+            whole: true,
             kill_after_ms_max: 1_200,
             stop_at_first: true,
         }
@@ -101,9 +104,9 @@ impl Default for Plan {
 pub struct Report {
     /// Rounds that were run.
     pub rounds: u32,
-    /// Messages the server acknowledged and kept.
+    /// Messages and copies the server acknowledged and kept.
     pub kept: usize,
-    /// Messages that were sent.
+    /// Messages that were sent, and copies that were asked for.
     pub sent: usize,
     /// Commands whose answer the kill cut off.
     pub unanswered: usize,
@@ -187,6 +190,7 @@ fn workers(accounts: &[Account], plan: &Plan) -> Vec<Worker> {
         Job::Append,
     ];
     jobs.extend([Job::Change, Job::Change, Job::Change, Job::Pop3, Job::Pop3]);
+    jobs.extend([Job::MultiAppend, Job::MultiAppend, Job::Copy, Job::Copy]);
     if plan.smtp {
         jobs.extend([Job::Smtp, Job::Smtp, Job::Smtp]);
     }
@@ -200,7 +204,8 @@ fn workers(accounts: &[Account], plan: &Plan) -> Vec<Worker> {
         };
         let own: Vec<Account> = accounts.iter().skip(next).take(count).cloned().collect();
         next += count;
-        made.push(Worker::new(job, own, plan.seed * 1_000 + number as u64));
+        let seed = plan.seed * 1_000 + number as u64;
+        made.push(Worker::new(job, own, seed, plan.whole));
     }
     made
 }

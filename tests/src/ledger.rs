@@ -6,6 +6,11 @@
 //! `{INBOX, Work}`. Looking at the mailboxes must find each message in exactly one of its possible places, once (or not
 //! at all, where nowhere is possible), with possible flags; what is found then becomes the only possibility.
 //!
+//! COPY leaves one message in two mailboxes: the copy is accounted for by itself, under a name of its own
+//! ([`copy_name`]), so that neither stands in for the other when one is lost. What one command adds in several pieces
+//! (MULTIAPPEND, COPY of a set) is a *group* until it is answered: all of it is there after a crash, or nothing (RFC 3502,
+//! RFC 9051 §6.4.7).
+//!
 //! Besides: UIDVALIDITY never changes, a UID never changes and is never given to another message, UIDNEXT, HIGHESTMODSEQ
 //! and every message's MODSEQ never go back (RFC 9051 §2.3.1.1, RFC 7162 §3.1.2).
 
@@ -19,9 +24,11 @@ pub type Place = Option<String>;
 /// Flags, sorted, without `\Recent`.
 pub type FlagSet = Vec<String>;
 
-/// One message of an account.
+/// One message of an account, or a copy of one.
 #[derive(Debug, Clone)]
 struct Entry {
+    /// What its `X-Ledger-Id` says: a copy's is that of its original.
+    id: String,
     digest: [u8; 32],
     places: BTreeSet<Place>,
     flags: BTreeSet<FlagSet>,
@@ -89,6 +96,15 @@ pub struct Ledger {
     account: String,
     entries: BTreeMap<String, Entry>,
     mailboxes: BTreeMap<String, MailboxBook>,
+    /// What unanswered commands add, all or nothing.
+    groups: Vec<Vec<String>>,
+    /// What was wrong with an answer itself.
+    noted: Vec<String>,
+}
+
+/// The name under which the copy of a message in a mailbox is accounted for.
+pub fn copy_name(id: &str, mailbox: &str) -> String {
+    format!("{id} copied to {mailbox}")
 }
 
 /// The digest of what stands after the header: servers add lines before it on the way in.
@@ -123,6 +139,7 @@ impl Ledger {
     /// A message that is about to be sent to a mailbox: until [`Ledger::arrived`] it may be there or not.
     pub fn sending(&mut self, id: &str, message: &[u8], mailbox: &str, flags: FlagSet) {
         let entry = Entry {
+            id: id.to_owned(),
             digest: body_digest(message),
             places: [None, Some(mailbox.to_owned())].into(),
             flags: [flags].into(),
@@ -143,9 +160,58 @@ impl Ledger {
                     .entry(mailbox)
                     .or_default()
                     .uids
-                    .insert(uid, id.to_owned());
+                    .insert(uid, entry.id.clone());
             }
         }
+    }
+
+    /// A command that copies a message to a mailbox was sent: until [`Ledger::arrived`] under the copy's name, which is
+    /// returned, it may be there or not. It has the original's body and flags.
+    pub fn copying(&mut self, id: &str, mailbox: &str) -> Option<String> {
+        let original = self.entries.get(id)?;
+        let copy = Entry {
+            places: [None, Some(mailbox.to_owned())].into(),
+            known: None,
+            modseq: 0,
+            ..original.clone()
+        };
+        let name = copy_name(id, mailbox);
+        self.entries.insert(name.clone(), copy);
+        Some(name)
+    }
+
+    /// One command adds all of these: until [`Ledger::answered`], all or none of them may be there.
+    pub fn together(&mut self, names: Vec<String>) {
+        self.groups.push(names);
+    }
+
+    /// The command that was sent last was acknowledged.
+    pub fn answered(&mut self) {
+        self.groups.pop();
+    }
+
+    /// An answer that is wrong in itself; [`Ledger::check`] reports it.
+    pub fn note(&mut self, what: String) {
+        self.noted.push(what);
+    }
+
+    /// UIDVALIDITY as an answer told it (APPENDUID, COPYUID).
+    pub fn told_uid_validity(&mut self, mailbox: &str, told: u32) {
+        let book = self.mailboxes.entry(mailbox.to_owned()).or_default();
+        let known = *book.uid_validity.get_or_insert(told);
+        if known != told {
+            self.noted.push(format!(
+                "{mailbox}: UIDVALIDITY is {known}, and an answer says {told}"
+            ));
+        }
+    }
+
+    /// Whether it certainly stands nowhere, or was never heard of.
+    pub fn is_nowhere(&self, name: &str) -> bool {
+        let nowhere: BTreeSet<Place> = [None].into();
+        self.entries
+            .get(name)
+            .is_none_or(|entry| entry.places == nowhere)
     }
 
     /// The server refused it, and said so: it must not be there.
@@ -223,14 +289,14 @@ impl Ledger {
 
     /// Compares with all mailboxes of the account, and takes what was found as what is.
     pub fn check(&mut self, seen: &[SeenMailbox]) -> Vec<Violation> {
-        let mut wrong = Vec::new();
+        let mut wrong = std::mem::take(&mut self.noted);
         let mut found: BTreeMap<String, Vec<(String, SeenMessage)>> = BTreeMap::new();
         for mailbox in seen {
             self.check_mailbox(mailbox, &mut wrong);
             for message in &mailbox.messages {
-                match ledger_id(&message.bytes).filter(|id| self.entries.contains_key(id)) {
-                    Some(id) => found
-                        .entry(id)
+                match self.name_of(&mailbox.name, &message.bytes) {
+                    Some(name) => found
+                        .entry(name)
                         .or_default()
                         .push((mailbox.name.clone(), message.clone())),
                     None => wrong.push(format!(
@@ -238,6 +304,15 @@ impl Ledger {
                         mailbox.name, message.uid
                     )),
                 }
+            }
+        }
+        for group in self.groups.drain(..) {
+            let there = group.iter().filter(|name| found.contains_key(*name));
+            let there: Vec<&String> = there.collect();
+            if !there.is_empty() && there.len() < group.len() {
+                wrong.push(format!(
+                    "one command did a part of its work: of {group:?} only {there:?}"
+                ));
             }
         }
         for (id, entry) in &mut self.entries {
@@ -268,6 +343,15 @@ impl Ledger {
                 what,
             })
             .collect()
+    }
+
+    /// What a message that was found in a mailbox is accounted for under; `None` if nobody sent it.
+    fn name_of(&self, mailbox: &str, message: &[u8]) -> Option<String> {
+        let id = ledger_id(message)?;
+        let copy = copy_name(&id, mailbox);
+        [copy, id]
+            .into_iter()
+            .find(|name| self.entries.contains_key(name))
     }
 
     fn check_mailbox(&mut self, seen: &SeenMailbox, wrong: &mut Vec<String>) {
@@ -433,6 +517,101 @@ mod tests {
         let mut torn = seen(&[(1, "x")], 2);
         torn.messages[0].bytes.truncate(40);
         assert!(complaints(&mut l, &[torn]).contains("body changed"));
+    }
+
+    fn in_copies(uids: &[(u32, &str)], uid_next: u32) -> SeenMailbox {
+        SeenMailbox {
+            name: "Copies".into(),
+            uid_validity: 9,
+            ..seen(uids, uid_next)
+        }
+    }
+
+    #[test]
+    fn a_copy_and_its_original_do_not_stand_in_for_each_other() {
+        let mut l = ledger(&["x"]);
+        l.arrived("x", Some(1));
+        assert_eq!(l.copying("y", "Copies"), None);
+        let copy = l.copying("x", "Copies").unwrap();
+        let inbox = seen(&[(1, "x")], 2);
+        // Unanswered it may be there or not, but the original is.
+        assert_eq!(
+            complaints(&mut l.clone(), &[inbox.clone(), in_copies(&[], 1)]),
+            ""
+        );
+        assert_eq!(
+            complaints(&mut l.clone(), &[inbox.clone(), in_copies(&[(4, "x")], 5)]),
+            ""
+        );
+        let moved = complaints(&mut l.clone(), &[seen(&[], 2), in_copies(&[(4, "x")], 5)]);
+        assert!(moved.contains("message x is lost"), "{moved}");
+
+        l.arrived(&copy, Some(4));
+        let both = [inbox.clone(), in_copies(&[(4, "x")], 5)];
+        assert_eq!(complaints(&mut l.clone(), &both), "");
+        let lost = complaints(&mut l.clone(), &[inbox.clone(), in_copies(&[], 5)]);
+        assert!(lost.contains("x copied to Copies is lost"), "{lost}");
+        let other_uid = complaints(&mut l.clone(), &[inbox.clone(), in_copies(&[(5, "x")], 6)]);
+        assert!(other_uid.contains("UID went from 4 to 5"), "{other_uid}");
+        let doubled = complaints(
+            &mut l.clone(),
+            &[inbox.clone(), in_copies(&[(4, "x"), (5, "x")], 6)],
+        );
+        assert!(doubled.contains("is there 2 times"), "{doubled}");
+        let mut torn = both.clone();
+        torn[1].messages[0].bytes.truncate(40);
+        assert!(complaints(&mut l.clone(), &torn).contains("Copies: its body changed"));
+        let mut flagged = both;
+        flagged[1].messages[0].flags = vec!["\\Seen".into()];
+        assert!(complaints(&mut l.clone(), &flagged).contains("has flags"));
+
+        // The original may go; its copy must not go along.
+        l.moved("x", None);
+        let left = [seen(&[], 2), in_copies(&[(4, "x")], 5)];
+        assert_eq!(complaints(&mut l.clone(), &left), "");
+        assert!(complaints(&mut l, &[seen(&[], 2), in_copies(&[], 5)]).contains("is lost"));
+        assert!(l.is_nowhere("x") && !l.is_nowhere(&copy) && l.is_nowhere("unheard of"));
+    }
+
+    #[test]
+    fn one_command_is_all_or_nothing() {
+        let mut l = ledger(&["x", "y", "z"]);
+        l.together(["x", "y", "z"].map(String::from).into());
+        let all = [seen(&[(1, "x"), (2, "y"), (3, "z")], 4)];
+        assert_eq!(complaints(&mut l.clone(), &all), "");
+        assert_eq!(complaints(&mut l.clone(), &[seen(&[], 1)]), "");
+        for half in [&[(1, "x")][..], &[(1, "x"), (2, "y")], &[(1, "z")]] {
+            let text = complaints(&mut l.clone(), &[seen(half, 4)]);
+            assert!(text.contains("did a part of its work"), "{text}");
+        }
+        // Once it is answered, what is missing is lost.
+        ["x", "y", "z"].iter().for_each(|id| l.arrived(id, None));
+        l.answered();
+        let text = complaints(&mut l, &[seen(&[(1, "x"), (2, "y")], 4)]);
+        assert!(
+            text.contains("z is lost") && !text.contains("a part"),
+            "{text}"
+        );
+
+        let mut l = ledger(&["x", "y"]);
+        ["x", "y"].iter().for_each(|id| l.arrived(id, None));
+        let copies = ["x", "y"].map(|id| l.copying(id, "Copies").unwrap());
+        l.together(copies.into());
+        let inbox = seen(&[(1, "x"), (2, "y")], 3);
+        let text = complaints(&mut l, &[inbox, in_copies(&[(1, "y")], 2)]);
+        assert!(text.contains("did a part of its work"), "{text}");
+    }
+
+    #[test]
+    fn an_answer_that_is_wrong_in_itself_is_reported_once() {
+        let mut l = ledger(&["x"]);
+        l.arrived("x", Some(1));
+        l.told_uid_validity("INBOX", 7);
+        assert_eq!(complaints(&mut l, &[seen(&[(1, "x")], 2)]), "");
+        l.told_uid_validity("INBOX", 8);
+        let text = complaints(&mut l, &[seen(&[(1, "x")], 2)]);
+        assert!(text.contains("UIDVALIDITY is 7"), "{text}");
+        assert_eq!(complaints(&mut l, &[seen(&[(1, "x")], 2)]), "");
     }
 
     #[test]

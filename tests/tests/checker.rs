@@ -27,6 +27,7 @@ fn plan() -> Plan {
         rounds: 5,
         smtp: false,
         retry: false,
+        whole: false,
         ..Plan::default()
     }
 }

@@ -201,15 +201,8 @@ impl Wire {
 
     /// What SCRAM-SHA-256-PLUS binds to.
     pub(crate) fn bindings(&self) -> ChannelBindings {
-        let tls = self
-            .stream
-            .as_ref()
-            .map(Stream::tls_bindings)
-            .unwrap_or_default();
-        ChannelBindings {
-            tls_exporter: tls.exporter,
-            tls_server_end_point: tls.server_end_point.map(|hash| hash.to_vec()),
-        }
+        let stream = self.stream.as_ref();
+        stream.map(mailrook_auth::bindings).unwrap_or_default()
     }
 
     /// Sends what is left and ends the stream; a client that does not take it is not waited for long.

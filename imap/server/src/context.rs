@@ -1,15 +1,19 @@
 //! What the sessions of a process share, and what one of them begins with.
 
-use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use mailrook_net::{BlockingPool, Connection, LoginThrottle, Registration, TlsAcceptor};
-use mailrook_sasl::{FakeSaltKey, PasswordCache};
-use mailrook_store_api::{Directory, Mailstore};
+use mailrook_auth::{AttemptLimits, Login, LoginPlace, LoginStep, Logins};
+use mailrook_net::{BlockingPool, Connection, Registration, TlsAcceptor};
+use mailrook_sasl::ChannelBindings;
+use mailrook_store_api::{Directory, Mailstore, meta::CredentialScope};
 use mailrook_types::AccountId;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::command::search::SEARCH_MEMORY_KIB;
+use crate::command::{append::MESSAGES_FACTOR, search::SEARCH_MEMORY_KIB};
+
+/// Each message takes its memory in whole KiB: what a thousand messages in one APPEND can waste.
+const APPEND_ROUNDING_MAX: u64 = 1 << 20;
 
 /// A client that was let in.
 #[derive(Debug)]
@@ -22,19 +26,6 @@ pub struct Client {
     pub plaintext_login: bool,
     /// Its place in the list of sessions.
     pub registration: Registration,
-}
-
-/// What a login needs.
-#[derive(Clone)]
-pub struct Logins {
-    /// Passwords that were right.
-    pub cache: Arc<PasswordCache>,
-    /// Hides which users exist.
-    pub fake_salts: FakeSaltKey,
-    /// Slows down who guesses.
-    pub throttle: Arc<LoginThrottle>,
-    /// Hashes passwords.
-    pub hashing: BlockingPool,
 }
 
 /// The bounds of sessions.
@@ -56,13 +47,23 @@ pub struct Settings {
     pub write_timeout: Duration,
 }
 
+impl Settings {
+    /// The least [`Settings::append_memory_max`] for an [`Settings::append_limit`]: with less, the largest APPEND that
+    /// is begun would be put off for ever.
+    pub const fn append_memory_min(append_limit: u64) -> u64 {
+        append_limit
+            .saturating_mul(MESSAGES_FACTOR)
+            .saturating_add(APPEND_ROUNDING_MAX)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
             append_limit: 50 << 20,
             append_memory_max: 512 << 20,
             login_timeout: Duration::from_secs(180),
-            failed_login_delay: Duration::from_secs(2),
+            failed_login_delay: AttemptLimits::default().delay,
             imap_idle_timeout: Duration::from_secs(31 * 60),
             pop3_idle_timeout: Duration::from_secs(10 * 60),
             write_timeout: Duration::from_secs(120),
@@ -107,6 +108,37 @@ impl SessionContext {
             maildrops: Mutex::default(),
         })
     }
+
+    /// Where a client logs in.
+    pub(crate) fn place(
+        &self,
+        scope: CredentialScope,
+        ip: Option<IpAddr>,
+        bindings: ChannelBindings,
+    ) -> LoginPlace<'_> {
+        LoginPlace {
+            logins: &self.logins,
+            directory: &*self.directory,
+            scope,
+            ip,
+            bindings,
+        }
+    }
+
+    /// The client's next word in an exchange.
+    pub(crate) async fn respond(&self, login: &mut Login, response: &[u8]) -> LoginStep {
+        login
+            .respond(response, &self.logins, &*self.directory)
+            .await
+    }
+
+    /// What a connection may fail at.
+    pub(crate) fn attempt_limits(&self) -> AttemptLimits {
+        AttemptLimits {
+            delay: self.settings.failed_login_delay,
+            ..AttemptLimits::default()
+        }
+    }
 }
 
 impl fmt::Debug for SessionContext {
@@ -114,11 +146,5 @@ impl fmt::Debug for SessionContext {
         f.debug_struct("SessionContext")
             .field("settings", &self.settings)
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Logins {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Logins").finish_non_exhaustive()
     }
 }

@@ -5,7 +5,6 @@
 //! - `connection` is the wire: TLS and DEFLATE under it, buffers that an idle session does not have.
 //! - `driver` reads commands off it and gives them to `command`, one file each; `session` is what lasts between them,
 //!   `view` what the client believes to be in the selected mailbox, and `notify` brings that belief up to date.
-//! - `login` drives SASL against the directory, for both protocols.
 //! - `pop3` is the other protocol.
 //!
 //! *Architecture Invariant:* a session holds nothing that matters. What a client was told is done is in the store, so
@@ -17,7 +16,6 @@ mod connection;
 mod context;
 mod driver;
 mod list_pattern;
-mod login;
 mod notify;
 mod outcome;
 mod pop3;
@@ -28,6 +26,6 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub use context::{Client, Logins, SessionContext, Settings};
+pub use context::{Client, SessionContext, Settings};
 pub use driver::serve_imap;
 pub use pop3::serve_pop3;

@@ -11,6 +11,7 @@ mod transaction;
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
+use mailrook_auth::Attempts;
 use mailrook_imap_proto::pop3::{Command, Event, Framer, ParseError, ResponseCode, State, Writer};
 use mailrook_net::{Admission, Registration, Shutdown, TlsAcceptor};
 use mailrook_store_api::StoreError;
@@ -32,7 +33,7 @@ struct Session {
     /// Once the client has logged in: the account, and its maildrop. On the heap, as many sessions never get so far.
     open: Option<Box<Open>>,
     client: ClientPlace,
-    login_failures: u32,
+    login_attempts: Attempts,
     login_deadline: Instant,
 }
 
@@ -135,7 +136,7 @@ impl Session {
                 admission: connection.admission,
                 shutdown: connection.shutdown,
             },
-            login_failures: 0,
+            login_attempts: Attempts::default(),
             login_deadline: Instant::now() + context.settings.login_timeout,
             context,
         }

@@ -2,6 +2,7 @@
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
+use mailrook_auth::Attempts;
 use mailrook_imap_proto::{
     command::{Secret, SequenceSet, Tag},
     error::ParseError,
@@ -33,7 +34,7 @@ pub(crate) struct Session {
     pub(crate) enabled: Enabled,
     pub(crate) client: ClientPlace,
     /// Failed logins on this connection.
-    pub(crate) login_failures: u32,
+    pub(crate) login_attempts: Attempts,
     /// Commands in a row that were answered with BAD.
     pub(crate) bad_commands: u32,
     /// When a session without a login ends.
@@ -134,7 +135,7 @@ impl Session {
                 admission: connection.admission,
                 shutdown: connection.shutdown,
             },
-            login_failures: 0,
+            login_attempts: Attempts::default(),
             bad_commands: 0,
             login_deadline: Instant::now() + context.settings.login_timeout,
             context,

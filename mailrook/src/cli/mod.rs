@@ -82,7 +82,7 @@ pub enum Command {
     /// Mailboxes of accounts
     #[command(subcommand)]
     Mailbox(mailbox::Command),
-    /// Sessions of mail clients
+    /// Sessions: who is connected
     #[command(subcommand)]
     Session(server::SessionCommand),
     /// Show how the server fares

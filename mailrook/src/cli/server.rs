@@ -60,7 +60,7 @@ fn text(status: &Status) -> String {
     )
 }
 
-/// Sessions of mail clients.
+/// Sessions of mail clients and of those who send mail.
 #[derive(Debug, Subcommand)]
 pub enum SessionCommand {
     /// List who is connected, the oldest first

@@ -2,13 +2,14 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use mailrook_auth::Logins;
 use mailrook_imap_server::SessionContext;
 use mailrook_net::{
     BlockingPool, Limiter, Limits, Network, Refusal, ServeSettings, SessionRegistry, Shutdown,
     TlsAcceptor,
 };
 use mailrook_smtp_server::{
-    BareNewlines, Endpoint as SmtpEndpoint, FrontEnd, Logins, Service, Services, Settings,
+    BareNewlines, Endpoint as SmtpEndpoint, FrontEnd, Service, Services, Settings,
 };
 use mailrook_store_api::{Directory, Mailstore};
 use murder_proxy::{Endpoint, FrontDoor, LocalSessions, MailProtocol};
@@ -34,7 +35,7 @@ pub struct Acceptors {
     /// What new SMTP sessions run on. One that a reload replaced lives as long as its sessions; its figures and its bounds
     /// are those of this one.
     front: RwLock<FrontEnd>,
-    /// Where mail clients come in.
+    /// Where mail clients come in. Its registry has the sessions of SMTP too.
     pub door: FrontDoor,
     tls: Option<TlsAcceptor>,
     plaintext: bool,
@@ -59,15 +60,17 @@ impl Acceptors {
             directory,
             logins,
             preparing,
+            sessions: SessionRegistry::new(),
         };
         let networks =
             |list: &[config::NetworkText]| list.iter().map(|network| network.0).collect();
         let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         let sessions = mail_sessions(config, &services);
+        let listed = Arc::clone(&services.sessions);
         let connections = &config.connections;
         Acceptors {
             front: RwLock::new(FrontEnd::new(smtp_settings(config), services)),
-            door: FrontDoor::new(sessions, SessionRegistry::new()),
+            door: FrontDoor::new(sessions, listed),
             tls,
             plaintext: config.login.plaintext,
             limits: Limits {
@@ -251,15 +254,11 @@ fn mail_sessions(config: &Config, services: &Services) -> Arc<LocalSessions> {
         directory,
         logins,
         preparing,
+        sessions: _,
     } = services.clone();
-    let logins = mailrook_imap_server::Logins {
-        cache: logins.cache,
-        fake_salts: logins.fake_salts,
-        throttle: logins.throttle,
-        hashing: logins.hashing,
-    };
     let settings = mailrook_imap_server::Settings {
         append_limit: u32::try_from(config.imap.append_size_max.0).unwrap_or(u32::MAX),
+        append_memory_max: config.imap.memory_max.as_usize(),
         login_timeout: config.connections.login_timeout.0,
         imap_idle_timeout: config.imap.idle_timeout.0,
         pop3_idle_timeout: config.pop3.idle_timeout.0,

@@ -18,13 +18,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use mailrook_auth::Logins;
 use mailrook_cluster::{Node, NodeOptions, Plant};
 use mailrook_kv::StateMachine;
 use mailrook_net::{
     BlockingPool, LoginThrottle, Shutdown, ShutdownTrigger, ThrottleSettings, TlsAcceptor,
 };
 use mailrook_sasl::{FakeSaltKey, PasswordCache};
-use mailrook_smtp_server::Logins;
 use mailrook_store_api::{
     Directory, Mailstore, StoreError,
     meta::{Meta, MetaAnswer, MetaCommand, MetaQuery, MetaReply},
@@ -47,6 +47,9 @@ use accept::Acceptors;
 pub use host::Running;
 pub use listen::SERVICES;
 use listen::Socket;
+
+// The configuration permits what the store can open.
+const _: () = assert!(mailrook_config::SHARDS_MAX == mailrook_cluster::SHARDS_MAX);
 
 /// Hashes and preparations that may wait for a core. At 20 ms each the last one waits 10 s with two cores, which a mail
 /// client bears.

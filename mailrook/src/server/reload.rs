@@ -1,6 +1,7 @@
 //! What SIGHUP and `mailrook reload` do: certificates and settings are read again, all or nothing, and no session is
 //! dropped. What cannot change while the server runs is named.
 
+use mailrook_smtp_server::Settings;
 use serde_json::Value;
 use tracing::info;
 
@@ -10,10 +11,13 @@ use crate::{
     tls,
 };
 
+/// Live, as long as such messages fit the memory that there is.
+const MESSAGE_SIZE_MAX: &str = "smtp.message_size_max";
+
 /// Settings that a running server can change. A test holds them against the example's "(restart)" remarks.
 const LIVE: [&str; 6] = [
     "tls.certificate",
-    "smtp.message_size_max",
+    MESSAGE_SIZE_MAX,
     "smtp.recipients_max",
     "smtp.messages_per_connection_max",
     "smtp.bare_newlines",
@@ -34,9 +38,13 @@ impl Running {
             _ => None,
         };
         let mut config = self.config.write();
-        let (live, mut needs_restart) = differences(&config, &new);
+        let (mut live, mut needs_restart) = differences(&config, &new);
 
-        let merged = in_force(&config, new, certificates.is_some());
+        let merged = in_force(&config, &new, certificates.is_some());
+        // It waits for the memory that it needs.
+        let waits = merged.smtp.message_size_max != new.smtp.message_size_max;
+        needs_restart.extend(live.extract_if(.., |name| waits && name == MESSAGE_SIZE_MAX));
+        needs_restart.sort();
 
         let mut reloaded = Vec::new();
         if let (Some(tls), Some(certificates)) = (&self.tls, certificates) {
@@ -60,10 +68,10 @@ impl Running {
 
 /// What holds after a reload: the new settings of [`LIVE`], and of the others the old ones, until the restart. Those are
 /// named again by the next reload.
-fn in_force(old: &Config, new: Config, certificates: bool) -> Config {
+fn in_force(old: &Config, new: &Config, certificates: bool) -> Config {
     let mut merged = old.clone();
     if certificates {
-        merged.tls = new.tls;
+        merged.tls = new.tls.clone();
     }
     merged.log.level = new.log.level;
     // All of them by name: a new one is decided on here.
@@ -74,8 +82,12 @@ fn in_force(old: &Config, new: Config, certificates: bool) -> Config {
         bare_newlines,
         memory_max: _,
     } = new.smtp;
+    let fits = Settings::memory_min(message_size_max.0) <= old.smtp.memory_max.0;
     merged.smtp = Smtp {
-        message_size_max,
+        message_size_max: match fits {
+            true => message_size_max,
+            false => old.smtp.message_size_max,
+        },
         recipients_max,
         messages_per_connection_max,
         bare_newlines,
@@ -159,17 +171,29 @@ mod tests {
         all.sort_unstable();
         assert_eq!(live, all);
 
-        let merged = in_force(&old, new.clone(), true);
+        let merged = in_force(&old, &new, true);
         assert_eq!(differences(&old, &merged), (live.clone(), Vec::new()));
         assert_eq!(differences(&merged, &new), (Vec::new(), restart.clone()));
 
         // Certificates that the listeners cannot do with, or without, wait as well.
-        let merged = in_force(&old, new.clone(), false);
+        let merged = in_force(&old, &new, false);
         live.retain(|name| name != "tls.certificate");
         restart.push("tls.certificate".to_owned());
         assert_eq!(differences(&old, &merged), (live, Vec::new()));
         let (tls, others) = differences(&merged, &new);
         assert_eq!([others, tls].concat(), restart);
+    }
+
+    /// Both change in the file, but the memory only after a restart: until then the larger messages would not fit it.
+    #[test]
+    fn larger_messages_wait_for_larger_memory() {
+        let old = config("[smtp]\nmemory_max = \"64MB\"\n");
+        let new = config("[smtp]\nmessage_size_max = \"100MB\"\nmemory_max = \"1GB\"\n");
+        let merged = in_force(&old, &new, true);
+        assert_eq!(merged, old);
+        let restarted = config("[smtp]\nmemory_max = \"1GB\"\n");
+        let larger = in_force(&restarted, &new, true).smtp.message_size_max;
+        assert_eq!(larger, new.smtp.message_size_max);
     }
 
     /// Each key of the example either is in the list of what can change, or is marked "(restart)", by itself or by its table.

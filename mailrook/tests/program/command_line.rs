@@ -49,7 +49,7 @@ fn exit_status_tells_what_happened() {
     // A configuration whose server is not there.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("m.toml");
-    let listen = "[listen]\nsubmissions = []\nimaps = []\npop3s = []\n";
+    let listen = "[listen]\nsubmission = []\nsubmissions = []\nimap = []\nimaps = []\npop3 = []\npop3s = []\n";
     std::fs::write(
         &file,
         format!("hostname = \"m.test\"\ndata_dir = \"data\"\n{listen}"),

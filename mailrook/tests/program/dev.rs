@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use crate::harness::{Dev, Session, http, mailrook, outcome};
+use crate::harness::{Dev, HeldPorts, Session, http, mailrook, outcome};
 
 #[test]
 fn keeps_its_contract_and_leaves_nothing_behind() {
@@ -74,7 +74,9 @@ fn a_second_start_finds_everything_also_after_a_kill() {
     // It does not exist yet, and is given as a relative path would be.
     let data = folder.path().join("data");
     let data = data.to_str().unwrap();
-    let first = Dev::start(&["--data", data], &[]);
+    let ports = HeldPorts::take(9);
+    let base = ports.base.to_string();
+    let first = Dev::start(&["--data", data, "--base-port", &base], &[]);
     let accounts = first.info["accounts"].clone();
     assert_eq!(
         first
@@ -85,7 +87,6 @@ fn a_second_start_finds_everything_also_after_a_kill() {
     let port = first.port("smtp");
     assert_eq!(first.end(Signal::KILL), None);
 
-    let base = port.to_string();
     let second = Dev::start(
         &["--data", data, "--accounts", "3", "--base-port", &base],
         &[],

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -10,6 +10,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 /// A debug build on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -146,6 +147,42 @@ impl Drop for Dev {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Ports in a row that nobody else gets as long as this lives, and a server of the test's may listen on.
+///
+/// A port that was free a moment ago is not enough: other tests look for one at the same time.
+pub struct HeldPorts {
+    /// The first.
+    pub base: u16,
+    _held: Vec<Socket>,
+}
+
+impl HeldPorts {
+    /// Takes ports of 127.0.0.1.
+    pub fn take(count: u16) -> HeldPorts {
+        let begin = Instant::now();
+        loop {
+            let first = hold(0).unwrap();
+            let base = first.local_addr().unwrap().as_socket().unwrap().port();
+            let rest = (1..count).map(|n| hold(base.checked_add(n)?));
+            if let Some(mut held) = rest.collect::<Option<Vec<_>>>() {
+                held.push(first);
+                return HeldPorts { base, _held: held };
+            }
+            assert!(begin.elapsed() < PATIENCE, "no {count} ports in a row");
+        }
+    }
+}
+
+/// Binds without SO_REUSEADDR, so that only one can, and then permits it, so that a server can beside it. As the socket
+/// does not listen, a client is refused until the server does.
+fn hold(port: u16) -> Option<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).ok()?;
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    socket.bind(&address.into()).ok()?;
+    socket.set_reuse_address(true).ok()?;
+    Some(socket)
 }
 
 /// Waits for a process's end.

@@ -12,22 +12,19 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{mailrook, outcome, wait};
+use crate::harness::{HeldPorts, mailrook, outcome, wait};
 
-/// A configuration on free ports, without TLS.
-fn write_config(folder: &Path, more: &str) -> (std::path::PathBuf, u16) {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+/// A configuration without TLS, and its port.
+fn write_config(folder: &Path, more: &str) -> (std::path::PathBuf, HeldPorts) {
+    let held = HeldPorts::take(1);
+    let port = held.base;
     let text = format!(
         "hostname = \"m.test\"\ndata_dir = \"data\"\n{more}\n[listen]\nsmtp = [\"127.0.0.1:{port}\"]\nsubmission = []\n\
          submissions = []\nimap = []\nimaps = []\npop3 = []\npop3s = []\nhttp = []\n[store]\nshards = 2\ndisk_reserve = \"0B\"\n"
     );
     let file = folder.join("m.toml");
     fs::write(&file, text).unwrap();
-    (file, port)
+    (file, held)
 }
 
 fn is_root() -> bool {
@@ -83,13 +80,13 @@ fn root_is_given_up() {
         std::os::unix::fs::PermissionsExt::from_mode(0o755),
     )
     .unwrap();
-    let (config, _) = write_config(folder.path(), "");
+    let (config, _port) = write_config(folder.path(), "");
     let (code, _, said) = outcome(&serve(&config).output().unwrap());
     assert!(
         code == 1 && said.contains("started as root without `user`"),
         "{said}"
     );
-    let (config, _) = write_config(folder.path(), "user = \"no-such-user\"");
+    let (config, _port) = write_config(folder.path(), "user = \"no-such-user\"");
     let (code, _, said) = outcome(&serve(&config).output().unwrap());
     assert!(code == 1 && said.contains("there is no user"), "{said}");
     assert!(
@@ -97,7 +94,7 @@ fn root_is_given_up() {
         "it began before it was sure"
     );
 
-    let (config, _) = write_config(folder.path(), "user = \"nobody\"");
+    let (config, _port) = write_config(folder.path(), "user = \"nobody\"");
     let mut child = serve(&config).stderr(Stdio::piped()).spawn().unwrap();
     wait_until_it_answers(&mut child, &config);
     for thread in fs::read_dir(format!("/proc/{}/task", child.id())).unwrap() {
@@ -141,7 +138,7 @@ fn a_unix_socket_belongs_to_the_user_that_root_becomes() {
         std::os::unix::fs::PermissionsExt::from_mode(0o755),
     )
     .unwrap();
-    let (config, _) = write_config(folder.path(), "user = \"nobody\"");
+    let (config, _port) = write_config(folder.path(), "user = \"nobody\"");
     let socket = folder.path().join("lmtp.sock");
     let lmtp = format!("[listen]\nlmtp = [\"unix:{}\"]\n", socket.display());
     let text = fs::read_to_string(&config).unwrap();
@@ -181,7 +178,7 @@ fn systemd_is_told() {
     )
     .unwrap();
     let user = if is_root() { "user = \"nobody\"" } else { "" };
-    let (config, _) = write_config(folder.path(), user);
+    let (config, _port) = write_config(folder.path(), user);
     let path = folder.path().join("notify");
     let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
@@ -230,7 +227,8 @@ fn sockets_come_from_systemd() {
     )
     .unwrap();
     let user = if is_root() { "user = \"nobody\"" } else { "" };
-    let (config, port) = write_config(folder.path(), user);
+    let (config, held) = write_config(folder.path(), user);
+    let port = held.base;
     let text = fs::read_to_string(&config).unwrap();
     fs::write(
         &config,
@@ -270,7 +268,8 @@ fn sockets_come_from_systemd() {
 fn a_port_in_use_is_said_before_anything_starts() {
     let folder = tempfile::tempdir().unwrap();
     let user = if is_root() { "user = \"nobody\"" } else { "" };
-    let (config, port) = write_config(folder.path(), user);
+    let (config, held) = write_config(folder.path(), user);
+    let port = held.base;
     let _taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let (code, _, said) = outcome(&serve(&config).output().unwrap());
     assert_eq!(code, 1);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use mailrook_imap_server::{Logins, Settings};
+use mailrook_auth::Logins;
+use mailrook_imap_server::Settings;
 use mailrook_net::{BlockingPool, Limits, LoginThrottle, ThrottleSettings};
 use mailrook_sasl::{
     ChannelBindings, FakeSaltKey, Mechanism, Password, PasswordCache, Salt, Verifier,

@@ -5,12 +5,16 @@
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
-use mailrook_net::{Admission, Connection, Peer, SessionId, Shutdown, Stream};
+use mailrook_auth::{Login, LoginFailure, LoginPlace, LoginStep};
+use mailrook_net::{Admission, Connection, Peer, Registration, Shutdown, Stream};
 use mailrook_smtp_proto::{
     AuthBytes, Awaiting, CloseReason, EnhancedCode, Event, HelloName, MailCommand, RcptCommand,
     Reply, ReplyCode, Service, Session, SessionConfig, Step,
 };
-use mailrook_store_api::{Lane, meta::LoginAccount};
+use mailrook_store_api::{
+    Lane,
+    meta::{CredentialScope, LoginAccount},
+};
 use mailrook_types::Timestamp;
 use tokio::{
     io::AsyncWriteExt,
@@ -19,7 +23,7 @@ use tokio::{
 use tracing::{debug, info};
 
 use crate::{
-    auth::{self, Login, Outcome},
+    auth,
     body::Body,
     confirm::Confirmations,
     delivery::{self, Context},
@@ -63,7 +67,8 @@ pub(crate) struct Driver {
     /// Away only during a handshake.
     stream: Option<Stream>,
     peer: Peer,
-    id: SessionId,
+    /// Its place in the list of sessions.
+    registration: Registration,
     admission: Admission,
     shutdown: Shutdown,
     draining: bool,
@@ -91,13 +96,14 @@ impl Driver {
         connection: Connection,
     ) -> Driver {
         let session = Session::new(config, connection.stream.is_tls());
+        let registration = shared.services.sessions.enter(endpoint.name, &connection);
         let deadline = Instant::now() + shared.settings.timeouts.command;
         Driver {
             shared,
             endpoint,
             stream: Some(connection.stream),
             peer: connection.peer,
-            id: connection.id,
+            registration,
             admission: connection.admission,
             shutdown: connection.shutdown,
             draining: false,
@@ -264,6 +270,7 @@ impl Driver {
             }
         }
         self.hello = None;
+        self.registration.set_tls();
         self.session.tls_started();
         self.offer_mechanisms();
         self.deadline = Instant::now() + self.shared.settings.timeouts.command;
@@ -283,46 +290,45 @@ impl Driver {
         let stream = self.stream.as_ref().ok_or(End::Closed)?;
         let initial = initial.as_ref().map(|initial| initial.0.as_slice());
         let services = &self.shared.services;
-        let start = Login::start(
-            mechanism,
-            initial,
-            stream,
-            self.ip(),
-            &services.logins,
-            &*services.directory,
-        );
-        let (login, outcome) = Box::pin(start).await;
+        let place = LoginPlace {
+            logins: &services.logins,
+            directory: &*services.directory,
+            scope: CredentialScope::Smtp,
+            ip: self.ip(),
+            bindings: mailrook_auth::bindings(stream),
+        };
+        let (login, step) = Box::pin(Login::start(mechanism, initial, place)).await;
         self.login = login;
-        self.on_login(outcome);
+        self.on_login(step);
         Ok(())
     }
 
     async fn on_auth_response(&mut self, response: &AuthBytes) {
         let services = &self.shared.services;
-        let outcome = match &mut self.login {
+        let step = match &mut self.login {
             Some(login) => {
                 Box::pin(login.respond(&response.0, &services.logins, &*services.directory)).await
             }
-            None => Outcome::Failed(Reply::new(
-                ReplyCode::ParameterError501,
-                EnhancedCode::SYNTAX,
-                "no authentication is under way",
-            )),
+            // The session asks for responses during an exchange alone.
+            None => LoginStep::Failed(LoginFailure::Malformed),
         };
-        self.on_login(outcome);
+        self.on_login(step);
     }
 
-    fn on_login(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Challenge(challenge) => self.session.challenge(&challenge),
-            Outcome::Done(user) => {
-                info!(account = %user.record.address, "logged in");
+    fn on_login(&mut self, step: LoginStep) {
+        match step {
+            LoginStep::Challenge(challenge) => self.session.challenge(&challenge),
+            LoginStep::Done(user) => {
+                let address = user.record.address.to_string();
+                info!(account = address, "logged in");
+                self.registration.set_user(&address);
                 count(&self.shared.metrics.logins_succeeded);
                 self.admission.logged_in();
                 (self.login, self.user) = (None, Some(user));
                 self.session.accept();
             }
-            Outcome::Failed(reply) => {
+            LoginStep::Failed(failure) => {
+                let reply = auth::reply(failure);
                 info!(code = reply.code.number(), "login failed");
                 count(&self.shared.metrics.logins_failed);
                 self.login = None;
@@ -447,7 +453,7 @@ impl Driver {
             transaction.mail.reverse_path.clone(),
             transaction.recipients.len(),
         );
-        let id = format!("{}.{}", self.id, self.messages);
+        let id = format!("{}.{}", self.registration.id(), self.messages);
         let tls = self.stream.as_ref().and_then(Stream::tls_info);
         let arrival = Arrival {
             hostname: &self.shared.settings.hostname,

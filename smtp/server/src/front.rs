@@ -2,11 +2,11 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use mailrook_auth::Logins;
 use mailrook_net::{
-    BlockingPool, Connection, Limiter, Listener, LoginThrottle, Network, Refusal, ServeSettings,
+    BlockingPool, Connection, Limiter, Listener, Network, Refusal, ServeSettings, SessionRegistry,
     Shutdown, TlsAcceptor,
 };
-use mailrook_sasl::{FakeSaltKey, PasswordCache};
 use mailrook_smtp_proto::{Service, SessionConfig};
 use mailrook_store_api::{Directory, Mailstore};
 
@@ -23,23 +23,12 @@ pub struct Services {
     pub mailstore: Arc<dyn Mailstore>,
     /// Who gets it.
     pub directory: Arc<dyn Directory>,
-    /// What a login needs.
+    /// What a login needs; shared with the other protocols.
     pub logins: Logins,
     /// Prepares large messages: hashing, parsing, compression.
     pub preparing: BlockingPool,
-}
-
-/// What a login needs; shared with the other protocols.
-#[derive(Clone)]
-pub struct Logins {
-    /// Passwords that were right.
-    pub cache: Arc<PasswordCache>,
-    /// Hides which users exist.
-    pub fake_salts: FakeSaltKey,
-    /// Slows down who guesses.
-    pub throttle: Arc<LoginThrottle>,
-    /// Hashes passwords.
-    pub hashing: BlockingPool,
+    /// Where the sessions are listed; shared with the other protocols.
+    pub sessions: Arc<SessionRegistry>,
 }
 
 /// One port or socket.
@@ -155,7 +144,7 @@ impl FrontEnd {
             auth_required: submission,
             // Only to tell "needs encryption" from "not offered": what is offered, the connection decides.
             mechanisms_tls: if submission {
-                crate::auth::all_mechanisms()
+                mailrook_auth::all_mechanisms().map(str::to_owned).collect()
             } else {
                 Vec::new()
             },

@@ -79,10 +79,8 @@ impl Memory {
         }
     }
 
-    /// The largest message must fit, with what its buffer may be too large by, or it would be put off for ever.
     fn share_units(&self, size_max: u64) -> usize {
-        let message = size_max.saturating_add(GROWTH_MAX as u64 + UNIT);
-        let share = (self.memory_max / SHARE_DIVISOR).max(message);
+        let share = (self.memory_max / SHARE_DIVISOR).max(memory_min(size_max));
         units(share.min(self.memory_max))
     }
 
@@ -91,6 +89,11 @@ impl Memory {
     pub(crate) fn available_units(&self) -> usize {
         self.all.available_permits()
     }
+}
+
+/// The largest message must fit, with what its buffer may be too large by, or it would be put off for ever.
+pub(crate) const fn memory_min(size_max: u64) -> u64 {
+    size_max.saturating_add(GROWTH_MAX as u64 + UNIT)
 }
 
 fn units(octets: u64) -> usize {
@@ -186,6 +189,25 @@ mod tests {
         assert!(octets >= size_max + GROWTH_MAX as u64, "{octets}");
         let small = Memory::new(10_000_000);
         assert_eq!(small.share_units(size_max), small.available_units());
+    }
+
+    /// What [`crate::Settings::memory_min`] says is enough is enough, octet by octet as sessions take it.
+    #[tokio::test]
+    async fn the_least_budget_takes_the_largest_message() {
+        let size_max = 5_000_001;
+        let take = async |memory_max: u64| {
+            let memory = Memory::new(memory_max);
+            let mut body = crate::body::Body::new(memory.share(site("192.0.2.7"), size_max), SOON);
+            let mut left = usize::try_from(size_max).unwrap();
+            while left > 0 {
+                let some = left.min(16_000);
+                body.push(&vec![b'x'; some]).await;
+                left -= some;
+            }
+            !body.overflowed()
+        };
+        assert!(take(memory_min(size_max)).await);
+        assert!(!take(size_max - UNIT).await);
     }
 
     #[tokio::test]

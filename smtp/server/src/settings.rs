@@ -5,7 +5,10 @@ use std::time::Duration;
 use mailrook_smtp_proto::{BareNewlines, limits};
 use mailrook_types::Domain;
 
-use crate::policy::{HelloPolicy, MailRate};
+use crate::{
+    memory::memory_min,
+    policy::{HelloPolicy, MailRate},
+};
 
 /// The settings of all endpoints.
 #[derive(Clone, Debug)]
@@ -60,6 +63,12 @@ impl Default for Timeouts {
 }
 
 impl Settings {
+    /// The least [`Settings::memory_max`] for a [`Settings::size_max`]: with less, the largest messages would be put
+    /// off with 452 for ever.
+    pub const fn memory_min(size_max: u64) -> u64 {
+        memory_min(size_max)
+    }
+
     /// The defaults, for a host of this name.
     pub fn new(hostname: Domain) -> Settings {
         Settings {

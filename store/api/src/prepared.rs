@@ -16,6 +16,7 @@ use crate::StoreError;
 #[derive(Clone, Debug)]
 pub struct PreparedMessage {
     size: u32,
+    crlf_growth: u32,
     hash: BlobHash,
     chunks: Vec<Chunk>,
     detail: Vec<u8>,
@@ -44,6 +45,7 @@ impl PreparedMessage {
         };
         Ok(PreparedMessage {
             size,
+            crlf_growth: crlf_growth(raw),
             hash: BlobHash(*blake3::hash(raw).as_bytes()),
             chunks: raw.chunks(Chunk::RAW_LEN).map(pack_chunk).collect(),
             detail: detail.encode(),
@@ -76,11 +78,25 @@ impl PreparedMessage {
         NewBody {
             hash: self.hash,
             size: self.size,
+            crlf_growth: self.crlf_growth,
             source,
             detail: self.detail.clone(),
             signature: self.signature.clone(),
         }
     }
+}
+
+/// How many bytes more there are when each line ends with CRLF, the last one too: what POP3 sends, and counts
+/// (RFC 1939 §11).
+fn crlf_growth(raw: &[u8]) -> u32 {
+    let bare = |at: &usize| *at == 0 || raw[at - 1] != b'\r';
+    let bare = memchr::memchr_iter(b'\n', raw).filter(bare).count();
+    let end = match raw.last() {
+        None | Some(b'\n') => 0,
+        Some(b'\r') => 1,
+        Some(_) => 2,
+    };
+    u32::try_from(bare + end).unwrap_or(u32::MAX)
 }
 
 /// What is kept beside a body. Offsets in `structure` count from the first byte of the body, without any prefix.
@@ -233,6 +249,21 @@ mod tests {
             copy_range(&prepared.chunks()[1..], 1, 300_000, 300_009).unwrap(),
             raw[300_000..300_009]
         );
+    }
+
+    #[test]
+    fn lines_that_do_not_end_with_crlf_are_counted() {
+        for (raw, growth) in [
+            (&b""[..], 0),
+            (b"a\r\nb\r\n", 0),
+            (b"a\nb\r\n\n", 2),
+            (b"\n", 1),
+            (b"a", 2),
+            (b"a\n\r", 2),
+            (b"a\r\r\nb\rc\r\n", 0),
+        ] {
+            assert_eq!(crlf_growth(raw), growth, "{raw:?}");
+        }
     }
 
     #[test]

@@ -89,6 +89,7 @@ impl Bench {
             body: NewBody {
                 hash: BlobHash(hash),
                 size: 4096,
+                crlf_growth: 0,
                 source: BodySource::Inline(vec![Chunk {
                     codec: ChunkCodec::Zstd,
                     bytes: vec![7; 2000],

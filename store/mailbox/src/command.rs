@@ -178,6 +178,8 @@ pub struct NewBody {
     pub hash: BlobHash,
     /// How many raw bytes there are, without any prefix.
     pub size: u32,
+    /// How many more there are when each line ends with CRLF, the last one too.
+    pub crlf_growth: u32,
     /// Where the chunks are.
     pub source: BodySource,
     /// Envelope and body structure, encoded with a version of their own. Opaque to the state machine.

@@ -209,6 +209,8 @@ pub struct IndexEntry {
     pub saved: Timestamp,
     /// RFC822.SIZE: prefix and body.
     pub size: u32,
+    /// As in [`NewBody`](crate::NewBody): prefixes end their lines with CRLF.
+    pub crlf_growth: u32,
     /// EMAILID.
     pub message: MessageId,
 }

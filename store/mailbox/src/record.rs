@@ -207,7 +207,7 @@ impl TableRecord {
     }
 }
 
-/// A message in a mailbox: 38 bytes, and two for each keyword.
+/// A message in a mailbox: 42 bytes, and two for each keyword.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IndexRecord {
     pub modseq: u64,
@@ -215,6 +215,7 @@ pub(crate) struct IndexRecord {
     pub internal_date_ms: i64,
     pub saved_ms: i64,
     pub size: u32,
+    pub crlf_growth: u32,
     pub message: u64,
     /// Numbers in the mailbox's table, ascending.
     pub keywords: Vec<u16>,
@@ -222,13 +223,14 @@ pub(crate) struct IndexRecord {
 
 impl IndexRecord {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(38 + 2 * self.keywords.len());
+        let mut bytes = Vec::with_capacity(42 + 2 * self.keywords.len());
         bytes.push(1);
         bytes.extend_from_slice(&self.modseq.to_le_bytes());
         bytes.push(self.system.bits());
         bytes.extend_from_slice(&self.internal_date_ms.to_le_bytes());
         bytes.extend_from_slice(&self.saved_ms.to_le_bytes());
         bytes.extend_from_slice(&self.size.to_le_bytes());
+        bytes.extend_from_slice(&self.crlf_growth.to_le_bytes());
         bytes.extend_from_slice(&self.message.to_le_bytes());
         for number in &self.keywords {
             bytes.extend_from_slice(&number.to_le_bytes());
@@ -241,7 +243,7 @@ impl IndexRecord {
         fields.version_1()?;
         let (modseq, system) = (fields.u64()?, fields.u8()?);
         let (internal_date_ms, saved_ms) = (fields.i64()?, fields.i64()?);
-        let (size, message) = (fields.u32()?, fields.u64()?);
+        let (size, crlf_growth, message) = (fields.u32()?, fields.u32()?, fields.u64()?);
         let (pairs, []) = fields.rest().as_chunks::<2>() else {
             return Err(Damage("a message's keywords are cut short"));
         };
@@ -251,6 +253,7 @@ impl IndexRecord {
             internal_date_ms,
             saved_ms,
             size,
+            crlf_growth,
             message,
             keywords: pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect(),
         })
@@ -427,11 +430,11 @@ mod tests {
     proptest! {
         #[test]
         fn index_records_are_read_back(
-            modseq: u64, system in 0u8..32, date: i64, size: u32, message: u64,
+            modseq: u64, system in 0u8..32, date: i64, size: u32, crlf_growth: u32, message: u64,
             keywords in prop::collection::vec(any::<u16>(), 0..5),
         ) {
             let record = IndexRecord {
-                modseq, system: SystemFlags::from_bits(system), internal_date_ms: date, saved_ms: !date, size, message, keywords,
+                modseq, system: SystemFlags::from_bits(system), internal_date_ms: date, saved_ms: !date, size, crlf_growth, message, keywords,
             };
             prop_assert_eq!(IndexRecord::decode(&record.encode()), Ok(record));
         }

@@ -213,6 +213,7 @@ pub(crate) fn body(number: u8) -> NewBody {
     NewBody {
         hash: BlobHash([number; 32]),
         size: 100,
+        crlf_growth: 2,
         source: BodySource::Inline(vec![Chunk {
             codec: ChunkCodec::Raw,
             bytes: vec![number; 100],

@@ -158,6 +158,16 @@ impl Conn {
     }
 
     fn stream_read(stream: &mut Stream, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match Self::read_once(stream, buffer) {
+                // signal(7): a read with a timeout ends so when the process, or the whole machine, was paused.
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn read_once(stream: &mut Stream, buffer: &mut [u8]) -> io::Result<usize> {
         match stream {
             Stream::Plain(tcp) => tcp.read(buffer),
             // A peer that closes without close_notify is at its end all the same.

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::Deserialize;
 use tempfile::TempDir;
 
-use super::{ProcessTree, free_port_range};
+use super::{HeldPorts, ProcessTree};
 
 /// How long `mailrook dev` may take until it is ready: keys and password hashes of 100 accounts on a busy machine.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -117,6 +117,8 @@ pub struct Node {
     data: PathBuf,
     log: PathBuf,
     _own_data: Option<TempDir>,
+    /// Its ports, also while it is being started again.
+    _ports: Option<HeldPorts>,
 }
 
 /// Ends a process group, and removes its folder, when this process has ended: a server that all tests of a binary share
@@ -218,8 +220,11 @@ impl Node {
         fs::create_dir_all(&folder)?;
         // The log stands beside the data, since `dev` may insist on an empty or an own folder.
         let (data, log) = (folder.join("data"), folder.join("mailrook.log"));
+        let mut ports = None;
         if options.base_port.is_none() {
-            options.base_port = Some(free_port_range(20)?);
+            let held = HeldPorts::take(20)?;
+            options.base_port = Some(held.base);
+            ports = Some(held);
         }
         let (child, info) = launch(&options, &data, &log)?;
         let guard = Guard::new(child.id(), own_data.as_ref().map(TempDir::path))?;
@@ -231,6 +236,7 @@ impl Node {
             data,
             log,
             _own_data: own_data,
+            _ports: ports,
         })
     }
 

@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use crate::client::{Imap, Pop3, Smtp, dot_stuffed, fetches, wire_error};
 use crate::corpus::{Corpus, Message};
 use crate::harness::{Account, Ports};
-use crate::ledger::{FlagSet, Ledger, SeenMailbox, SeenMessage, Violation, ledger_id};
+use crate::ledger::{FlagSet, Ledger, SeenMailbox, SeenMessage, Violation, copy_name, ledger_id};
 
 /// What a worker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +24,10 @@ pub enum Job {
     Lmtp,
     /// Appends, one and several at once.
     Append,
+    /// Appends several at once, which are all there afterwards, or none (RFC 3502).
+    MultiAppend,
+    /// COPY of one and several, which are all there afterwards, or none (RFC 9051 §6.4.7); deletes originals and copies.
+    Copy,
     /// STORE, MOVE, EXPUNGE.
     Change,
     /// DELE and QUIT.
@@ -31,7 +35,13 @@ pub enum Job {
 }
 
 /// The mailboxes every account has here.
-const MAILBOXES: [&str; 2] = ["INBOX", "Work"];
+const MAILBOXES: [&str; 3] = ["INBOX", "Work", COPIES];
+/// Where copies go, and nothing else.
+const COPIES: &str = "Copies";
+/// Of these, messages come.
+const ARRIVALS: [&str; 2] = ["INBOX", "Work"];
+/// Messages in one MULTIAPPEND or COPY.
+const TOGETHER_MAX: usize = 7;
 /// Messages a worker sends in one round at most, so that reading everything afterwards stays short.
 const SENT_PER_ROUND_MAX: usize = 400;
 /// A mailbox above this is emptied after the check.
@@ -57,11 +67,13 @@ pub struct Worker {
     random: StdRng,
     pending: BTreeMap<String, Pending>,
     acknowledged: usize,
+    /// What one command adds must be there whole, or not at all.
+    whole: bool,
 }
 
 impl Worker {
-    /// A client of these accounts.
-    pub fn new(job: Job, accounts: Vec<Account>, seed: u64) -> Self {
+    /// A client of these accounts. `whole`: the server promises that a command is done as a whole.
+    pub fn new(job: Job, accounts: Vec<Account>, seed: u64, whole: bool) -> Self {
         let ledgers = accounts.iter().map(|a| Ledger::new(&a.user)).collect();
         let (corpus, random) = (Corpus::new(seed), StdRng::seed_from_u64(seed));
         Self {
@@ -72,6 +84,7 @@ impl Worker {
             random,
             pending: BTreeMap::new(),
             acknowledged: 0,
+            whole,
         }
     }
 
@@ -91,7 +104,8 @@ impl Worker {
     pub fn load(&mut self, ports: Ports, stop: &AtomicBool) -> io::Result<()> {
         match self.job {
             Job::Smtp | Job::Lmtp => self.deliver(ports, stop),
-            Job::Append => self.append(ports, stop),
+            Job::Append | Job::MultiAppend => self.append(ports, stop),
+            Job::Copy => self.copy(ports, stop),
             Job::Change => self.change(ports, stop),
             Job::Pop3 => self.fetch_and_delete(ports, stop),
         }
@@ -227,8 +241,12 @@ impl Worker {
             if stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            let count = if self.random.random_ratio(1, 6) { 3 } else { 1 };
-            let mailbox = MAILBOXES[self.random.random_range(0..MAILBOXES.len())];
+            let count = match self.job {
+                Job::MultiAppend => self.random.random_range(2..=TOGETHER_MAX),
+                _ if self.random.random_ratio(1, 6) => 3,
+                _ => 1,
+            };
+            let mailbox = ARRIVALS[self.random.random_range(0..ARRIVALS.len())];
             self.append_some(&mut imap, mailbox, count)?;
         }
         wait(stop);
@@ -247,17 +265,53 @@ impl Worker {
             .zip(&joined)
             .map(|(m, f)| (f.as_str(), m.bytes.as_slice()))
             .collect();
+        self.together(messages.iter().map(|m| m.id.clone()).collect());
         let reply = imap.append_many(mailbox, &arguments)?;
-        let uids = reply
-            .code("APPENDUID")
-            .and_then(|c| c.get(1).map(|s| expand(s)))
-            .unwrap_or_default();
+        self.answered();
+        // RFC 4315 §3: UIDVALIDITY and the UIDs, in the order of the messages.
+        let code = reply.code("APPENDUID").unwrap_or_default();
+        let uids = code.get(1).map(|set| expand(set)).unwrap_or_default();
+        self.told_uids("APPENDUID", &code, mailbox, count, &uids);
         for (at, message) in messages.iter().enumerate() {
             self.ledgers[0].arrived(&message.id, uids.get(at).copied());
         }
         // What the others append is their stock, not their work.
-        self.acknowledged += usize::from(self.job == Job::Append);
+        self.acknowledged += usize::from(matches!(self.job, Job::Append | Job::MultiAppend));
         Ok(())
+    }
+
+    /// What one command is about to add.
+    fn together(&mut self, names: Vec<String>) {
+        if self.whole {
+            self.ledgers[0].together(names);
+        }
+    }
+
+    fn answered(&mut self) {
+        if self.whole {
+            self.ledgers[0].answered();
+        }
+    }
+
+    /// Looks at an answer by itself: the mailbox's UIDVALIDITY, and as many ascending UIDs as there are messages.
+    fn told_uids(
+        &mut self,
+        what: &str,
+        code: &[String],
+        mailbox: &str,
+        count: usize,
+        uids: &[u32],
+    ) {
+        let ledger = &mut self.ledgers[0];
+        match code.first().and_then(|text| text.parse().ok()) {
+            Some(told) => ledger.told_uid_validity(mailbox, told),
+            None => ledger.note(format!("{mailbox}: {what} tells no UIDVALIDITY: {code:?}")),
+        }
+        if uids.len() != count || !uids.is_sorted_by(|a, b| a < b) {
+            ledger.note(format!(
+                "{mailbox}: {what} for {count} messages is {code:?}"
+            ));
+        }
     }
 
     fn flags(&mut self) -> FlagSet {
@@ -269,6 +323,100 @@ impl Worker {
         flags.truncate(self.random.random_range(0..=2));
         flags.sort();
         flags
+    }
+
+    // --- COPY ---
+
+    fn copy(&mut self, ports: Ports, stop: &AtomicBool) -> io::Result<()> {
+        let mut imap = self.imap(ports, 0)?;
+        imap.ok("SELECT INBOX")?;
+        for _ in 0..SENT_PER_ROUND_MAX / 4 {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let fresh = self.fresh();
+            if fresh.len() < STOCK {
+                self.append_some(&mut imap, "INBOX", TOGETHER_MAX)?;
+            }
+            let count = self.random.random_range(1..=TOGETHER_MAX);
+            let mut some: Vec<(String, u32)> = fresh
+                .choose_multiple(&mut self.random, count)
+                .cloned()
+                .collect();
+            if some.is_empty() {
+                continue;
+            }
+            some.sort_by_key(|(_, uid)| *uid);
+            self.copy_some(&mut imap, &some)?;
+            // The body of a message is kept once: neither may go with the other.
+            if let Some((id, uid)) = some.first().filter(|_| self.random.random_ratio(1, 3)) {
+                self.delete(&mut imap, id, *uid)?;
+            }
+            if self.random.random_ratio(1, 4) {
+                self.change_a_copy(&mut imap)?;
+            }
+        }
+        wait(stop);
+        Ok(())
+    }
+
+    /// What stands in the INBOX and has no copy.
+    fn fresh(&self) -> Vec<(String, u32)> {
+        let ledger = &self.ledgers[0];
+        let here = ledger.certain("INBOX").into_iter();
+        here.filter_map(|(id, uid)| Some((id, uid?)))
+            .filter(|(id, _)| ledger.is_nowhere(&copy_name(id, COPIES)))
+            .collect()
+    }
+
+    /// Copies messages, sorted by UID, in one command.
+    fn copy_some(&mut self, imap: &mut Imap, some: &[(String, u32)]) -> io::Result<()> {
+        let names = some
+            .iter()
+            .map(|(id, _)| self.ledgers[0].copying(id, COPIES));
+        let names: Vec<String> = names.collect::<Option<_>>().unwrap_or_default();
+        self.together(names.clone());
+        let from: Vec<u32> = some.iter().map(|(_, uid)| *uid).collect();
+        let set: Vec<String> = from.iter().map(u32::to_string).collect();
+        let reply = imap.ok(&format!("UID COPY {} {COPIES}", set.join(",")))?;
+        self.answered();
+        // RFC 4315 §3: the UIDs of the originals and those of their copies, in the same order.
+        let code = reply.code("COPYUID").unwrap_or_default();
+        let uids = |at: usize| code.get(at).map(|set| expand(set)).unwrap_or_default();
+        let copies = uids(2);
+        self.told_uids("COPYUID", &code, COPIES, names.len(), &copies);
+        if uids(1) != from {
+            self.ledgers[0].note(format!("COPYUID of {from:?} is {code:?}"));
+        }
+        for (at, name) in names.iter().enumerate() {
+            self.ledgers[0].arrived(name, copies.get(at).copied());
+        }
+        self.acknowledged += 1;
+        Ok(())
+    }
+
+    /// Deletes a copy, or gives it flags that its original does not get.
+    fn change_a_copy(&mut self, imap: &mut Imap) -> io::Result<()> {
+        let here = self.ledgers[0].certain(COPIES).into_iter();
+        let here: Vec<(String, u32)> = here.filter_map(|(name, uid)| Some((name, uid?))).collect();
+        let Some((name, uid)) = here.choose(&mut self.random) else {
+            return Ok(());
+        };
+        imap.ok(&format!("SELECT {COPIES}"))?;
+        match self.random.random_ratio(1, 2) {
+            true => self.delete(imap, name, *uid)?,
+            false => {
+                let flags = self.flags();
+                self.ledgers[0].flagging(name, flags.clone());
+                imap.ok(&format!(
+                    "UID STORE {uid} FLAGS.SILENT ({})",
+                    flags.join(" ")
+                ))?;
+                self.ledgers[0].flagged(name, flags, None);
+            }
+        }
+        imap.ok("SELECT INBOX")?;
+        Ok(())
     }
 
     // --- STORE, MOVE, EXPUNGE ---

@@ -23,7 +23,7 @@ use crate::{
 const GROWTH_MIN: usize = 16 << 10;
 
 /// All messages of one APPEND together (RFC 3502), in units of the limit for one.
-const MESSAGES_FACTOR: u64 = 2;
+pub(crate) const MESSAGES_FACTOR: u64 = 2;
 
 /// How long to wait for memory while other sessions have it all.
 const MEMORY_PATIENCE: Duration = Duration::from_secs(30);

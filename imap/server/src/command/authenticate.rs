@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mailrook_auth::{Login, LoginFailure, LoginPlace, LoginStep, Reaction};
 use mailrook_imap_proto::{command::Secret, response::Code};
 use mailrook_store_api::meta::{CredentialScope, LoginAccount};
 
@@ -9,17 +10,9 @@ use super::capability::{capabilities, password_permitted};
 use crate::{
     SessionContext,
     account::Account,
-    login::{Login, LoginFailure, LoginPlace, LoginStep},
     outcome::{Failure, Outcome, Reply},
     session::{Line, Session},
 };
-
-/// After so many failures on a connection each further answer comes [`Settings::failed_login_delay`](crate::Settings) late: people
-/// mistype twice.
-pub(crate) const FREE_FAILURES: u32 = 3;
-
-/// After so many the connection is closed.
-pub(crate) const FAILURES_MAX: u32 = 10;
 
 /// Between the lines of an exchange. The login's own deadline holds beside it.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -46,9 +39,7 @@ pub(crate) async fn authenticate(
         session.writer().challenge(challenge);
         session.framer.expect_auth_response();
         step = match response(session).await? {
-            Line::AuthResponse(Some(response)) => {
-                login.respond(response.as_bytes(), &context).await
-            }
+            Line::AuthResponse(Some(response)) => context.respond(login, response.as_bytes()).await,
             // RFC 9051 §6.2.2: a cancelled exchange is BAD.
             Line::AuthResponse(None) => return Err(Reply::bad("authentication cancelled").into()),
             Line::Bad(error) => return Err(Reply::bad(error.to_string()).into()),
@@ -59,12 +50,11 @@ pub(crate) async fn authenticate(
 }
 
 fn place<'c>(session: &Session, context: &'c SessionContext) -> LoginPlace<'c> {
-    LoginPlace {
-        context,
-        scope: CredentialScope::Imap,
-        ip: session.client.ip,
-        bindings: session.wire.bindings(),
-    }
+    context.place(
+        CredentialScope::Imap,
+        session.client.ip,
+        session.wire.bindings(),
+    )
 }
 
 async fn response(session: &mut Session) -> Result<Line, Failure> {
@@ -128,12 +118,9 @@ fn enter(session: &mut Session, account: &LoginAccount, address: &str) {
 }
 
 async fn count_failure(session: &mut Session) -> Result<(), Failure> {
-    session.login_failures += 1;
-    if session.login_failures >= FAILURES_MAX {
-        return Err(Failure::Bye("too many failed logins"));
+    let limits = session.context.attempt_limits();
+    match session.login_attempts.failed(limits).await {
+        Reaction::GoOn => Ok(()),
+        Reaction::Close => Err(Failure::Bye("too many failed logins")),
     }
-    if session.login_failures >= FREE_FAILURES {
-        tokio::time::sleep(session.context.settings.failed_login_delay).await;
-    }
-    Ok(())
 }

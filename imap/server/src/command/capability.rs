@@ -3,7 +3,6 @@
 use mailrook_imap_proto::response::{Code, Status};
 
 use crate::{
-    login,
     outcome::{Outcome, Reply},
     session::Session,
 };
@@ -45,7 +44,7 @@ pub(crate) fn capabilities(session: &Session) -> String {
         capabilities.push_str(" STARTTLS");
     }
     if password_permitted(session) {
-        for mechanism in login::offered(&session.wire.bindings(), true) {
+        for mechanism in mailrook_auth::offered(&session.wire.bindings(), true) {
             capabilities.push_str(" AUTH=");
             capabilities.push_str(mechanism);
         }

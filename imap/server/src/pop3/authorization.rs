@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mailrook_auth::{Login, LoginFailure, LoginPlace, LoginStep, Reaction};
 use mailrook_imap_proto::{
     command::Secret,
     pop3::{Capabilities, Event, Framer, ResponseCode, State},
@@ -9,12 +10,7 @@ use mailrook_imap_proto::{
 use mailrook_store_api::meta::{CredentialScope, LoginAccount};
 
 use super::{End, Open, Refused, Session, maildrop::Maildrop};
-use crate::{
-    SessionContext,
-    account::Account,
-    command::authenticate::{FAILURES_MAX, FREE_FAILURES},
-    login::{self, Login, LoginFailure, LoginPlace, LoginStep},
-};
+use crate::{SessionContext, account::Account};
 
 /// Between the lines of an exchange. The login's own deadline holds beside it.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,7 +27,7 @@ impl Session {
     }
 
     fn offered(&self) -> Vec<&'static str> {
-        login::offered(&self.wire.bindings(), self.password_permitted()).collect()
+        mailrook_auth::offered(&self.wire.bindings(), self.password_permitted()).collect()
     }
 
     pub(super) fn capa(&mut self) {
@@ -121,7 +117,7 @@ impl Session {
             self.framer.expect_auth_response();
             step = match self.event(RESPONSE_TIMEOUT).await? {
                 Event::AuthResponse(Some(response)) => {
-                    login.respond(response.as_bytes(), &context).await
+                    context.respond(login, response.as_bytes()).await
                 }
                 Event::AuthResponse(None) => {
                     self.writer().err(None, "authentication cancelled");
@@ -150,12 +146,7 @@ impl Session {
     }
 
     fn place<'c>(&self, context: &'c SessionContext) -> LoginPlace<'c> {
-        LoginPlace {
-            context,
-            scope: CredentialScope::Pop3,
-            ip: self.client.ip,
-            bindings: self.wire.bindings(),
-        }
+        context.place(CredentialScope::Pop3, self.client.ip, self.wire.bindings())
     }
 
     async fn conclude(&mut self, step: LoginStep) -> Result<(), End> {
@@ -182,14 +173,11 @@ impl Session {
     }
 
     async fn count_failure(&mut self) -> Result<(), End> {
-        self.login_failures += 1;
-        if self.login_failures >= FAILURES_MAX {
-            return Err(End::Refused(ResponseCode::Auth, "too many failed logins"));
+        let limits = self.context.attempt_limits();
+        match self.login_attempts.failed(limits).await {
+            Reaction::GoOn => Ok(()),
+            Reaction::Close => Err(End::Refused(ResponseCode::Auth, "too many failed logins")),
         }
-        if self.login_failures >= FREE_FAILURES {
-            tokio::time::sleep(self.context.settings.failed_login_delay).await;
-        }
-        Ok(())
     }
 
     /// Opens the maildrop. A client that cannot have it stays as it was (RFC 1939 §4).

@@ -28,6 +28,7 @@ pub(super) struct Maildrop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Message {
     pub(super) uid: Uid,
+    /// As it is sent, its lines ended with CRLF, but before dots are doubled (RFC 1939 §11).
     pub(super) size: u32,
 }
 
@@ -78,7 +79,7 @@ impl Maildrop {
                 .ok_or_else(gone)?;
             messages.extend(entries.iter().map(|entry| Message {
                 uid: entry.uid,
-                size: entry.size,
+                size: entry.size.saturating_add(entry.crlf_growth),
             }));
         }
         let mut maildrop = Maildrop {

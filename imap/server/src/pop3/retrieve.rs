@@ -33,7 +33,7 @@ impl Session {
         number: NonZeroU32,
         lines: Option<u32>,
     ) -> Result<(), End> {
-        let (detail, first) = match self.find(number).await {
+        let (size, detail, first) = match self.find(number).await {
             Ok(found) => found,
             Err(refused) => {
                 self.refuse(&refused);
@@ -48,7 +48,6 @@ impl Session {
                 detail.body_size
             }
         };
-        let size = detail.prefix.len() + detail.body_size as usize;
         self.writer().ok(&match lines {
             None => format!("{size} octets"),
             Some(_) => "the top of it follows".to_owned(),
@@ -67,8 +66,8 @@ impl Session {
         Ok(())
     }
 
-    /// What to send, and the first of it: while there is nothing of it on its way, the client can still be told.
-    async fn find(&self, number: NonZeroU32) -> Result<(MessageDetail, Bytes), Refused> {
+    /// How much to send, what, and the first of it: while there is nothing of it on its way, the client can still be told.
+    async fn find(&self, number: NonZeroU32) -> Result<(u32, MessageDetail, Bytes), Refused> {
         let Some(open) = &self.open else {
             return Err(Refused::new("log in first"));
         };
@@ -87,7 +86,7 @@ impl Session {
             .read(&detail, 0..detail.body_size.min(STEP))
             .await
             .map_err(|error| Refused::by_store(&error))?;
-        Ok((detail, first))
+        Ok((message.size, detail, first))
     }
 
     async fn read(&self, detail: &MessageDetail, range: Range<u32>) -> Result<Bytes, StoreError> {

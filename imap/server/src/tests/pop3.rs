@@ -466,6 +466,67 @@ async fn copies_have_their_own_first_lines() {
     .await;
 }
 
+/// IMAP's APPEND and SMTP's BINARYMIME take lines that end otherwise, and keep them; POP3 counts what it sends.
+#[tokio::test]
+async fn sizes_are_those_of_what_is_sent() {
+    let rig = Rig::new().await;
+    let mut imap = rig.logged_in().await;
+    imap.play(
+        r"C- a1 APPEND INBOX {24+}\r\nSubject: x\n\n.a\nb\r\nc\rd\n.e\r\n
+          S~ a1 OK ...
+          C: a2 LOGOUT
+          S~ a2 OK ...",
+    )
+    .await;
+    let mut runner = TestRunner::deterministic();
+    let mut some = || {
+        let text = "[.a\r\n]{0,30}".new_tree(&mut runner).unwrap();
+        text.current()
+    };
+    rig.add_raw((0..100).map(|_| some())).await;
+    rig.add_mail(&["Subject: y\n\nas it should be\n"]).await;
+    let delivery = Delivery {
+        message: Arc::new(PreparedMessage::new(b"\nbare\nto its end").unwrap()),
+        received: Timestamp(0),
+        key: None,
+        recipients: vec![DeliveryRecipient {
+            account: rig.account,
+            mailbox: None,
+            prefix: "Return-Path: <>\r\n".into(),
+            flags: Flags::default(),
+        }],
+        confirmed: Vec::new(),
+    };
+    let mut lane = rig.twin.open_lane().await.unwrap();
+    rig.twin.deliver(&mut lane, delivery).await.unwrap();
+    // A copy has the size of its original.
+    let mut imap = rig.selected().await;
+    imap.play("C: a1 COPY 1:103 INBOX\nS~ a1 OK ...").await;
+
+    let mut wire = logged_in(&rig).await;
+    let sizes = lines(&mut wire, "LIST").await;
+    assert_eq!(sizes.len(), 206);
+    assert_eq!(sizes[0], "1 30");
+    let mut sum = 0;
+    for (number, listed) in (1..).zip(sizes) {
+        wire.send(format!("RETR {number}\r\n").as_bytes()).await;
+        let told = wire.line().await.unwrap();
+        let mut sent = 0;
+        loop {
+            let line = wire.line().await.unwrap();
+            assert!(!line.ends_with('\n'), "{line:?}");
+            if line == "." {
+                break;
+            }
+            sent += line.strip_prefix('.').unwrap_or(&line).len() + 2;
+        }
+        assert_eq!(told, format!("+OK {sent} octets"));
+        assert_eq!(listed, format!("{number} {sent}"));
+        sum += sent;
+    }
+    wire.play(&format!("C: STAT\nS: +OK 206 {sum}")).await;
+}
+
 #[tokio::test]
 async fn large_messages_to_slow_clients() {
     let rig = Rig::new().await;

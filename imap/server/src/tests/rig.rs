@@ -13,6 +13,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use mailrook_auth::Logins;
 use mailrook_net::{
     BlockingPool, CertificatePem, Certificates, Connection, Limiter, Limits, LoginThrottle,
     Network, Peer, SessionId, SessionRegistry, Shutdown, ShutdownTrigger, Stream, ThrottleSettings,
@@ -31,7 +32,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{Client, Logins, SessionContext, Settings, serve_imap, serve_pop3};
+use crate::{Client, SessionContext, Settings, serve_imap, serve_pop3};
 
 /// From another network, lest it be exempt.
 pub(crate) const ADDRESS: &str = "192.0.2.7:1234";
@@ -177,8 +178,13 @@ impl Rig {
 
     /// Puts messages into INBOX, without a session.
     pub(crate) async fn add_mail(&self, messages: &[&str]) {
-        let messages = messages.iter().map(|text| {
-            let raw = text.replace("\r\n", "\n").replace('\n', "\r\n");
+        let normal = |text: &&str| text.replace("\r\n", "\n").replace('\n', "\r\n");
+        self.add_raw(messages.iter().map(normal)).await;
+    }
+
+    /// Messages as they are.
+    pub(crate) async fn add_raw(&self, messages: impl IntoIterator<Item = String>) {
+        let messages = messages.into_iter().map(|raw| {
             let prepared = Arc::new(PreparedMessage::new(raw.as_bytes()).unwrap());
             (prepared, Flags::default(), Timestamp(1_000_000_000_000))
         });

@@ -2,10 +2,11 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use mailrook_auth::Logins;
 use mailrook_net::{
     BlockingPool, CertificatePem, Certificates, Connection, Limiter, Limits, LoginThrottle,
-    Network, Peer, SessionId, Shutdown, ShutdownTrigger, Stream, ThrottleSettings, TlsAcceptor,
-    TlsSettings,
+    Network, Peer, SessionId, SessionRegistry, Shutdown, ShutdownTrigger, Stream, ThrottleSettings,
+    TlsAcceptor, TlsSettings,
 };
 use mailrook_sasl::{ChannelBindings, FakeSaltKey, Password, PasswordCache, Salt, Verifier};
 use mailrook_smtp_proto::Service;
@@ -21,7 +22,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{Endpoint, FrontEnd, Logins, Services, Settings};
+use crate::{Endpoint, FrontEnd, Services, Settings};
 
 /// From another network, lest it be exempt.
 pub(crate) const CLIENT: &str = "192.0.2.7:1234";
@@ -29,6 +30,7 @@ pub(crate) const CLIENT: &str = "192.0.2.7:1234";
 pub(crate) struct Rig {
     pub(crate) twin: MemoryCluster,
     pub(crate) front: FrontEnd,
+    pub(crate) sessions: Arc<SessionRegistry>,
     pub(crate) tls: TlsAcceptor,
     pub(crate) certificate: Vec<u8>,
     pub(crate) trigger: ShutdownTrigger,
@@ -57,6 +59,7 @@ impl Rig {
             exempt: vec!["0.0.0.0/0".parse::<Network>().unwrap()],
             ..ThrottleSettings::default()
         };
+        let sessions = SessionRegistry::new();
         let services = Services {
             mailstore: Arc::new(twin.clone()),
             directory: Arc::new(twin.clone()),
@@ -67,6 +70,7 @@ impl Rig {
                 hashing: BlockingPool::new(2, 100),
             },
             preparing: BlockingPool::new(2, 1000),
+            sessions: Arc::clone(&sessions),
         };
         let made = rcgen::generate_simple_self_signed(vec!["mx.example.test".to_owned()]).unwrap();
         let pem = CertificatePem {
@@ -87,6 +91,7 @@ impl Rig {
         Rig {
             twin,
             front: FrontEnd::new(settings, services),
+            sessions,
             tls,
             certificate,
             trigger,

@@ -67,6 +67,28 @@ async fn each_mechanism_logs_in() {
 }
 
 #[tokio::test]
+async fn sessions_are_listed_while_they_last() {
+    let rig = Rig::new().await;
+    let listed = || {
+        let sessions = rig.sessions.list().into_iter();
+        let what = sessions.map(|session| (session.protocol, session.tls, session.user));
+        what.collect::<Vec<_>>()
+    };
+    let mut mx = rig.connect(Service::Mx);
+    mx.hello().await;
+    assert_eq!(listed(), [("test", false, None)]);
+    let mut client = secure(&rig).await;
+    assert_eq!(listed()[1], ("test", true, None));
+    login(&mut client, Mechanism::Plain, "wrong").await;
+    assert_eq!(listed()[1].2, None);
+    login(&mut client, Mechanism::Plain, "secret").await;
+    assert_eq!(listed()[1], ("test", true, Some(USER.to_owned())));
+    client.vanish().await;
+    mx.vanish().await;
+    assert_eq!(listed(), []);
+}
+
+#[tokio::test]
 async fn a_user_sends_to_a_user() {
     let rig = Rig::new().await;
     let mut client = secure(&rig).await;

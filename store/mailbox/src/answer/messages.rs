@@ -60,6 +60,7 @@ fn entry(uid: Uid, stored: IndexRecord, keywords: &[Keyword]) -> Result<IndexEnt
         internal_date: Timestamp(stored.internal_date_ms),
         saved: Timestamp(stored.saved_ms),
         size: stored.size,
+        crlf_growth: stored.crlf_growth,
         message: MessageId(stored.message),
     })
 }

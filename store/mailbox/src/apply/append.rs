@@ -30,6 +30,7 @@ pub(crate) fn apply(account: &mut Account<'_>, append: &AppendTo) -> Outcome<Cha
             internal_date_ms: new.internal_date.0,
             saved_ms: account.now,
             size,
+            crlf_growth: new.body.crlf_growth,
             message: message::create(account, &new.body, &new.prefix)?,
             keywords,
         });

@@ -97,6 +97,7 @@ fn deliver(
         internal_date_ms: command.received.0,
         saved_ms: account.now,
         size,
+        crlf_growth: command.body.crlf_growth,
         message: message::create(account, &command.body, &recipient.prefix)?,
         keywords,
     };

@@ -127,6 +127,7 @@ fn entry(mailbox: &Mailbox, number: u32, message: &Message) -> IndexEntry {
         internal_date: Timestamp(message.internal),
         saved: Timestamp(message.saved),
         size: message.size,
+        crlf_growth: message.body.crlf_growth,
         message: MessageId(message.id),
     }
 }

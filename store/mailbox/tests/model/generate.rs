@@ -155,6 +155,7 @@ fn body(number: u8, uploaded: Option<u64>) -> NewBody {
     NewBody {
         hash: hash(number),
         size: size(number),
+        crlf_growth: u32::from(number),
         source,
         detail: vec![number; 3],
         signature: vec![number; 2],

@@ -155,6 +155,77 @@ fn mistakes_are_named_with_line_and_remedy() {
     }
 }
 
+/// Values that are right one by one, and what is said when they cannot work together.
+#[test]
+fn what_cannot_work_together_is_named() {
+    let said = |text: &str| match parse(&format!("{LEAST}{text}")) {
+        Ok(_) => String::new(),
+        Err(problems) => problems.to_string().replace(FILE, "F"),
+    };
+    for (text, expected) in [
+        (
+            "[smtp]\nmessage_size_max = \"100MB\"\nmemory_max = \"64MB\"",
+            "F:6: smtp.message_size_max: messages of 100MB do not fit smtp.memory_max = \"64MB\": write memory_max = \"102MB\" or more, or message_size_max = \"62MB\" or less",
+        ),
+        (
+            "[smtp]\nmemory_max = \"102MB\"\nmessage_size_max = \"100MB\"",
+            "",
+        ),
+        (
+            "[smtp]\nmemory_max = \"64MB\"\nmessage_size_max = \"62MB\"",
+            "",
+        ),
+        (
+            "[smtp]\nmessage_size_max = \"1GB\"",
+            "F:6: smtp.message_size_max: messages of 1GB do not fit smtp.memory_max = \"1GB\": write memory_max = \"1002MB\" or more, or message_size_max = \"998MB\" or less",
+        ),
+        (
+            "[imap]\nmemory_max = \"64MB\"",
+            "F:6: imap.append_size_max: messages of 50MB do not fit imap.memory_max = \"64MB\": write memory_max = \"102MB\" or more, or append_size_max = \"31MB\" or less",
+        ),
+        (
+            "[imap]\nmemory_max = \"64MB\"\nappend_size_max = \"31MB\"",
+            "",
+        ),
+        ("[imap]\nmemory_max = \"102MB\"", ""),
+        // A part's default gives way to what is written of the whole; what is written does not.
+        ("[connections]\nmax = 50", ""),
+        (
+            "[connections]\nmax = 50\nper_address_max = 60",
+            "F:7: connections.per_address_max = 60 is above connections.max = 50, of which it is a part; write 50 or less, or raise max",
+        ),
+        (
+            "[connections]\npending_max = 20001",
+            "F:6: connections.pending_max = 20001 is above connections.max = 20000, of which it is a part; write 20000 or less, or raise max",
+        ),
+        (
+            "[connections]\npending_per_address_max = 20\nper_address_max = 10\npending_max = 10",
+            "F:6: connections.pending_per_address_max = 20 is above connections.per_address_max = 10, of which it is a part; write 10 or less, or raise per_address_max\nF:6: connections.pending_per_address_max = 20 is above connections.pending_max = 10, of which it is a part; write 10 or less, or raise pending_max",
+        ),
+        (
+            "[listen]\nsmtp = [\"*:2525\"]\nimap = [\"127.0.0.1:2525\"]",
+            "F:7: listen.imap: 127.0.0.1:2525 cannot be opened beside *:2525 of listen.smtp; give each service an address or a port of its own",
+        ),
+        (
+            "[listen]\nsmtp = [\"*:25\", \"[::1]:25\"]",
+            "F:6: listen.smtp: [::1]:25 cannot be opened beside *:25 of listen.smtp; give each service an address or a port of its own",
+        ),
+        (
+            "[listen]\nlmtp = [\"unix:/run/x.sock\"]\n[admin]\nsocket = \"/run/x.sock\"\nlisten = [\"127.0.0.1:8025\"]",
+            "F:8: admin.socket: unix:/run/x.sock is also in listen.lmtp; give it a path of its own\nF:9: admin.listen: 127.0.0.1:8025 cannot be opened beside 127.0.0.1:8025 of listen.http; give each service an address or a port of its own",
+        ),
+        (
+            "[listen]\nsmtp = [\"127.0.0.1:25\", \"127.0.0.2:25\", \"[::]:25\", \"127.0.0.1:0\", \"127.0.0.1:0\"]",
+            "",
+        ),
+    ] {
+        assert_eq!(said(text), expected, "{text}");
+    }
+    let config = parse(&format!("{LEAST}[connections]\nmax = 50")).unwrap();
+    let shown = toml::to_string(&config).unwrap();
+    assert_eq!(parse(&shown).unwrap(), config);
+}
+
 #[test]
 fn certificates_are_whole_and_there() {
     let host = "hostname = \"m.test\"\n";
@@ -162,8 +233,16 @@ fn certificates_are_whole_and_there() {
         problems(&format!("{host}[[tls.certificate]]\nchain = \"a.pem\"\n")),
         "F:2: tls.certificate: key is missing\nF: listen.submissions needs a certificate: write [[tls.certificate]] with chain and key, or submissions = [] to do without"
     );
-    let without = "[listen]\nsubmissions = []\nimaps = []\npop3s = []\n";
+    let without = "[listen]\nsubmission = []\nsubmissions = []\nimap = []\nimaps = []\npop3 = []\npop3s = []\n";
     assert!(parse(&format!("{host}{without}")).is_ok());
+    let starttls = "[listen]\nsubmissions = []\nimaps = []\npop3s = []\n\nimap = [\"127.0.0.1:143\"]\n\
+                    submission = []\npop3 = []\n";
+    assert_eq!(
+        problems(&format!("{host}{starttls}")),
+        "F:7: listen.imap takes no password without TLS, so that nobody could log in: write [[tls.certificate]] with chain and key, or imap = [] to do without"
+    );
+    let plaintext = "[login]\nplaintext = true\n";
+    assert!(parse(&format!("{host}{starttls}{plaintext}")).is_ok());
     assert_eq!(
         problems(&format!(
             "{host}[listen]\nimaps = [\"*:993\"]\nsubmissions = []\n"
@@ -206,6 +285,11 @@ fn a_file_of_another_kind_is_bounded() {
     let said = problems(&many);
     assert_eq!(said.lines().count(), 31);
     assert!(said.contains("more problems"));
+    // As large as a file may be: neither lines nor names are counted over and over.
+    let huge: String = (0..60_000).map(|n| format!("k{n} = 1\n")).collect();
+    let begin = std::time::Instant::now();
+    assert!(problems(&huge).contains("more problems"));
+    assert!(begin.elapsed().as_secs() < 60);
     for garbage in [
         "\0\0\0",
         "\u{feff}[",

@@ -47,6 +47,8 @@ impl std::error::Error for Problems {}
 /// A document that is being read.
 pub struct Reader<'t> {
     text: &'t str,
+    /// Where each line ends.
+    line_ends: Vec<usize>,
     /// Relative paths in the document start here.
     pub folder: &'t Path,
     problems: RefCell<Vec<Problem>>,
@@ -70,6 +72,7 @@ impl<'t> Reader<'t> {
     pub fn new(text: &'t str, folder: &'t Path) -> Reader<'t> {
         Reader {
             text,
+            line_ends: text.match_indices('\n').map(|(at, _)| at).collect(),
             folder,
             problems: RefCell::default(),
             known: RefCell::default(),
@@ -101,15 +104,11 @@ impl<'t> Reader<'t> {
 
     /// The problems, once every section was finished.
     pub fn into_problems(self) -> Vec<Problem> {
-        let known = self.known.into_inner();
-        let mut problems = self.problems.into_inner();
-        for (path, name, at) in self.unknown.into_inner() {
-            let message = unknown_key(&known, &path, &name);
-            problems.push(Problem {
-                line: Some(line_of(self.text, at)),
-                message,
-            });
+        let known = self.known.take();
+        for (path, name, at) in self.unknown.take() {
+            self.report(Some(self.line(at)), unknown_key(&known, &path, &name));
         }
+        let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
         problems
     }
@@ -123,7 +122,7 @@ impl<'t> Reader<'t> {
     }
 
     fn line(&self, at: usize) -> usize {
-        line_of(self.text, at)
+        1 + self.line_ends.partition_point(|end| *end < at)
     }
 }
 
@@ -282,11 +281,6 @@ fn joined(path: &str, name: &str) -> String {
     } else {
         format!("{path}.{name}")
     }
-}
-
-fn line_of(text: &str, at: usize) -> usize {
-    let before = text.as_bytes().get(..at).unwrap_or(text.as_bytes());
-    1 + before.iter().filter(|byte| **byte == b'\n').count()
 }
 
 fn unknown_key(known: &[(String, &'static str)], path: &str, name: &str) -> String {

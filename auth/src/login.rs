@@ -1,17 +1,38 @@
-//! Drives a SASL exchange, or a plain password, between a session and the directory. For IMAP and POP3.
+//! Drives a SASL exchange, or a plain password, between a session and the directory.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
+use mailrook_net::{BlockingPool, LoginThrottle, Stream};
 use mailrook_sasl::{
-    ChannelBindings, Context, Credentials, Exchange, Failure, Mechanism, OfferPolicy, Step,
-    Verifier,
+    ChannelBindings, Context, Credentials, Exchange, Failure, FakeSaltKey, Mechanism, OfferPolicy,
+    PasswordCache, Step, Verifier,
 };
-use mailrook_store_api::meta::{CredentialScope, LoginAccount};
+use mailrook_store_api::{
+    Directory,
+    meta::{CredentialScope, LoginAccount},
+};
 
-use crate::SessionContext;
+/// What the logins of all sessions share.
+#[derive(Clone)]
+pub struct Logins {
+    /// Passwords that were right.
+    pub cache: Arc<PasswordCache>,
+    /// Hides which users exist.
+    pub fake_salts: FakeSaltKey,
+    /// Slows down who guesses.
+    pub throttle: Arc<LoginThrottle>,
+    /// Hashes passwords.
+    pub hashing: BlockingPool,
+}
+
+impl fmt::Debug for Logins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Logins").finish_non_exhaustive()
+    }
+}
 
 /// What comes of a step.
-pub(crate) enum LoginStep {
+pub enum LoginStep {
     /// Ask the client, and hand its answer to [`Login::respond`].
     Challenge(Vec<u8>),
     /// The client is this user.
@@ -22,7 +43,7 @@ pub(crate) enum LoginStep {
 
 /// Why there is no login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LoginFailure {
+pub enum LoginFailure {
     /// Wrong name or password, or a channel that is not ours.
     Credentials,
     /// The client broke the mechanism's grammar.
@@ -35,7 +56,7 @@ pub(crate) enum LoginFailure {
 
 impl LoginFailure {
     /// For the client's user.
-    pub(crate) fn text(self) -> &'static str {
+    pub const fn text(self) -> &'static str {
         match self {
             LoginFailure::Credentials => "authentication failed",
             LoginFailure::Malformed => "the response does not fit the mechanism",
@@ -46,26 +67,43 @@ impl LoginFailure {
 }
 
 /// What a login is made in.
-pub(crate) struct LoginPlace<'a> {
-    pub(crate) context: &'a SessionContext,
+pub struct LoginPlace<'a> {
+    /// What it shares with others.
+    pub logins: &'a Logins,
+    /// Who may log in.
+    pub directory: &'a dyn Directory,
     /// What a password must be good for.
-    pub(crate) scope: CredentialScope,
-    /// Of the client.
-    pub(crate) ip: Option<IpAddr>,
+    pub scope: CredentialScope,
+    /// Of the client; `None` on a unix socket.
+    pub ip: Option<IpAddr>,
     /// Of its connection.
-    pub(crate) bindings: ChannelBindings,
+    pub bindings: ChannelBindings,
 }
 
 /// A running exchange.
-pub(crate) struct Login {
+pub struct Login {
     exchange: Exchange,
     account: Option<Box<LoginAccount>>,
     ip: Option<IpAddr>,
     scope: CredentialScope,
 }
 
+/// The names of all mechanisms.
+pub fn all_mechanisms() -> impl Iterator<Item = &'static str> {
+    Mechanism::ALL.into_iter().map(Mechanism::name)
+}
+
+/// The channel bindings of a connection: none without TLS.
+pub fn bindings(stream: &Stream) -> ChannelBindings {
+    let tls = stream.tls_bindings();
+    ChannelBindings {
+        tls_exporter: tls.exporter,
+        tls_server_end_point: tls.server_end_point.map(|hash| hash.to_vec()),
+    }
+}
+
 /// The mechanisms to announce, the strongest first: none where passwords are not taken.
-pub(crate) fn offered(
+pub fn offered(
     bindings: &ChannelBindings,
     password_permitted: bool,
 ) -> impl Iterator<Item = &'static str> + use<> {
@@ -75,8 +113,8 @@ pub(crate) fn offered(
 }
 
 impl Login {
-    /// Begins an exchange.
-    pub(crate) async fn start(
+    /// Begins an exchange. There is no login to go on with if the mechanism is not offered.
+    pub async fn start(
         mechanism: &str,
         initial: Option<&[u8]>,
         place: LoginPlace<'_>,
@@ -87,21 +125,19 @@ impl Login {
         let Some(mechanism) = offered else {
             return (None, LoginStep::Failed(LoginFailure::NotOffered));
         };
-        let context = place.context;
-        let (login, step) = Login::begin(place, |sasl| Exchange::start(mechanism, initial, sasl));
-        login.advanced(step, context).await
+        let (logins, directory) = (place.logins, place.directory);
+        let (mut login, step) =
+            Login::begin(place, |sasl| Exchange::start(mechanism, initial, sasl));
+        let step = login.advance(step, logins, directory).await;
+        (Some(login), step)
     }
 
     /// A name and a password without SASL: LOGIN, or USER and PASS.
-    pub(crate) async fn with_password(
-        user: &[u8],
-        password: &[u8],
-        place: LoginPlace<'_>,
-    ) -> LoginStep {
-        let context = place.context;
-        let (login, step) =
+    pub async fn with_password(user: &[u8], password: &[u8], place: LoginPlace<'_>) -> LoginStep {
+        let (logins, directory) = (place.logins, place.directory);
+        let (mut login, step) =
             Login::begin(place, |sasl| Exchange::with_password(user, password, sasl));
-        login.advanced(step, context).await.1
+        login.advance(step, logins, directory).await
     }
 
     fn begin(
@@ -110,7 +146,7 @@ impl Login {
     ) -> (Login, Step) {
         let (exchange, step) = start(Context {
             bindings: place.bindings,
-            fake_salts: place.context.logins.fake_salts.clone(),
+            fake_salts: place.logins.fake_salts.clone(),
         });
         let login = Login {
             exchange,
@@ -121,23 +157,23 @@ impl Login {
         (login, step)
     }
 
-    async fn advanced(
-        mut self,
-        step: Step,
-        context: &SessionContext,
-    ) -> (Option<Login>, LoginStep) {
-        let step = self.advance(step, context).await;
-        (Some(self), step)
-    }
-
     /// Takes the client's response.
-    pub(crate) async fn respond(&mut self, response: &[u8], context: &SessionContext) -> LoginStep {
+    pub async fn respond(
+        &mut self,
+        response: &[u8],
+        logins: &Logins,
+        directory: &dyn Directory,
+    ) -> LoginStep {
         let step = self.exchange.respond(response);
-        self.advance(step, context).await
+        self.advance(step, logins, directory).await
     }
 
-    async fn advance(&mut self, mut step: Step, context: &SessionContext) -> LoginStep {
-        let logins = &context.logins;
+    async fn advance(
+        &mut self,
+        mut step: Step,
+        logins: &Logins,
+        directory: &dyn Directory,
+    ) -> LoginStep {
         loop {
             step = match step {
                 Step::Challenge(challenge) => return LoginStep::Challenge(challenge),
@@ -145,7 +181,7 @@ impl Login {
                     if let Some(ip) = self.ip {
                         tokio::time::sleep(logins.throttle.delay(ip)).await;
                     }
-                    match context.directory.login(&name).await {
+                    match directory.login(&name).await {
                         Ok(account) => {
                             let found = account
                                 .as_deref()
@@ -169,15 +205,15 @@ impl Login {
                         }
                     }
                 },
-                Step::Done(_) => return self.done(context),
-                Step::Failed(failure) => return self.failed(failure, context),
+                Step::Done(_) => return self.done(logins),
+                Step::Failed(failure) => return self.failed(failure, logins),
             }
         }
     }
 
-    fn done(&mut self, context: &SessionContext) -> LoginStep {
+    fn done(&mut self, logins: &Logins) -> LoginStep {
         if let Some(ip) = self.ip {
-            context.logins.throttle.succeeded(ip);
+            logins.throttle.succeeded(ip);
         }
         // Nobody gets here without an account that was looked up.
         self.account.take().map_or(
@@ -186,11 +222,11 @@ impl Login {
         )
     }
 
-    fn failed(&self, failure: Failure, context: &SessionContext) -> LoginStep {
+    fn failed(&self, failure: Failure, logins: &Logins) -> LoginStep {
         if let Some(ip) = self.ip
             && failure == Failure::Credentials
         {
-            context.logins.throttle.failed(ip);
+            logins.throttle.failed(ip);
         }
         LoginStep::Failed(match failure {
             Failure::Temporary => LoginFailure::Unavailable,

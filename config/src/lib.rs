@@ -1,6 +1,14 @@
 //! The configuration: one TOML file, read strictly. What it can say, and the defaults, stand in [`EXAMPLE`], which
 //! `mailrook config example` prints; a test keeps the two together.
+//!
+//! - `reader` walks the document: every key is known, or reported with its line and the nearest right name.
+//! - `value` reads kinds of values: sizes, durations, addresses.
+//! - `checks` looks at what shows only when several values are seen together.
+//!
+//! *Architecture Invariant:* this crate starts nothing and opens nothing but the file. What it hands out can be used as
+//! it is: nobody checks a setting again.
 
+mod checks;
 mod reader;
 mod value;
 
@@ -10,7 +18,6 @@ use std::{
     time::Duration,
 };
 
-use mailrook_cluster::SHARDS_MAX;
 use mailrook_net::{CertificateFiles, Network};
 use mailrook_types::Domain;
 use serde::Serialize;
@@ -25,6 +32,9 @@ pub const EXAMPLE: &str = include_str!("example.toml");
 
 /// Where the configuration is looked for when nothing says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/mailrook/mailrook.toml";
+
+/// Shards of a node: what `mailrook-cluster` can open. The binary holds the two together.
+pub const SHARDS_MAX: u32 = 63;
 
 /// 1 MiB: bounds what a wrong path makes us read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -130,6 +140,8 @@ pub enum BareNewlines {
 pub struct Imap {
     /// The largest message that APPEND takes.
     pub append_size_max: Size,
+    /// Messages on their way in by APPEND, of all sessions together.
+    pub memory_max: Size,
     /// How long a client may be silent.
     pub idle_timeout: Span,
 }
@@ -281,7 +293,7 @@ impl Config {
         let reader = Reader::new(text, folder);
         let config = reader
             .document()
-            .and_then(|document| read(&reader.root(&document), &reader));
+            .and_then(|document| read(&reader.root(&document)));
         let problems = reader.into_problems();
         match config {
             Some(config) if problems.is_empty() => Ok(config),
@@ -319,22 +331,25 @@ impl Listen {
     }
 }
 
-fn read(root: &Section<'_, '_>, reader: &Reader<'_>) -> Option<Config> {
+fn read(root: &Section<'_, '_>) -> Option<Config> {
     let data_dir = root.or("data_dir", PathBuf::from("/var/lib/mailrook"), value::path);
     let hostname = read_hostname(root);
     let user = root.get("user", value::string);
     let listen = root.table("listen");
+    let smtp = root.table("smtp");
+    let imap = root.table("imap");
     let login = root.table("login");
+    let connections = root.table("connections");
     let admin = root.table("admin");
     let config = Config {
         user,
         listen: read_listen(&listen),
         tls: read_tls(&root.table("tls")),
-        smtp: read_smtp(&root.table("smtp")),
-        imap: read_imap(&root.table("imap")),
+        smtp: read_smtp(&smtp),
+        imap: read_imap(&imap),
         pop3: read_pop3(&root.table("pop3")),
         login: read_login(&login),
-        connections: read_connections(&root.table("connections")),
+        connections: read_connections(&connections),
         store: read_store(&root.table("store")),
         log: read_log(&root.table("log")),
         admin: read_admin(&admin, &data_dir),
@@ -343,9 +358,13 @@ fn read(root: &Section<'_, '_>, reader: &Reader<'_>) -> Option<Config> {
         data_dir,
     };
     root.finish();
-    check_tls(&config, &listen, reader);
-    check_plaintext(&config, &login, reader);
-    check_admin(&config, &admin, reader);
+    checks::tls(&config, &listen);
+    checks::plaintext(&config, &login);
+    checks::admin(&config, &admin);
+    checks::addresses(&config, &listen, &admin);
+    checks::smtp_memory(&config.smtp, &smtp);
+    checks::imap_memory(&config.imap, &imap);
+    checks::connections(&config.connections, &connections);
     Some(config)
 }
 
@@ -454,6 +473,8 @@ fn read_imap(section: &Section<'_, '_>) -> Imap {
             Size(50_000_000),
             value::size("64KB", "1GB"),
         ),
+        // Ten messages of the largest size at once, or 100,000 of the usual.
+        memory_max: section.or("memory_max", Size(512 << 20), value::size("64MB", "1TB")),
         // RFC 9051 §5.4: at least 30 minutes.
         idle_timeout: section.or("idle_timeout", minutes(30), value::span("30m", "1d")),
     };
@@ -490,11 +511,19 @@ fn read_connections(section: &Section<'_, '_>) -> Connections {
         )
     };
     let count = |name, default| section.or(name, default, value::number(1, 10_000_000));
+    // A part's default is at most the whole: who lowers the whole need not name its parts.
+    let max = count("max", 20_000);
+    let per_address_max = count("per_address_max", 2_000.min(max));
+    let pending_max = count("pending_max", 4_096.min(max));
+    let pending_per_address_max = count(
+        "pending_per_address_max",
+        100.min(per_address_max).min(pending_max),
+    );
     let connections = Connections {
-        max: count("max", 20_000),
-        per_address_max: count("per_address_max", 2_000),
-        pending_max: count("pending_max", 4_096),
-        pending_per_address_max: count("pending_per_address_max", 100),
+        max,
+        per_address_max,
+        pending_max,
+        pending_per_address_max,
         login_timeout: section.or("login_timeout", minutes(3), value::span("10s", "1h")),
         drain_timeout: section.or(
             "drain_timeout",
@@ -553,58 +582,6 @@ fn read_admin(section: &Section<'_, '_>, data_dir: &Path) -> Admin {
 
 const fn minutes(n: u64) -> Span {
     Span(Duration::from_secs(60 * n))
-}
-
-/// TLS from the first byte is not possible without a certificate.
-fn check_tls(config: &Config, listen: &Section<'_, '_>, reader: &Reader<'_>) {
-    if !config.tls.certificate.is_empty() {
-        return;
-    }
-    let services = config.listen.services();
-    let tls_only = |(name, addresses): &&(&str, &Vec<Address>)| {
-        name.ends_with('s') && !addresses.is_empty() && TLS.contains(name)
-    };
-    if let Some((name, _)) = services.iter().find(tls_only) {
-        let text = format!(
-            "listen.{name} needs a certificate: write [[tls.certificate]] with chain and key, or {name} = [] to do without"
-        );
-        reader.report(listen.line_of(name), text);
-    }
-}
-
-/// The services with TLS from the first byte.
-const TLS: [&str; 3] = ["submissions", "imaps", "pop3s"];
-
-/// A password in clear must not cross a network.
-fn check_plaintext(config: &Config, login: &Section<'_, '_>, reader: &Reader<'_>) {
-    if !config.login.plaintext {
-        return;
-    }
-    for (name, addresses) in config.listen.services() {
-        let logs_in = ["submission", "imap", "pop3"].contains(&name);
-        if let Some(open) = addresses
-            .iter()
-            .find(|address| logs_in && !address.is_local())
-        {
-            let text = format!(
-                "login.plaintext is for this machine alone, and listen.{name} has {open}, which others can reach"
-            );
-            reader.report(login.line_of("plaintext"), text);
-        }
-    }
-}
-
-/// Who reaches the admin port and has the token is the master of all mail.
-fn check_admin(config: &Config, admin: &Section<'_, '_>, reader: &Reader<'_>) {
-    for address in &config.admin.listen {
-        let loopback = matches!(address, Address::Tcp(tcp) if tcp.ip().is_loopback());
-        if !loopback {
-            let text = format!(
-                "admin.listen takes loopback addresses only, as in \"127.0.0.1:8026\"; {address} is none"
-            );
-            reader.report(admin.line_of("listen"), text);
-        }
-    }
 }
 
 #[cfg(test)]
