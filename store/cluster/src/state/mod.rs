@@ -176,7 +176,13 @@ impl GroupState {
         Ok(applied)
     }
 
-    /// Flushes, and closes the tables, once nobody reads them any more.
+    /// As if the disk were too slow for a flush, for as long as the guard is held.
+    #[cfg(test)]
+    pub(crate) fn hold_flushes(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.maintenance.lock()
+    }
+
+    /// Flushes, and closes the tables, once nobody reads them any more. Compactions under way end where they are.
     pub(crate) fn close(&self) -> Result<(), KvError> {
         let flushed = self.flush().map(drop);
         if let Some(tables) = self.tables.write().take() {
