@@ -11,8 +11,8 @@ use mailrook_store_api::{
         answer as answer_meta,
     },
     shard::{
-        AccountChange, AccountCommand, AppendTo, BodySource, Change, Confirmation, Deliver,
-        DeliveryKey, MailboxRef, NewBody, NewMailbox, NewMessage, Query, QuotaLimit,
+        AccountChange, AccountCommand, AppendTo, BodySource, Change, ChangePlace, Confirmation,
+        Deliver, DeliveryKey, MailboxRef, NewBody, NewMailbox, NewMessage, Query, QuotaLimit,
         RecipientDelivery, Shard, ShardCommand, TableCommand, TableId, TableOp, UploadChunk,
         answer, check, shard_digest,
     },
@@ -479,6 +479,11 @@ fn query(choices: &mut Choices<'_>) -> Query {
                 mailbox,
                 since,
                 uids: choices.flag().then(|| uids(choices)),
+                after: choices.flag().then(|| ChangePlace {
+                    modseq: ModSeq(choices.size()),
+                    block: choices.byte().into(),
+                }),
+                limit,
             }
         }
         5 => Query::Details {

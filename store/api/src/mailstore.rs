@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mailrook_mailbox::{
-    Answer, Appended, Change, ChangeReply, Changes, Confirmation, DeliveryKey, DeliveryOutcome,
-    IndexEntry, MailboxList, MailboxRef, MailboxStatus, MessageDetail, NewMailbox, Query,
-    QuotaUsage, Refusal,
+    Answer, Appended, Change, ChangePlace, ChangeReply, Changes, Confirmation, DeliveryKey,
+    DeliveryOutcome, IndexEntry, MailboxList, MailboxRef, MailboxStatus, MessageDetail, NewMailbox,
+    Query, QuotaUsage, Refusal,
 };
 use mailrook_types::{
     AccountId, BlobHash, Flags, MailboxId, MailboxName, ModSeq, SpecialUse, Timestamp, Uid, UidSet,
@@ -215,13 +215,14 @@ impl dyn Mailstore {
         }
     }
 
-    /// What happened after `since`.
+    /// What happened after `since`, about `limit` messages of it, from where the answer before ended.
     pub async fn changes(
         &self,
         account: AccountId,
         mailbox: MailboxId,
         since: ModSeq,
         uids: Option<UidSet>,
+        (after, limit): (Option<ChangePlace>, u32),
     ) -> Result<Option<Changes>, StoreError> {
         match self
             .query(
@@ -231,6 +232,8 @@ impl dyn Mailstore {
                     mailbox,
                     since,
                     uids,
+                    after,
+                    limit,
                 },
             )
             .await?

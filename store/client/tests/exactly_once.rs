@@ -401,7 +401,7 @@ async fn a_change_is_heard_by_who_watches() {
         .unwrap();
     assert!(second > first);
     let changes = store
-        .changes(account, inbox.id, first, None)
+        .changes(account, inbox.id, first, None, (None, 100))
         .await
         .unwrap()
         .unwrap();
