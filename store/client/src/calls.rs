@@ -51,8 +51,14 @@ impl Calls {
         shard: ShardId,
         query: &Query,
     ) -> Result<Answer, StoreError> {
-        let read = |state: &dyn Read| mailrook_mailbox::answer(state, Timestamp::now().0, query);
+        // By the log's time, as what is applied: this machine's clock may have been set.
+        let read = |state: &dyn Read, time_ms| mailrook_mailbox::answer(state, time_ms, query);
         self.read(shard, read).await?.map_err(internal)
+    }
+
+    /// The time by which a shard says what has expired.
+    pub(crate) async fn log_time(&self, shard: ShardId) -> Result<Timestamp, StoreError> {
+        self.read(shard, |_state, time_ms| Timestamp(time_ms)).await
     }
 
     /// Has the meta group carry out `command`.
@@ -66,9 +72,8 @@ impl Calls {
 
     /// Asks the meta group.
     pub(crate) async fn meta_query(&self, query: &MetaQuery) -> Result<MetaAnswer, StoreError> {
-        self.read(ShardId::META, |state| mailrook_meta::answer(state, query))
-            .await?
-            .map_err(internal)
+        let read = |state: &dyn Read, _time_ms| mailrook_meta::answer(state, query);
+        self.read(ShardId::META, read).await?.map_err(internal)
     }
 
     async fn propose(&self, shard: ShardId, command: Bytes) -> Result<Bytes, StoreError> {
@@ -79,12 +84,12 @@ impl Calls {
     async fn read<T>(
         &self,
         shard: ShardId,
-        read: impl Fn(&dyn Read) -> T,
+        read: impl Fn(&dyn Read, i64) -> T,
     ) -> Result<T, StoreError> {
         let group = self.group(shard)?;
         self.until_deadline(|| async {
             group.read_barrier().await?;
-            group.read(&read)
+            group.read_at(&read)
         })
         .await
     }

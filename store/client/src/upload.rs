@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt, stream};
 use mailrook_mailbox::{BodySource, ShardCommand, ShardReply, UploadChunk};
 use mailrook_store_api::{PreparedMessage, StoreError};
-use mailrook_types::{ShardId, Timestamp, UploadId};
+use mailrook_types::{ShardId, UploadId};
 
 use crate::{Client, client::misfit};
 
@@ -42,7 +42,9 @@ impl Client {
         getrandom::fill(&mut id)
             .map_err(|error| StoreError::Internal(format!("no random number: {error}")))?;
         let upload = UploadId(u128::from_le_bytes(id));
-        let expires = Timestamp::now().saturating_add(UPLOAD_LIFE);
+        // By the time that says when it is over: with this machine's, one that was set back would send for nothing.
+        let now = self.inner.calls.log_time(shard).await?;
+        let expires = now.saturating_add(UPLOAD_LIFE);
         let send = async |(index, chunk): (u32, &mailrook_mailbox::Chunk)| {
             let chunk = chunk.clone();
             let command = ShardCommand::Upload(UploadChunk {

@@ -117,6 +117,11 @@ impl GroupState {
         self.applied.lock().clone()
     }
 
+    /// The log's time of what was applied last.
+    pub(crate) fn applied_time_ms(&self) -> i64 {
+        self.applied.lock().time_ms
+    }
+
     /// How far the synced tables are.
     pub(crate) fn flushed(&self) -> Applied {
         self.flushed.lock().applied.clone()
