@@ -10,6 +10,7 @@ mod deliver;
 mod directory;
 mod mailstore;
 mod placement;
+mod reads;
 mod shared;
 mod upload;
 mod watches;
