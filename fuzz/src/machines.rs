@@ -246,7 +246,7 @@ fn shard_command(choices: &mut Choices<'_>, now: i64, n: u64) -> ShardCommand {
 }
 
 fn change(choices: &mut Choices<'_>, now: i64) -> Change {
-    match choices.below(14) {
+    match choices.below(15) {
         0 => Change::Account(AccountChange::SetQuota(quota(choices))),
         1 => Change::CreateMailbox(new_mailbox(choices)),
         2 => Change::DeleteMailbox(name(choices)),
@@ -289,6 +289,10 @@ fn change(choices: &mut Choices<'_>, now: i64) -> Change {
         12 => Change::Remove {
             mailbox: mailbox_id(choices),
             uids: uids(choices),
+        },
+        13 => Change::AppendUploaded {
+            upload: UploadId(choices.below(3).try_into().expect("a small number")),
+            digests: vec![[choices.byte(); 32]; choices.below(60)],
         },
         _ if choices.below(8) == 0 => Change::Account(AccountChange::Delete),
         _ => Change::Account(AccountChange::Create {

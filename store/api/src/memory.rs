@@ -149,6 +149,7 @@ impl MemoryCluster {
         account: AccountId,
         append: Append,
     ) -> Result<Result<Appended, Refusal>, StoreError> {
+        append.check()?;
         let new_message =
             |(message, flags, internal_date): (Arc<PreparedMessage>, _, _)| NewMessage {
                 body: MemoryCluster::inline(&message),

@@ -71,6 +71,13 @@ impl PreparedMessage {
         self.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
     }
 
+    /// About how many bytes a command carries of the message beside its body, wherever that is: what is derived from
+    /// it, the names of its chunks, and a hundred of small numbers.
+    pub fn carried_len(&self) -> usize {
+        let digests = self.chunks.len() * size_of::<[u8; 32]>();
+        self.detail.len() + self.signature.len() + digests + 128
+    }
+
     /// What a command carries of the message.
     pub fn body(&self, source: BodySource) -> NewBody {
         NewBody {

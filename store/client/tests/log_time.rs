@@ -112,7 +112,9 @@ async fn what_has_expired_is_decided_by_the_logs_time() {
     // Uploads last as long, wherever this machine's clock is.
     hours(10);
     let account = add_account(&client, "a").await;
-    let messages = [message("one"), message("two")];
+    // So much that it does not travel with its command.
+    let words = (0..100_000).map(|_| format!("{:08x} ", rand::random::<u32>()));
+    let messages = [message(&words.collect::<String>())];
     let append = Append {
         mailbox: MailboxRef::Name(MailboxName::inbox()),
         messages: messages

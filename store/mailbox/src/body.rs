@@ -115,6 +115,29 @@ fn has_digests(
     Ok(true)
 }
 
+/// What was uploaded, not to become a body: the bytes of all chunks.
+pub(crate) fn read_upload(
+    view: &dyn Writable,
+    now: i64,
+    id: UploadId,
+    digests: &[[u8; 32]],
+) -> Outcome<Vec<u8>> {
+    if digests.is_empty() || !has_digests(view, now, id, digests)? {
+        return Err(Refusal::BodyMissing.into());
+    }
+    let mut bytes = Vec::new();
+    for number in 0..digests.len() as u32 {
+        let key = key::chunk(&BlobHash([0; 32]), Some(id), number);
+        let stored = view.get(Space::Body, &key)?;
+        let chunk = decode_chunk(&stored.ok_or(Damage("an upload has lost a chunk"))?)?;
+        if chunk.codec != ChunkCodec::Raw {
+            return Err(Refusal::BodyMissing.into());
+        }
+        bytes.extend_from_slice(&chunk.bytes);
+    }
+    Ok(bytes)
+}
+
 /// Counts `messages` more that have `body`, which [`require`] has found to be here, and stores it if it is new.
 pub(crate) fn reference(
     view: &mut dyn Writable,

@@ -100,6 +100,15 @@ pub enum Change {
         /// Which messages.
         uids: UidSet,
     },
+    /// APPEND of more messages than one command can carry: the bytes of [`AppendTo`] were sent before, as an upload of
+    /// chunks that are not compressed. Unless all are there with these digests, the answer is
+    /// [`Refusal::BodyMissing`](crate::Refusal::BodyMissing).
+    AppendUploaded {
+        /// Under which id.
+        upload: UploadId,
+        /// The BLAKE3 of each chunk's bytes.
+        digests: Vec<[u8; 32]>,
+    },
 }
 
 /// A change of the account as a whole.

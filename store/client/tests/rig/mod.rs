@@ -1,5 +1,7 @@
 //! A real node for tests of the client, and what to put on it.
 
+#![allow(dead_code, reason = "each test has use for some of it")]
+
 use std::{path::Path, sync::Arc};
 
 use mailrook_cluster::{Node, NodeOptions};
