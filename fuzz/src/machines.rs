@@ -11,8 +11,8 @@ use mailrook_store_api::{
         answer as answer_meta,
     },
     shard::{
-        AccountChange, AccountCommand, AppendTo, BodySource, Change, Confirmation, Deliver,
-        DeliveryKey, MailboxRef, NewBody, NewMailbox, NewMessage, Query, QuotaLimit,
+        AccountChange, AccountCommand, AppendTo, BodySource, Change, ChangePlace, Confirmation,
+        Deliver, DeliveryKey, MailboxRef, NewBody, NewMailbox, NewMessage, Query, QuotaLimit,
         RecipientDelivery, Shard, ShardCommand, TableCommand, TableId, TableOp, UploadChunk,
         answer, check, shard_digest,
     },
@@ -247,7 +247,7 @@ fn shard_command(choices: &mut Choices<'_>, now: i64, n: u64) -> ShardCommand {
 }
 
 fn change(choices: &mut Choices<'_>, now: i64) -> Change {
-    match choices.below(14) {
+    match choices.below(15) {
         0 => Change::Account(AccountChange::SetQuota(quota(choices))),
         1 => Change::CreateMailbox(new_mailbox(choices)),
         2 => Change::DeleteMailbox(name(choices)),
@@ -290,6 +290,10 @@ fn change(choices: &mut Choices<'_>, now: i64) -> Change {
         12 => Change::Remove {
             mailbox: mailbox_id(choices),
             uids: uids(choices),
+        },
+        13 => Change::AppendUploaded {
+            upload: UploadId(choices.below(3).try_into().expect("a small number")),
+            digests: vec![[choices.byte(); 32]; choices.below(60)],
         },
         _ if choices.below(8) == 0 => Change::Account(AccountChange::Delete),
         _ => Change::Account(AccountChange::Create {
@@ -481,6 +485,11 @@ fn query(choices: &mut Choices<'_>) -> Query {
                 mailbox,
                 since,
                 uids: choices.flag().then(|| uids(choices)),
+                after: choices.flag().then(|| ChangePlace {
+                    modseq: ModSeq(choices.size()),
+                    block: choices.byte().into(),
+                }),
+                limit,
             }
         }
         5 => Query::Details {

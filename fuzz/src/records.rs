@@ -8,8 +8,8 @@ use mailrook_store_api::{
     Detail, PreparedMessage,
     meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply, NewAccount},
     shard::{
-        AccountChange, AccountCommand, Answer, AppendTo, BodySource, Change, MailboxRef,
-        NewMailbox, NewMessage, Query, QuotaLimit, ShardCommand, ShardReply,
+        AccountChange, AccountCommand, Answer, AppendTo, BodySource, Change, ChangePlace,
+        MailboxRef, NewMailbox, NewMessage, Query, QuotaLimit, ShardCommand, ShardReply,
     },
 };
 use mailrook_types::{
@@ -141,6 +141,11 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             mailbox: MailboxId(1),
             since: ModSeq(1),
             uids: Some(uids),
+            after: Some(ChangePlace {
+                modseq: ModSeq(2),
+                block: 0,
+            }),
+            limit: 100,
         }
         .encode(),
         MetaCommand::AddDomain(domain).encode(),

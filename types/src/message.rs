@@ -16,8 +16,10 @@ type Parameters = Vec<(Box<str>, HeaderText)>;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
     /// `Date`, unparsed.
+    #[serde(with = "serde_bytes")]
     pub date: Option<HeaderText>,
     /// `Subject`, not decoded.
+    #[serde(with = "serde_bytes")]
     pub subject: Option<HeaderText>,
     /// `From`
     pub from: Vec<EnvelopeAddress>,
@@ -32,8 +34,10 @@ pub struct Envelope {
     /// `Bcc`
     pub bcc: Vec<EnvelopeAddress>,
     /// `In-Reply-To`
+    #[serde(with = "serde_bytes")]
     pub in_reply_to: Option<HeaderText>,
     /// `Message-ID`
+    #[serde(with = "serde_bytes")]
     pub message_id: Option<HeaderText>,
 }
 
@@ -41,10 +45,13 @@ pub struct Envelope {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvelopeAddress {
     /// The display name, not decoded.
+    #[serde(with = "serde_bytes")]
     pub name: Option<HeaderText>,
     /// The local part, or a group's name.
+    #[serde(with = "serde_bytes")]
     pub mailbox: Option<HeaderText>,
     /// The domain.
+    #[serde(with = "serde_bytes")]
     pub host: Option<HeaderText>,
 }
 
@@ -76,18 +83,22 @@ pub struct PartFields {
     /// Parameters of `Content-Type`, RFC 2231 continuations joined.
     pub parameters: Parameters,
     /// `Content-ID`
+    #[serde(with = "serde_bytes")]
     pub id: Option<HeaderText>,
     /// `Content-Description`
+    #[serde(with = "serde_bytes")]
     pub description: Option<HeaderText>,
     /// `Content-Transfer-Encoding`, `7BIT` where it is missing.
     pub encoding: Box<str>,
     /// `Content-MD5`
+    #[serde(with = "serde_bytes")]
     pub md5: Option<HeaderText>,
     /// `Content-Disposition` with its parameters.
     pub disposition: Option<(Box<str>, Parameters)>,
     /// `Content-Language`
     pub language: Vec<Box<str>>,
     /// `Content-Location`
+    #[serde(with = "serde_bytes")]
     pub location: Option<HeaderText>,
 }
 

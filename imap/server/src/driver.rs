@@ -106,7 +106,7 @@ impl Session {
                 }
                 Event::AppendNext(message) => {
                     self.wire.consume(used);
-                    self.append_goes_on(&mut appending, message);
+                    Box::pin(self.append_goes_on(&mut appending, message)).await?;
                 }
                 Event::AppendEnd { tag } => {
                     self.wire.consume(used);
@@ -135,12 +135,18 @@ impl Session {
         Ok(())
     }
 
-    fn append_goes_on(&mut self, appending: &mut Option<Box<Appending>>, message: AppendMessage) {
+    async fn append_goes_on(
+        &mut self,
+        appending: &mut Option<Box<Appending>>,
+        message: AppendMessage,
+    ) -> Result<(), Failure> {
         if let Some(begun) = appending
-            && let Err(reply) = command::append::next(self, begun, message)
+            && let Err(failure) = command::append::next(self, begun, message).await
         {
+            let reply = self.reply_to(failure)?;
             self.give_append_up(appending, &reply);
         }
+        Ok(())
     }
 
     async fn append_ends(

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mailrook_mailbox::{
-    Answer, Appended, Change, ChangeReply, Changes, Confirmation, DeliveryKey, DeliveryOutcome,
-    IndexEntry, MailboxList, MailboxRef, MailboxStatus, MessageDetail, NewMailbox, Query,
-    QuotaUsage, Refusal,
+    Answer, Appended, Change, ChangePlace, ChangeReply, Changes, Confirmation, DeliveryKey,
+    DeliveryOutcome, IndexEntry, MailboxList, MailboxRef, MailboxStatus, MessageDetail, NewMailbox,
+    Query, QuotaUsage, Refusal,
 };
 use mailrook_types::{
     AccountId, BlobHash, Flags, MailboxId, MailboxName, ModSeq, SpecialUse, Timestamp, Uid, UidSet,
@@ -88,6 +88,47 @@ pub struct Append {
     pub mailbox: MailboxRef,
     /// The messages in order, each with its flags and INTERNALDATE.
     pub messages: Vec<(Arc<PreparedMessage>, Flags, Timestamp)>,
+}
+
+impl Append {
+    /// 8 MiB of what the messages carry beside their bodies (see [`Append::carried_len`]): 8 KiB, several times what is
+    /// ordinary, for each of a thousand. A shard takes more, so that nothing is refused for an estimate.
+    pub const CARRIED_MAX: usize = 8 << 20;
+
+    /// The most that one message carries, whatever is in it: what is derived from it is bounded, and keywords are by
+    /// the line that they come in.
+    pub const CARRIED_EACH_MAX: usize = 320 << 10;
+
+    /// An error if there is more than a store takes at once. Told before anything is sent.
+    ///
+    /// # Errors
+    /// [`StoreError::Unacceptable`]
+    pub fn check(&self) -> Result<(), StoreError> {
+        let carried = self.carried();
+        if carried > Append::CARRIED_MAX {
+            let count = self.messages.len();
+            let text = format!("{count} messages at once, with {carried} bytes beside the bodies");
+            return Err(StoreError::Unacceptable(text));
+        }
+        Ok(())
+    }
+
+    /// About how many bytes all messages carry beside their bodies.
+    pub fn carried(&self) -> usize {
+        let each = |(message, flags, _): &(Arc<PreparedMessage>, Flags, Timestamp)| {
+            Append::carried_len(message, flags)
+        };
+        self.messages.iter().map(each).sum()
+    }
+
+    /// About how many bytes a message carries beside its body.
+    pub fn carried_len(message: &PreparedMessage, flags: &Flags) -> usize {
+        let keywords = flags
+            .keywords
+            .iter()
+            .map(|keyword| keyword.as_str().len() + 2);
+        message.carried_len() + keywords.sum::<usize>()
+    }
 }
 
 /// One message for several accounts, wherever they are.
@@ -219,13 +260,14 @@ impl dyn Mailstore {
         }
     }
 
-    /// What happened after `since`.
+    /// What happened after `since`, about `limit` messages of it, from where the answer before ended.
     pub async fn changes(
         &self,
         account: AccountId,
         mailbox: MailboxId,
         since: ModSeq,
         uids: Option<UidSet>,
+        (after, limit): (Option<ChangePlace>, u32),
     ) -> Result<Option<Changes>, StoreError> {
         match self
             .query(
@@ -235,6 +277,8 @@ impl dyn Mailstore {
                     mailbox,
                     since,
                     uids,
+                    after,
+                    limit,
                 },
             )
             .await?

@@ -160,6 +160,7 @@ impl MemoryCluster {
         account: AccountId,
         append: Append,
     ) -> Result<Result<Appended, Refusal>, StoreError> {
+        append.check()?;
         let new_message =
             |(message, flags, internal_date): (Arc<PreparedMessage>, _, _)| NewMessage {
                 body: MemoryCluster::inline(&message),
@@ -233,7 +234,7 @@ impl MemoryCluster {
         let count = end.div_ceil(Chunk::RAW_LEN as u32).saturating_sub(first);
         match self.shard_query(&Query::Chunks { hash, first, count })? {
             Answer::Chunks(chunks) => {
-                prepared::copy_range(&chunks, first, start, end).map(Bytes::from)
+                prepared::copy_range(chunks, first, start, end).map(Bytes::from)
             }
             Answer::NoSuchBody => Err(StoreError::Internal(format!(
                 "the body {hash} is not there"

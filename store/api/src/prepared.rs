@@ -1,7 +1,7 @@
 //! A message made ready for the store: hashed, parsed, compressed in chunks. All of it by the proposer, so that no
 //! copy of a shard ever parses or compresses (DESIGN, "Commands are deterministic").
 
-use std::{borrow::Cow, cell::RefCell};
+use std::borrow::Cow;
 
 use mailrook_kv::RecordError;
 use mailrook_mailbox::{BodySource, Chunk, ChunkCodec, NewBody};
@@ -71,6 +71,13 @@ impl PreparedMessage {
     /// How many bytes the chunks take.
     pub fn stored_len(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
+    }
+
+    /// About how many bytes a command carries of the message beside its body, wherever that is: what is derived from
+    /// it, the names of its chunks, and a hundred of small numbers.
+    pub fn carried_len(&self) -> usize {
+        let digests = self.chunks.len() * size_of::<[u8; 32]>();
+        self.detail.len() + self.signature.len() + digests + 128
     }
 
     /// What a command carries of the message.
@@ -145,32 +152,17 @@ impl Detail {
     }
 }
 
-thread_local! {
-    /// A zstd context is a few hundred KiB: one a thread, not one a message.
-    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
-    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
-}
-
-/// Level 1: mail is mostly base64 and short text, where higher levels cost twice the CPU for a few per cent.
-const ZSTD_LEVEL: i32 = 1;
-
 fn pack_chunk(raw: &[u8]) -> Chunk {
-    let compressed = COMPRESSOR.with_borrow_mut(|slot| {
-        if slot.is_none() {
-            *slot = zstd::bulk::Compressor::new(ZSTD_LEVEL).ok();
-        }
-        slot.as_mut()
-            .and_then(|compressor| compressor.compress(raw).ok())
-    });
-    match compressed {
-        Some(bytes) if bytes.len() < raw.len() => Chunk {
-            codec: ChunkCodec::Zstd,
+    let bytes = lz4_flex::block::compress_prepend_size(raw);
+    if bytes.len() < raw.len() {
+        return Chunk {
+            codec: ChunkCodec::Lz4,
             bytes,
-        },
-        _ => Chunk {
-            codec: ChunkCodec::Raw,
-            bytes: raw.to_vec(),
-        },
+        };
+    }
+    Chunk {
+        codec: ChunkCodec::Raw,
+        bytes: raw.to_vec(),
     }
 }
 
@@ -178,44 +170,44 @@ fn pack_chunk(raw: &[u8]) -> Chunk {
 ///
 /// # Errors
 /// [`StoreError::Internal`] if the chunk is damaged.
-pub fn unpack_chunk(chunk: &Chunk) -> Result<Cow<'_, [u8]>, StoreError> {
+pub fn unpack_chunk(chunk: Chunk) -> Result<Vec<u8>, StoreError> {
+    let damaged = |what: &dyn std::fmt::Display| {
+        StoreError::Internal(format!("a chunk of a body cannot be decompressed: {what}"))
+    };
     match chunk.codec {
-        ChunkCodec::Raw => Ok(Cow::Borrowed(&chunk.bytes)),
-        ChunkCodec::Zstd => DECOMPRESSOR
-            .with_borrow_mut(|slot| {
-                if slot.is_none() {
-                    *slot = Some(zstd::bulk::Decompressor::new()?);
-                }
-                match slot.as_mut() {
-                    Some(decompressor) => decompressor.decompress(&chunk.bytes, Chunk::RAW_LEN),
-                    None => Err(std::io::Error::other("no decompressor")),
-                }
-            })
-            .map(Cow::Owned)
-            .map_err(|error| {
-                StoreError::Internal(format!("a chunk of a body cannot be decompressed: {error}"))
-            }),
+        ChunkCodec::Raw => Ok(chunk.bytes),
+        ChunkCodec::Lz4 => {
+            let (len, block) = lz4_flex::block::uncompressed_size(&chunk.bytes)
+                .map_err(|error| damaged(&error))?;
+            if len > Chunk::RAW_LEN {
+                return Err(damaged(&format!("it would have {len} bytes")));
+            }
+            lz4_flex::block::decompress(block, len).map_err(|error| damaged(&error))
+        }
     }
 }
 
-/// Copies the bytes `start..end` of a body out of its chunks, of which `chunks` are those from number `first`.
+/// The bytes `start..end` of a body out of its chunks, of which `chunks` are those from number `first`.
 ///
 /// # Errors
 /// [`StoreError::Internal`] if a chunk is damaged.
 pub fn copy_range(
-    chunks: &[Chunk],
+    chunks: Vec<Chunk>,
     first: u32,
     start: u32,
     end: u32,
 ) -> Result<Vec<u8>, StoreError> {
     let (start, end) = (start as usize, end as usize);
-    let mut bytes = Vec::with_capacity(end.saturating_sub(start));
-    for (index, chunk) in chunks.iter().enumerate() {
+    let mut bytes = Vec::new();
+    for (index, chunk) in chunks.into_iter().enumerate() {
         let chunk_start = (first as usize + index) * Chunk::RAW_LEN;
         let raw = unpack_chunk(chunk)?;
         let from = start.saturating_sub(chunk_start).min(raw.len());
         let to = end.saturating_sub(chunk_start).min(raw.len());
-        if from < to {
+        if bytes.is_empty() && from == 0 && to == raw.len() {
+            // Most bodies are one chunk.
+            bytes = raw;
+        } else if from < to {
             bytes.extend_from_slice(&raw[from..to]);
         }
     }
@@ -241,12 +233,12 @@ mod tests {
             (5, 5),
         ] {
             assert_eq!(
-                copy_range(prepared.chunks(), 0, start, end).unwrap(),
+                copy_range(prepared.chunks().to_vec(), 0, start, end).unwrap(),
                 raw[start as usize..end as usize]
             );
         }
         assert_eq!(
-            copy_range(&prepared.chunks()[1..], 1, 300_000, 300_009).unwrap(),
+            copy_range(prepared.chunks()[1..].to_vec(), 1, 300_000, 300_009).unwrap(),
             raw[300_000..300_009]
         );
     }
@@ -269,9 +261,9 @@ mod tests {
     #[test]
     fn a_damaged_chunk_is_an_error() {
         let chunk = Chunk {
-            codec: ChunkCodec::Zstd,
+            codec: ChunkCodec::Lz4,
             bytes: b"no frame".to_vec(),
         };
-        assert!(matches!(unpack_chunk(&chunk), Err(StoreError::Internal(_))));
+        assert!(matches!(unpack_chunk(chunk), Err(StoreError::Internal(_))));
     }
 }

@@ -4,17 +4,20 @@ use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use mailrook_cluster::{Group, GroupError};
-use mailrook_kv::Read;
+use mailrook_kv::{KvError, Read};
 use mailrook_mailbox::{Answer, Query, ShardCommand, ShardReply};
 use mailrook_meta::{MetaAnswer, MetaCommand, MetaOperation, MetaQuery, MetaReply};
 use mailrook_store_api::StoreError;
 use mailrook_types::{ShardId, Timestamp};
 use tokio::time::Instant;
 
+use crate::reads::{Beside, is_long, short};
+
 /// The groups, and how long each call to them may take.
 pub(crate) struct Calls {
     groups: BTreeMap<ShardId, Arc<dyn Group>>,
     deadline: Duration,
+    beside: Beside,
 }
 
 /// The first wait before a call is repeated: an election takes tens of milliseconds.
@@ -24,7 +27,11 @@ const BACKOFF_MAX: Duration = Duration::from_millis(250);
 
 impl Calls {
     pub(crate) fn new(groups: BTreeMap<ShardId, Arc<dyn Group>>, deadline: Duration) -> Calls {
-        Calls { groups, deadline }
+        Calls {
+            groups,
+            deadline,
+            beside: Beside::default(),
+        }
     }
 
     /// How long a call may take.
@@ -56,8 +63,19 @@ impl Calls {
         shard: ShardId,
         query: &Query,
     ) -> Result<Answer, StoreError> {
-        let read = |state: &dyn Read| mailrook_mailbox::answer(state, Timestamp::now().0, query);
-        self.read(shard, read).await?.map_err(internal)
+        // By the log's time, as what is applied: this machine's clock may have been set.
+        self.ask(shard, query, is_long(query), mailrook_mailbox::answer)
+            .await
+    }
+
+    /// The time by which a shard says what has expired.
+    pub(crate) async fn log_time(&self, shard: ShardId) -> Result<Timestamp, StoreError> {
+        let group = self.group(shard)?;
+        let time = || async {
+            group.read_barrier().await?;
+            group.read_at(|_state, time_ms| Timestamp(time_ms))
+        };
+        self.until_deadline(time).await
     }
 
     /// Has the meta group carry out `operation`, once.
@@ -82,9 +100,8 @@ impl Calls {
 
     /// Asks the meta group.
     pub(crate) async fn meta_query(&self, query: &MetaQuery) -> Result<MetaAnswer, StoreError> {
-        self.read(ShardId::META, |state| mailrook_meta::answer(state, query))
-            .await?
-            .map_err(internal)
+        let answer = |state: &dyn Read, _time_ms, query: &_| mailrook_meta::answer(state, query);
+        self.ask(ShardId::META, query, false, answer).await
     }
 
     async fn propose(&self, shard: ShardId, command: Bytes) -> Result<Bytes, StoreError> {
@@ -92,17 +109,32 @@ impl Calls {
         self.until_deadline(|| group.propose(command.clone())).await
     }
 
-    async fn read<T>(
+    /// Has `answer` answer `query` from the group's state: at once if that is short, beside this thread if not.
+    async fn ask<Q, A>(
         &self,
         shard: ShardId,
-        read: impl Fn(&dyn Read) -> T,
-    ) -> Result<T, StoreError> {
+        query: &Q,
+        is_long: bool,
+        answer: impl Fn(&dyn Read, i64, &Q) -> Result<A, KvError> + Copy + Send + 'static,
+    ) -> Result<A, StoreError>
+    where
+        Q: Clone + Send + 'static,
+        A: Send + 'static,
+    {
         let group = self.group(shard)?;
-        self.until_deadline(|| async {
+        let answered = self.until_deadline(|| async {
             group.read_barrier().await?;
-            group.read(&read)
-        })
-        .await
+            if !is_long
+                && let Some(answer) = group
+                    .read_at(|state, time_ms| short(state, |state| answer(state, time_ms, query)))?
+            {
+                return Ok(answer);
+            }
+            let query = query.clone();
+            let read = move |state: &dyn Read, time_ms| answer(state, time_ms, &query);
+            self.beside.read(group, read).await
+        });
+        answered.await?.map_err(internal)
     }
 
     fn group(&self, shard: ShardId) -> Result<&Arc<dyn Group>, StoreError> {

@@ -13,6 +13,7 @@ mod directory;
 mod lanes;
 mod mailstore;
 mod placement;
+mod reads;
 mod removals;
 mod shared;
 mod upload;

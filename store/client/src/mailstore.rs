@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use futures::FutureExt;
 use mailrook_mailbox::{
-    AccountCommand, Answer, AppendTo, Appended, Change, ChangeReply, Chunk, Confirmation,
-    DeliveryOutcome, NewMessage, Query, Refusal, ShardCommand, ShardReply,
+    AccountCommand, Answer, Appended, Change, ChangeReply, Chunk, Confirmation, DeliveryOutcome,
+    Query, Refusal, ShardCommand, ShardReply,
 };
 use mailrook_store_api::{
     Append, BODY_READ_MAX, Call, Delivery, Lane, Mailstore, StoreError, Watch, copy_range,
@@ -58,32 +58,13 @@ impl Client {
         account: AccountId,
         append: Append,
     ) -> Result<Result<Appended, Refusal>, StoreError> {
+        append.check()?;
         let mut last = Refusal::NoSuchAccount;
         for _ in 0..MENDED_TRIES_MAX {
             let Some(shard) = self.shard_of(account).await? else {
                 return Ok(Err(Refusal::NoSuchAccount));
             };
-            let several = append.messages.len() > 1;
-            let mut messages = Vec::with_capacity(append.messages.len());
-            for (message, flags, internal_date) in &append.messages {
-                // Several together could pass the log's limit: each goes ahead of the command.
-                let source = if several {
-                    self.upload(shard, message).await?
-                } else {
-                    self.send_body(shard, message).await?
-                };
-                let (flags, internal_date) = (flags.clone(), *internal_date);
-                messages.push(NewMessage {
-                    body: message.body(source),
-                    prefix: Vec::new(),
-                    internal_date,
-                    flags,
-                });
-            }
-            let change = Change::Append(AppendTo {
-                mailbox: append.mailbox.clone(),
-                messages,
-            });
+            let change = self.send_append(shard, &append).await?;
             match self.change_now(lane, account, change).await? {
                 Ok(ChangeReply::Appended(appended)) => return Ok(Ok(appended)),
                 Ok(other) => return Err(misfit(&other)),
@@ -131,7 +112,7 @@ impl Client {
             .query_now(account, Query::Chunks { hash, first, count })
             .await?
         {
-            Answer::Chunks(chunks) => copy_range(&chunks, first, start, end).map(Bytes::from),
+            Answer::Chunks(chunks) => copy_range(chunks, first, start, end).map(Bytes::from),
             Answer::NoSuchBody | Answer::NoSuchAccount => Err(StoreError::Internal(format!(
                 "the body {hash} is not there"
             ))),

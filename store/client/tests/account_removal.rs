@@ -75,7 +75,7 @@ impl Group for Gate {
         self.inner.read_barrier()
     }
 
-    fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read)) -> Result<(), GroupError> {
+    fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read, i64)) -> Result<(), GroupError> {
         self.inner.visit_state(visit)
     }
 
@@ -176,7 +176,7 @@ impl World {
         group.read_barrier().await.unwrap();
         let mut told = None;
         let account = record.id;
-        let mut ask = |state: &dyn Read| {
+        let mut ask = |state: &dyn Read, _now: i64| {
             let now = Timestamp::now().0;
             told = Some(answer(state, now, &Query::Quota { account }).unwrap());
         };

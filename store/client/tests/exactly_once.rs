@@ -6,7 +6,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -16,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use mailrook_cluster::{Group, GroupError, GroupStatus, Node, NodeOptions, Watch};
+use mailrook_cluster::{Group, GroupError, GroupStatus, Node, Watch};
 use mailrook_kv::Read;
 use mailrook_mailbox::{
     Change, Confirmation, DeliveryKey, DeliveryOutcome, MailboxRef, Refusal, TableId, TableOp,
@@ -27,11 +26,14 @@ use mailrook_store_api::{
     Append, Delivery, DeliveryRecipient, Directory, Lane, Mailstore, PreparedMessage, Shared,
     StoreError,
 };
-use mailrook_store_client::{Client, ClientOptions, machines};
+use mailrook_store_client::{Client, ClientOptions};
 use mailrook_types::{
-    AccountId, Address, Domain, FlagUpdate, Flags, MailboxName, ShardId, SystemFlags, Timestamp,
-    UidSet,
+    AccountId, FlagUpdate, Flags, MailboxName, ShardId, SystemFlags, Timestamp, UidSet,
 };
+
+mod rig;
+
+use rig::{add_account, message, open};
 
 /// A group that carries out every command and then loses the reply to every second one.
 struct Forgetful {
@@ -59,7 +61,7 @@ impl Group for Forgetful {
         self.inner.read_barrier()
     }
 
-    fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read)) -> Result<(), GroupError> {
+    fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read, i64)) -> Result<(), GroupError> {
         self.inner.visit_state(visit)
     }
 
@@ -76,13 +78,6 @@ impl Group for Forgetful {
     }
 }
 
-async fn open(dir: &Path) -> Node {
-    let mut options = NodeOptions::new(dir);
-    options.first_shards = 2;
-    options.disk_reserve_bytes = 0;
-    Node::open(options, machines()).await.unwrap()
-}
-
 async fn forgetful_client(node: &Node) -> Client {
     let forgetful = |inner: Arc<dyn Group>| -> (ShardId, Arc<dyn Group>) {
         (
@@ -97,32 +92,6 @@ async fn forgetful_client(node: &Node) -> Client {
     let client = Client::new(groups, rand::random(), ClientOptions::default());
     client.announce_shards().await.unwrap();
     client
-}
-
-async fn add_account(client: &Client, name: &str) -> AccountId {
-    let domain = Domain::parse("example.test").unwrap();
-    assert_eq!(
-        client
-            .command(MetaCommand::AddDomain(domain))
-            .await
-            .unwrap(),
-        MetaReply::Done
-    );
-    let address = Address::parse(&format!("{name}@example.test")).unwrap();
-    let new = NewAccount {
-        address,
-        credential: None,
-        quota_storage_bytes: None,
-        quota_messages: None,
-    };
-    match client.command(MetaCommand::AddAccount(new)).await.unwrap() {
-        MetaReply::Account(record) => record.id,
-        other => panic!("the account was not added: {other:?}"),
-    }
-}
-
-fn message(text: &str) -> Arc<PreparedMessage> {
-    Arc::new(PreparedMessage::new(format!("Subject: {text}\r\n\r\n{text}\r\n").as_bytes()).unwrap())
 }
 
 fn delivery(
@@ -495,7 +464,7 @@ async fn a_change_is_heard_by_who_watches() {
         .unwrap();
     assert!(second > first);
     let changes = store
-        .changes(account, inbox.id, first, None)
+        .changes(account, inbox.id, first, None, (None, 100))
         .await
         .unwrap()
         .unwrap();

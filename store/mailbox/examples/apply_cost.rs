@@ -91,7 +91,7 @@ impl Bench {
                 size: 4096,
                 crlf_growth: 0,
                 source: BodySource::Inline(vec![Chunk {
-                    codec: ChunkCodec::Zstd,
+                    codec: ChunkCodec::Lz4,
                     bytes: vec![7; 2000],
                 }]),
                 detail: vec![1; 600],

@@ -100,6 +100,15 @@ pub enum Change {
         /// Which messages.
         uids: UidSet,
     },
+    /// APPEND of more messages than one command can carry: the bytes of [`AppendTo`] were sent before, as an upload of
+    /// chunks that are not compressed. Unless all are there with these digests, the answer is
+    /// [`Refusal::BodyMissing`](crate::Refusal::BodyMissing).
+    AppendUploaded {
+        /// Under which id.
+        upload: UploadId,
+        /// The BLAKE3 of each chunk's bytes.
+        digests: Vec<[u8; 32]>,
+    },
 }
 
 /// A change of the account as a whole.
@@ -164,6 +173,7 @@ pub struct NewMessage {
     /// The message's own bytes.
     pub body: NewBody,
     /// Header fields that stand before the body and belong to this copy alone (Return-Path, Received).
+    #[serde(with = "serde_bytes")]
     pub prefix: Vec<u8>,
     /// INTERNALDATE.
     pub internal_date: Timestamp,
@@ -183,8 +193,10 @@ pub struct NewBody {
     /// Where the chunks are.
     pub source: BodySource,
     /// Envelope and body structure, encoded with a version of their own. Opaque to the state machine.
+    #[serde(with = "serde_bytes")]
     pub detail: Vec<u8>,
     /// The search signature, with a version of its own. Opaque to the state machine.
+    #[serde(with = "serde_bytes")]
     pub signature: Vec<u8>,
 }
 
@@ -223,8 +235,8 @@ impl Chunk {
 pub enum ChunkCodec {
     /// As they are.
     Raw,
-    /// One zstd frame.
-    Zstd,
+    /// One LZ4 block (without a frame).
+    Lz4,
 }
 
 /// One chunk of an upload.
@@ -265,6 +277,7 @@ pub struct RecipientDelivery {
     /// The mailbox asked for, by a subaddress or a filter. INBOX if it is not there.
     pub mailbox: Option<MailboxName>,
     /// As in [`NewMessage`].
+    #[serde(with = "serde_bytes")]
     pub prefix: Vec<u8>,
     /// The flags it starts with.
     pub flags: Flags,

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 use mailrook_kv::{Direction, KvError, Read, Space, prefix_end};
-use mailrook_types::{AccountId, MailboxId, Uid, UidSet};
+use mailrook_types::{AccountId, MailboxId, ModSeq, Uid, UidSet};
 
 use crate::{
-    Refusal,
+    ChangePlace, Refusal,
     bits::{Bits, Blocks, block_of},
     fields::Damage,
     key::{self, part},
@@ -31,6 +31,15 @@ pub(crate) type Selection = Vec<(u32, Bits)>;
 
 /// A stored key with its value.
 pub(crate) type Pair = (Vec<u8>, Vec<u8>);
+
+/// Where to begin to read what changed.
+#[derive(Clone, Copy)]
+pub(crate) enum ChangesFrom {
+    /// After this MODSEQ.
+    Start(ModSeq),
+    /// After this record.
+    After(ChangePlace),
+}
 
 /// How many UIDs there are.
 pub(crate) fn count(selection: &Selection) -> u64 {
@@ -127,9 +136,58 @@ impl Source<'_> {
         uids: Option<&UidSet>,
         since: u64,
     ) -> Result<Selection, KvError> {
+        self.existing_of(uids, self.sets_after(part::CHANGED, since)?)
+    }
+
+    /// Those of `uids` (of all) that exist and changed next, about `limit` of them, and where it goes on.
+    pub(crate) fn changes(
+        &self,
+        uids: Option<&UidSet>,
+        from: ChangesFrom,
+        limit: u32,
+    ) -> Result<(Selection, Option<ChangePlace>), KvError> {
+        if limit == 0 {
+            return Ok((Selection::new(), None));
+        }
+        let (table, mailbox) = (part::CHANGED, self.mailbox);
+        // The last record that counts as read; the first key behind it is where to begin.
+        let (modseq, block) = match from {
+            ChangesFrom::Start(since) => (since.0, u32::MAX),
+            ChangesFrom::After(place) => (place.modseq.0, place.block),
+        };
+        let mut start = key::by_modseq(self.account, table, mailbox, modseq, block);
+        start.push(0);
+        let end = prefix_end(&key::of_mailbox(self.account, table, mailbox));
+        let mut sets = BTreeMap::new();
+        let (mut left, mut last, mut next) = (limit, None, None);
+        self.scan(&start, &end, |key, value| {
+            let bits = Bits::decode(value)?;
+            // A record that concerns nobody has been read, too.
+            let cost = bits.count().max(1);
+            if cost > left && last.is_some() {
+                next = last;
+                return Ok(ControlFlow::Break(()));
+            }
+            left = left.saturating_sub(cost);
+            let (modseq, block) = key::modseq_and_block(key)?;
+            let modseq = ModSeq(modseq);
+            last = Some(ChangePlace { modseq, block });
+            let set = sets.entry(block).or_insert(Bits::EMPTY);
+            *set = set.or(&bits);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok((self.existing_of(uids, sets)?, next))
+    }
+
+    /// Those of `uids` (of all) that exist, of `sets`.
+    fn existing_of(
+        &self,
+        uids: Option<&UidSet>,
+        sets: BTreeMap<u32, Bits>,
+    ) -> Result<Selection, KvError> {
         let mut wanted = uids.map(Blocks::of);
         let mut selection = Selection::new();
-        for (block, mut bits) in self.sets_after(part::CHANGED, since)? {
+        for (block, mut bits) in sets {
             if let Some(wanted) = &mut wanted {
                 bits = bits.and(&wanted.block(block));
             }

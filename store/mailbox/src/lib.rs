@@ -44,8 +44,8 @@ pub use command::{
 pub use digest::{account_digest, shard_digest};
 pub use key::table_slot;
 pub use query::{
-    Answer, Changes, IndexEntry, MailboxInfo, MailboxList, MailboxStatus, MessageDetail, Query,
-    QuotaUsage,
+    Answer, ChangePlace, Changes, IndexEntry, MailboxInfo, MailboxList, MailboxStatus,
+    MessageDetail, Query, QuotaUsage,
 };
 pub use reply::{
     Appended, ChangeReply, Copied, Delivered, DeliveryOutcome, FlagsStored, Refusal, ShardReply,

@@ -40,6 +40,10 @@ pub const UPLOAD_KEPT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// The chunks of the largest body whose size fits the 32 bits of RFC822.SIZE.
 pub const CHUNKS_MAX: u32 = (u32::MAX as u64).div_ceil(Chunk::RAW_LEN as u64) as u32;
 
+/// 10 MiB of one APPEND beside its bodies: a thousand messages, each with ten times the envelope and structure of an
+/// ordinary one. It is held in memory while it is applied.
+pub const APPEND_CHUNKS_MAX: usize = 40;
+
 /// Records of 1,024 UIDs in a mailbox's history of expunged messages. One command expunges at most [`MESSAGES_MAX`], which is
 /// 9,767 records, so that the newest expunge is always told in full.
 pub const HISTORY_RECORDS_MAX: u32 = 16_384;

@@ -45,7 +45,8 @@ pub enum Query {
         /// The most entries to answer with.
         limit: u32,
     },
-    /// What happened in a mailbox after a MODSEQ. Answered by [`Answer::Changes`].
+    /// What happened in a mailbox after a MODSEQ. Answered by [`Answer::Changes`], piece by piece in the order in which
+    /// it happened: whoever reads on from [`Changes::next`] misses nothing that changes meanwhile.
     Changes {
         /// Whose.
         account: AccountId,
@@ -55,6 +56,11 @@ pub enum Query {
         since: ModSeq,
         /// Only what concerns these; `None` is all.
         uids: Option<UidSet>,
+        /// Where the answer before this one ended; `None` to begin.
+        after: Option<ChangePlace>,
+        /// The most messages to answer with, or one record of up to 1,024 where that is more. With 0 the answer says
+        /// what vanished alone.
+        limit: u32,
     },
     /// Envelope, structure and place of the bodies of messages. Answered by [`Answer::Details`], with at most `limit`
     /// entries, ascending by UID.
@@ -215,16 +221,27 @@ pub struct IndexEntry {
     pub message: MessageId,
 }
 
+/// A record in the order of a mailbox's changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ChangePlace {
+    /// When.
+    pub modseq: ModSeq,
+    /// Which 1,024 UIDs.
+    pub block: u32,
+}
+
 /// What happened in a mailbox after a MODSEQ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changes {
     /// The mailbox as it is now.
     pub status: MailboxStatus,
-    /// New messages and messages with changed flags, ascending by UID.
+    /// New messages and messages with changed flags, ascending by UID; those that changed first, if there are more.
     pub changed: Vec<IndexEntry>,
     /// Messages that are gone. If `since` is before the mailbox's `history_floor` this is `None`, and the difference
-    /// of the UID sets must be used.
+    /// of the UID sets must be used. Only the first answer of several has it.
     pub vanished: Option<UidSet>,
+    /// Where to read on, if there may be more.
+    pub next: Option<ChangePlace>,
 }
 
 /// What is kept beside a body.

@@ -159,6 +159,8 @@ impl World {
             mailbox: INBOX,
             since,
             uids: None,
+            after: None,
+            limit: u32::MAX,
         }) {
             Answer::Changes(changes) => changes,
             other => panic!("not changes: {other:?}"),

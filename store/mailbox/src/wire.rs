@@ -5,7 +5,7 @@
 use mailrook_kv::{RecordError, decode, encode};
 use serde::{Deserialize, Serialize};
 
-use crate::{Answer, Query, ShardCommand, ShardReply};
+use crate::{Answer, AppendTo, Query, ShardCommand, ShardReply};
 
 /// The versions. Postcard writes the variant as the first byte.
 #[derive(Serialize, Deserialize)]
@@ -32,6 +32,7 @@ macro_rules! wire_format {
 }
 
 wire_format!(ShardCommand, "command");
+wire_format!(AppendTo, "APPEND that is uploaded");
 wire_format!(ShardReply, "reply");
 wire_format!(Query, "query");
 wire_format!(Answer, "answer");

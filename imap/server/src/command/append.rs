@@ -25,6 +25,10 @@ const GROWTH_MIN: usize = 16 << 10;
 /// All messages of one APPEND together (RFC 3502), in units of the limit for one.
 pub(crate) const MESSAGES_FACTOR: u64 = 2;
 
+/// 1,000 messages in one APPEND (RFC 3502): what of them is in memory is not acknowledged, and an import of more can go on
+/// with another.
+const MESSAGES_MAX: usize = 1_000;
+
 /// How long to wait for memory while other sessions have it all.
 const MEMORY_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -36,9 +40,23 @@ pub(crate) struct Appending {
     tag: Tag,
     mailbox: String,
     memory: Arc<Semaphore>,
-    messages: Vec<Incoming>,
+    /// Those that came whole.
+    ready: Vec<Ready>,
+    /// The one on its way.
+    incoming: Option<Incoming>,
     /// As announced, of all messages so far.
     announced: u64,
+    /// What `ready` carries, which has a bound of its own.
+    carried: usize,
+}
+
+/// A message that came whole.
+struct Ready {
+    message: Arc<PreparedMessage>,
+    flags: Flags,
+    internal_date: Option<Timestamp>,
+    /// As in [`Incoming`], until the store has answered.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// A message on its way in.
@@ -58,8 +76,10 @@ impl Appending {
             tag: head.tag,
             mailbox: head.mailbox,
             memory: Arc::clone(&context.append_memory),
-            messages: Vec::new(),
+            ready: Vec::new(),
+            incoming: None,
             announced: 0,
+            carried: 0,
         }
     }
 
@@ -69,7 +89,7 @@ impl Appending {
 
     /// Takes bytes of the message accepted last. Waits for memory if there is none.
     pub(crate) async fn push(&mut self, bytes: &[u8]) -> Result<(), Reply> {
-        let Some(message) = self.messages.last_mut() else {
+        let Some(message) = &mut self.incoming else {
             return Ok(());
         };
         let (needed, capacity) = (message.raw.len() + bytes.len(), message.raw.capacity());
@@ -93,12 +113,36 @@ impl Appending {
             let text = format!("a message here may have at most {limit} bytes");
             return Err(Reply::no(text).code(Code::TooBig));
         }
-        self.messages.push(Incoming {
+        // RFC 3502 has no word for it; before the message is sent, so that nothing is sent for nothing.
+        if self.ready.len() >= MESSAGES_MAX
+            || self.carried + Append::CARRIED_EACH_MAX > Append::CARRIED_MAX
+        {
+            let count = self.ready.len();
+            let text = format!("more than {count} such messages at once; append them in parts");
+            return Err(Reply::no(text).code(Code::Limit));
+        }
+        self.incoming = Some(Incoming {
             raw: Vec::new(),
             announced: usize::try_from(message.size).unwrap_or(usize::MAX),
             flags: message.flags,
             internal_date: message.internal_date,
             permit: None,
+        });
+        Ok(())
+    }
+
+    /// The message on its way has come whole.
+    async fn complete(&mut self, context: &SessionContext) -> Result<(), Failure> {
+        let Some(incoming) = self.incoming.take() else {
+            return Ok(());
+        };
+        let message = Arc::new(prepare(context, incoming.raw).await?);
+        self.carried += Append::carried_len(&message, &incoming.flags);
+        self.ready.push(Ready {
+            message,
+            flags: incoming.flags,
+            internal_date: incoming.internal_date,
+            _permit: incoming.permit,
         });
         Ok(())
     }
@@ -144,11 +188,20 @@ pub(crate) async fn begin(
             return Err(no_such_mailbox().into());
         }
     }
-    Ok(next(session, appending, message)?)
+    Ok(accept(session, appending, message)?)
 }
 
 /// A message that follows another.
-pub(crate) fn next(
+pub(crate) async fn next(
+    session: &mut Session,
+    appending: &mut Appending,
+    message: AppendMessage,
+) -> Result<(), Failure> {
+    appending.complete(&session.context).await?;
+    Ok(accept(session, appending, message)?)
+}
+
+fn accept(
     session: &mut Session,
     appending: &mut Appending,
     message: AppendMessage,
@@ -163,21 +216,21 @@ pub(crate) fn next(
 }
 
 /// All messages are there.
-pub(crate) async fn end(session: &mut Session, appending: Appending) -> Outcome {
+pub(crate) async fn end(session: &mut Session, mut appending: Appending) -> Outcome {
     let name = MailboxName::parse(&appending.mailbox)?;
+    appending.complete(&session.context).await?;
     let now = Timestamp::now();
-    let mut messages = Vec::with_capacity(appending.messages.len());
-    // The room is kept until the store has answered.
-    let mut permits = Vec::with_capacity(appending.messages.len());
-    for incoming in appending.messages {
-        permits.push(incoming.permit);
-        let prepared = prepare(&session.context, incoming.raw).await?;
-        let internal_date = incoming.internal_date.unwrap_or(now);
-        messages.push((Arc::new(prepared), incoming.flags, internal_date));
-    }
+    let of_store = |ready: &Ready| {
+        let internal_date = ready.internal_date.unwrap_or(now);
+        (
+            Arc::clone(&ready.message),
+            ready.flags.clone(),
+            internal_date,
+        )
+    };
     let append = Append {
         mailbox: MailboxRef::Name(name),
-        messages,
+        messages: appending.ready.iter().map(of_store).collect(),
     };
     let store = Arc::clone(&session.context.store);
     let appended = match session.account()?.append(&*store, append).await {

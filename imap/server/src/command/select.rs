@@ -193,7 +193,13 @@ pub(super) async fn vanished_since(
     }
     // Asked for nothing but what is gone, the answer does not carry the flags of a whole mailbox.
     let changes = store
-        .changes(account, selected.id, since, Some(missing.clone()))
+        .changes(
+            account,
+            selected.id,
+            since,
+            Some(missing.clone()),
+            (None, 0),
+        )
         .await?;
     let vanished = changes.and_then(|changes| changes.vanished);
     Ok(vanished.map_or_else(|| missing.clone(), |gone| gone.intersection(&missing)))

@@ -2,11 +2,11 @@
 
 use mailrook_store_api::{
     Mailstore,
-    shard::{IndexEntry, MailboxRef, MailboxStatus},
+    shard::{ChangePlace, Changes, IndexEntry, MailboxStatus},
 };
-use mailrook_types::{AccountId, ModSeq, Uid, UidSet};
+use mailrook_types::{AccountId, MailboxId, ModSeq, UidSet};
 
-use crate::{outcome::Failure, session::Selected};
+use crate::{outcome::Failure, session::Selected, view::View};
 
 /// Changed messages are held so many at a time: under a megabyte.
 const PAGE: u32 = 4096;
@@ -20,74 +20,45 @@ pub(super) struct News {
     pub(super) arrived: UidSet,
     /// Messages that changed, new ones included: the first of them.
     changed: Option<Vec<IndexEntry>>,
+    /// Where the store goes on from these.
+    next: Option<ChangePlace>,
     since: ModSeq,
 }
 
 impl News {
-    /// Asks the store. A mailbox in which more may have changed than is held at a time is read in pieces.
+    /// Asks the store. More changes than are held at a time are read in pieces.
     pub(super) async fn read(
         store: &dyn Mailstore,
         account: AccountId,
         selected: &Selected,
     ) -> Result<News, Failure> {
-        let (mailbox, since) = (selected.id, selected.seen);
-        if selected.view.len() > PAGE {
-            let first = page(store, account, mailbox, since, Uid::MIN).await?;
-            if first.len() as u64 == u64::from(PAGE) {
-                return News::read_many(store, account, selected).await;
-            }
-        }
-        let changes = store
-            .changes(account, mailbox, since, None)
-            .await?
-            .ok_or(GONE)?;
-        let gone = match &changes.vanished {
-            Some(vanished) => selected.view.known(vanished),
-            // The history does not go back so far: the difference tells.
-            None => {
-                let uids = store.uids(account, mailbox).await?.ok_or(GONE)?;
-                selected.view.uids().difference(&uids)
+        let changes = page(store, account, selected.id, selected.seen, None).await?;
+        let view = &selected.view;
+        let (gone, arrived) = match (&changes.vanished, changes.next) {
+            (Some(vanished), None) => (view.known(vanished), unknown(view, &changes.changed)),
+            // The history does not go back so far, or not all that came is known yet: the difference tells. Read after
+            // the numbers, so that what happens between the questions is heard of again and not missed.
+            (_, next) => {
+                let uids = store.uids(account, selected.id).await?.ok_or(GONE)?;
+                let known = view.uids();
+                let arrived = match next {
+                    Some(_) => uids.difference(&known),
+                    None => unknown(view, &changes.changed),
+                };
+                (known.difference(&uids), arrived)
             }
         };
-        let arrived = changes
-            .changed
-            .iter()
-            .map(|entry| entry.uid)
-            .filter(|uid| selected.view.sequence(*uid).is_none())
-            .collect();
         Ok(News {
             status: changes.status,
             gone,
             arrived,
             changed: Some(changes.changed),
-            since,
-        })
-    }
-
-    async fn read_many(
-        store: &dyn Mailstore,
-        account: AccountId,
-        selected: &Selected,
-    ) -> Result<News, Failure> {
-        // First, so that what happens between the questions is heard of again and not missed. The page that showed how
-        // much there is was read before, and is read again.
-        let status = store
-            .status(account, MailboxRef::Id(selected.id))
-            .await?
-            .ok_or(GONE)?;
-        let uids = store.uids(account, selected.id).await?.ok_or(GONE)?;
-        let first = page(store, account, selected.id, selected.seen, Uid::MIN).await?;
-        let known = selected.view.uids();
-        Ok(News {
-            status,
-            gone: known.difference(&uids),
-            arrived: uids.difference(&known),
-            changed: Some(first),
+            next: changes.next,
             since: selected.seen,
         })
     }
 
-    /// The messages that changed, a page at a time; `None` after the last.
+    /// The messages that changed, a page at a time, in the order in which they did; `None` after the last.
     pub(super) async fn next_page(
         &mut self,
         store: &dyn Mailstore,
@@ -96,14 +67,21 @@ impl News {
         let Some(entries) = self.changed.take() else {
             return Ok(None);
         };
-        // A short page is the last; one from `changes` is all there is, however long.
-        if entries.len() as u64 == u64::from(PAGE)
-            && let Some(next) = entries.last().and_then(|last| last.uid.next())
-        {
-            self.changed = Some(page(store, account, self.status.id, self.since, next).await?);
+        // What has changed since the numbers were read is told next time: a busy mailbox is no endless news.
+        let due = |next: &ChangePlace| next.modseq <= self.status.highest_modseq;
+        if let Some(after) = self.next.take().filter(due) {
+            let page = page(store, account, self.status.id, self.since, Some(after)).await?;
+            self.next = page.next;
+            self.changed = Some(page.changed);
         }
         Ok(Some(entries))
     }
+}
+
+/// The changed messages that are not in the view.
+fn unknown(view: &View, changed: &[IndexEntry]) -> UidSet {
+    let uids = changed.iter().map(|entry| entry.uid);
+    uids.filter(|uid| view.sequence(*uid).is_none()).collect()
 }
 
 /// What ends a session.
@@ -112,13 +90,12 @@ pub(super) const GONE: Failure = Failure::Bye("the selected mailbox is gone");
 async fn page(
     store: &dyn Mailstore,
     account: AccountId,
-    mailbox: mailrook_types::MailboxId,
+    mailbox: MailboxId,
     since: ModSeq,
-    from: Uid,
-) -> Result<Vec<IndexEntry>, Failure> {
-    let uids = UidSet::from_range(from..=Uid::MAX);
+    after: Option<ChangePlace>,
+) -> Result<Changes, Failure> {
     store
-        .index(account, mailbox, uids, Some(since), PAGE)
+        .changes(account, mailbox, since, None, (after, PAGE))
         .await?
         .ok_or(GONE)
 }

@@ -45,6 +45,38 @@ async fn several_messages_are_all_or_none() {
 }
 
 #[tokio::test]
+async fn as_many_as_there_may_be_and_no_more() {
+    let rig = Rig::new().await;
+    let mut client = rig.logged_in().await;
+    let messages = |count: usize| {
+        let one = |n| format!(" {{8+}}\r\nbody{n:04}");
+        (0..count).map(one).collect::<String>()
+    };
+    for (tag, count) in [("a1", 500), ("a2", 1000)] {
+        let command = format!("{tag} APPEND INBOX{}\r\n", messages(count));
+        client.send(command.as_bytes()).await;
+        let lines = client.lines_until(tag).await;
+        let ok = format!("{tag} OK [APPENDUID ");
+        assert!(
+            lines.len() == 1 && lines[0].starts_with(&ok),
+            "{}",
+            lines[0]
+        );
+    }
+    // Told before the message is sent, and nothing of the others is seen.
+    let command = format!("a3 APPEND INBOX{} {{8}}\r\n", messages(1000));
+    client.send(command.as_bytes()).await;
+    client
+        .play(
+            r"S: a3 NO [LIMIT] ...
+              C: a4 STATUS INBOX (MESSAGES)
+              S: * STATUS INBOX (MESSAGES 1500)
+              S: a4 OK ...",
+        )
+        .await;
+}
+
+#[tokio::test]
 async fn refusals() {
     let rig = Rig::with(|settings| settings.append_limit = 100).await;
     rig.logged_in()

@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use futures::FutureExt;
+use futures::{FutureExt, TryFutureExt};
 use mailrook_store_api::{
     Append, Call, Delivery, Lane, Mailstore, StoreError, Watch,
     memory::MemoryCluster,
@@ -36,6 +36,16 @@ impl Flaky {
     fn fails(&self) -> bool {
         self.left.fetch_sub(1, Ordering::SeqCst) == 0
     }
+}
+
+/// However much there is to tell, a session holds little of it at a time.
+fn hold_few(answer: &Answer) {
+    let entries = match answer {
+        Answer::Changes(changes) => changes.changed.len(),
+        Answer::Index(entries) => entries.len(),
+        _ => return,
+    };
+    assert!(entries <= 4096, "{entries} at a time");
 }
 
 fn failure<T>() -> Call<'static, T> {
@@ -83,7 +93,8 @@ impl Mailstore for Flaky {
 
     fn query(&self, account: AccountId, query: Query) -> Call<'_, Answer> {
         if !self.fails() {
-            return Mailstore::query(&self.twin, account, query);
+            let answer = Mailstore::query(&self.twin, account, query);
+            return answer.inspect_ok(hold_few).boxed();
         }
         let Some(change) = self.between.lock().take() else {
             return failure();
@@ -162,7 +173,7 @@ async fn what_changes_while_changes_are_told_is_told_next() {
         one.send(b"a1 NOOP\r\na2 NOOP\r\n").await;
         let lines = one.lines_until("a2 ").await;
         if left.swap(-1, Ordering::SeqCst) >= 0 {
-            assert!(call > 4, "{call}");
+            assert!(call > 2, "{call}");
             break;
         }
         let told = "* 1 FETCH (FLAGS (\\Answered \\Flagged))";
@@ -171,6 +182,31 @@ async fn what_changes_while_changes_are_told_is_told_next() {
             .await;
         one.play("C: a3 NOOP\nS~ a3 OK ...").await;
     }
+}
+
+#[tokio::test]
+async fn what_a_session_far_behind_has_missed_comes_in_pieces() {
+    let (rig, _) = flaky_rig().await;
+    let mut one = rig.selected().await;
+    rig.add_numbered(5_000).await;
+    rig.add_numbered(5_000).await;
+    one.play("C: a1 NOOP\nS: * 10000 EXISTS\nS: * 0 RECENT\nS: a1 OK ...")
+        .await;
+    let mut two = rig.selected().await;
+    for set in ["7000:*", "1:4999", "5000:6999"] {
+        two.play(&format!(
+            "C: b1 STORE {set} +FLAGS.SILENT (\\Flagged)\nS~ b1 OK ..."
+        ))
+        .await;
+    }
+    one.send(b"a2 NOOP\r\n").await;
+    let mut told = [0; 10_000];
+    for line in one.lines_until("a2 ").await {
+        if let Some(line) = line.strip_suffix(" FETCH (FLAGS (\\Flagged))") {
+            told[line[2..].parse::<usize>().unwrap() - 1] += 1;
+        }
+    }
+    assert_eq!(told, [1; 10_000]);
 }
 
 #[tokio::test]

@@ -34,10 +34,12 @@ pub trait Group: Send + Sync + 'static {
     /// Callers that wait at the same time share one round.
     fn read_barrier(&self) -> BoxFuture<'_, Result<(), GroupError>>;
 
-    /// Calls `visit` once with a snapshot of what is applied here. It blocks as reads of a disk do; it is
-    /// linearizable only after [`Group::read_barrier`]. `dyn Group` has [`read`](trait.Group.html#method.read),
-    /// which gives a result back.
-    fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read)) -> Result<(), GroupError>;
+    /// Calls `visit` once with a snapshot of what is applied here, and with the log's time, by which what has expired
+    /// counts as absent: no earlier than the stamp of any command that the snapshot shows, no later than that of any
+    /// proposed afterwards. It blocks as reads of a disk do; it is linearizable only after [`Group::read_barrier`].
+    /// `dyn Group` has [`read`](trait.Group.html#method.read) and [`read_at`](trait.Group.html#method.read_at), which
+    /// give a result back.
+    fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read, i64)) -> Result<(), GroupError>;
 
     /// What is touched from now on.
     fn watch(&self) -> Watch;
@@ -53,11 +55,16 @@ pub trait Group: Send + Sync + 'static {
 impl dyn Group {
     /// Gives `read` a snapshot of what is applied here, and its result back. See [`Group::visit_state`].
     pub fn read<T>(&self, read: impl FnOnce(&dyn Read) -> T) -> Result<T, GroupError> {
+        self.read_at(|state, _time_ms| read(state))
+    }
+
+    /// The same with the log's time.
+    pub fn read_at<T>(&self, read: impl FnOnce(&dyn Read, i64) -> T) -> Result<T, GroupError> {
         let mut read = Some(read);
         let mut result = None;
-        self.visit_state(&mut |state| {
+        self.visit_state(&mut |state, time_ms| {
             if let Some(read) = read.take() {
-                result = Some(read(state));
+                result = Some(read(state, time_ms));
             }
         })?;
         // An implementation that succeeds without a visit breaks the contract; then nothing is known.

@@ -8,15 +8,10 @@ mod status;
 mod tests;
 mod upkeep;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, mpsc},
-    thread::JoinHandle,
-};
+use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle};
 
 use mailrook_kv::StateMachine;
 use mailrook_types::ShardId;
-use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
 pub use error::OpenError;
@@ -41,6 +36,7 @@ struct Inner {
     log: Arc<SharedLog>,
     reserve: Arc<Reserve>,
     write_buffer_bytes: u64,
+    garbage: upkeep::GarbagePolicy,
     groups: BTreeMap<ShardId, Arc<RaftGroup>>,
 }
 
@@ -51,7 +47,7 @@ struct Inner {
 pub struct Node {
     inner: Arc<Inner>,
     /// Dropping a sender ends its upkeep thread.
-    upkeep: Mutex<Vec<(mpsc::Sender<()>, JoinHandle<()>)>>,
+    upkeep: Vec<upkeep::Thread>,
     /// Its own, if it has one. Taken at the end. Declared last: what runs on it goes first.
     runtime: Option<Runtime>,
 }
@@ -106,11 +102,19 @@ impl Node {
 
     /// Ends proposals under way, flushes every group, and closes the directory. After it, opening replays nothing.
     pub async fn shutdown(mut self) {
-        self.end_upkeep();
+        let upkeep = self.end_upkeep();
+        // Closing a group ends its compactions, which the upkeep may be waiting for.
         futures::future::join_all(self.inner.groups.values().map(|group| group.shutdown())).await;
         let inner = Arc::clone(&self.inner);
-        let closed = tokio::task::spawn_blocking(move || inner.log.close()).await;
-        if let Err(error) = closed {
+        let closed = tokio::task::spawn_blocking(move || {
+            for thread in upkeep {
+                if thread.join().is_err() {
+                    tracing::error!("an upkeep thread panicked");
+                }
+            }
+            inner.log.close();
+        });
+        if let Err(error) = closed.await {
             tracing::error!(%error, "closing the log panicked");
         }
         if let Some(runtime) = self.runtime.take() {
@@ -118,21 +122,22 @@ impl Node {
         }
     }
 
-    fn end_upkeep(&self) {
-        for (stop, thread) in self.upkeep.lock().drain(..) {
+    /// Tells the upkeep to begin nothing more; what it is at goes on until the threads have ended.
+    fn end_upkeep(&mut self) -> Vec<JoinHandle<()>> {
+        let tell = |(stop, thread): upkeep::Thread| {
             drop(stop);
-            if thread.join().is_err() {
-                tracing::error!("an upkeep thread panicked");
-            }
-        }
+            thread
+        };
+        self.upkeep.drain(..).map(tell).collect()
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.end_upkeep();
+        // Not waited for, neither these nor the runtime: it may be dropped within another runtime. A thread keeps the
+        // directory until it has ended.
+        drop(self.end_upkeep());
         if let Some(runtime) = self.runtime.take() {
-            // Not a wait: it may be dropped within another runtime.
             runtime.shutdown_background();
         }
     }

@@ -33,6 +33,9 @@ pub(super) struct Parts {
     pub(super) on_fatal: OnFatal,
     pub(super) space: Option<Box<dyn DiskSpace>>,
     pub(super) log_file_bytes: Option<u64>,
+    pub(super) garbage: upkeep::GarbagePolicy,
+    /// How fast tables are written.
+    pub(super) table_bytes_per_second: Option<i64>,
 }
 
 impl Default for Parts {
@@ -42,6 +45,8 @@ impl Default for Parts {
             on_fatal: OnFatal::abort(),
             space: None,
             log_file_bytes: None,
+            garbage: upkeep::GarbagePolicy::default(),
+            table_bytes_per_second: None,
         }
     }
 }
@@ -52,6 +57,7 @@ struct Looked {
     witness: Arc<WitnessFile>,
     log: Arc<SharedLog>,
     reserve: Arc<Reserve>,
+    garbage: upkeep::GarbagePolicy,
     states: Vec<(ShardId, GroupState)>,
 }
 
@@ -91,7 +97,7 @@ pub(super) async fn open(
             let upkeep = upkeep::start(&inner)
                 .map_err(|source| io("starting the upkeep of", inner.dir.root(), source));
             Ok(Node {
-                upkeep: upkeep?.into(),
+                upkeep: upkeep?,
                 inner,
                 runtime: own,
             })
@@ -131,7 +137,7 @@ fn look(options: &NodeOptions, parts: Parts) -> Result<Looked, OpenError> {
     let reserve = Reserve::new(space, options.disk_reserve_bytes)
         .map_err(|source| io("asking for the free space of", dir.root(), source))?;
     let groups = witness.content().groups;
-    let states = open_states(options, &dir, &groups)?;
+    let states = open_states(options, &dir, &groups, parts.table_bytes_per_second)?;
     let store = open_log(
         options,
         &dir,
@@ -151,6 +157,7 @@ fn look(options: &NodeOptions, parts: Parts) -> Result<Looked, OpenError> {
         witness,
         log: Arc::new(log),
         reserve: Arc::new(reserve),
+        garbage: parts.garbage,
         states,
     })
 }
@@ -159,14 +166,18 @@ fn open_states(
     options: &NodeOptions,
     dir: &DataDir,
     groups: &BTreeMap<ShardId, Marks>,
+    table_bytes_per_second: Option<i64>,
 ) -> Result<Vec<(ShardId, GroupState)>, OpenError> {
-    let engine = StateEngine::new(
+    let mut engine = StateEngine::new(
         options.block_cache_bytes,
         options.write_buffer_bytes,
         groups.len(),
         &dir.lock(),
     )
     .map_err(|error| OpenError::Options(format!("RocksDB did not start: {error}")))?;
+    if let Some(bytes_per_second) = table_bytes_per_second {
+        engine.write_at_most(bytes_per_second);
+    }
     let engine = Arc::new(engine);
     let groups: Vec<_> = groups.iter().collect();
     // A first start syncs a dozen files for each: several at a time share the disk's waits.
@@ -270,6 +281,7 @@ async fn start(
         witness,
         log,
         reserve,
+        garbage,
         states,
     } = looked;
     let node_id = dir.identity().node_id;
@@ -302,6 +314,7 @@ async fn start(
         log,
         reserve,
         write_buffer_bytes: options.write_buffer_bytes as u64,
+        garbage,
         groups,
     })
 }

@@ -1,5 +1,8 @@
 //! What is done beside the groups' work: samples of the disk, the witness, flushes, cuts of the log, and garbage.
 //!
+//! Each of the three that must not wait for another has a thread: a flush may take as long as a slow disk makes it,
+//! and a compaction minutes, while the disk fills up.
+//!
 //! The log is cut only behind what is flushed, so that flushing is what keeps it small: a group is flushed when all
 //! groups together hold much that is not, the one that holds most first; when it has not been for long, however
 //! little it holds; and when raft-engine says that its old entries stand in the way.
@@ -20,9 +23,11 @@ use crate::{
     guard::log_group,
 };
 
-/// How often free space and what is not flushed are looked at: at 1 GB/s, which is fast, 200 MB go by in between,
-/// less than the reserve.
-const TICK: Duration = Duration::from_millis(200);
+/// How often free space is looked at: at 1 GB/s, which is fast, 200 MB go by in between, less than the reserve.
+const SPACE_TICK: Duration = Duration::from_millis(200);
+
+/// How often what is not flushed is looked at: as little goes by in between.
+const FLUSH_TICK: Duration = Duration::from_millis(200);
 
 /// How often the witness is raised and the log's files are given back.
 const LOG_TICK: Duration = Duration::from_secs(1);
@@ -30,22 +35,45 @@ const LOG_TICK: Duration = Duration::from_secs(1);
 /// A group is flushed after this time: what is replayed after a crash is then at most so old.
 const FLUSH_AGE: Duration = Duration::from_secs(300);
 
-/// How often garbage is looked for.
-const GARBAGE_TICK: Duration = Duration::from_secs(600);
+/// When the space of bodies that are gone is freed.
+pub(super) struct GarbagePolicy {
+    /// How often garbage is looked for.
+    pub(super) tick: Duration,
+    /// A group with less of it is left alone.
+    pub(super) bytes_min: u64,
+}
 
-type Thread = (Sender<()>, JoinHandle<()>);
+impl Default for GarbagePolicy {
+    fn default() -> GarbagePolicy {
+        GarbagePolicy {
+            tick: Duration::from_secs(600),
+            // Less is not worth the work.
+            bytes_min: 256 << 20,
+        }
+    }
+}
 
-/// Starts the threads. They end when their sender is dropped.
+/// A thread, which ends when its sender is dropped.
+pub(super) type Thread = (Sender<()>, JoinHandle<()>);
+
+/// Starts the threads.
 pub(super) fn start(inner: &Arc<Inner>) -> io::Result<Vec<Thread>> {
+    let space = spawn("store-space", inner, |inner, stop| {
+        while wait(stop, SPACE_TICK) {
+            if let Err(error) = inner.reserve.sample() {
+                tracing::warn!(%error, "the disk did not say how much is free");
+            }
+        }
+    })?;
     let upkeep = spawn("store-upkeep", inner, |inner, stop| {
         Upkeep::new(inner).run(stop)
     })?;
     let garbage = spawn("store-garbage", inner, |inner, stop| {
-        while wait(stop, GARBAGE_TICK) {
+        while wait(stop, inner.garbage.tick) {
             collect_garbage(inner, stop);
         }
     })?;
-    Ok(vec![upkeep, garbage])
+    Ok(vec![space, upkeep, garbage])
 }
 
 fn spawn(name: &str, inner: &Arc<Inner>, run: fn(&Inner, &Receiver<()>)) -> io::Result<Thread> {
@@ -64,7 +92,12 @@ fn wait(stop: &Receiver<()>, time: Duration) -> bool {
 
 fn collect_garbage(inner: &Inner, stop: &Receiver<()>) {
     for group in inner.groups.values().filter(|group| group.is_running()) {
-        if let Err(error) = group.state().collect_garbage(room_bytes(inner)) {
+        let collected = group
+            .state()
+            .collect_garbage(inner.garbage.bytes_min, room_bytes(inner));
+        if let Err(error) = collected
+            && group.is_running()
+        {
             tracing::warn!(shard = %group.shard(), %error, "the space of bodies that are gone was not freed");
         }
         if !wait(stop, Duration::ZERO) {
@@ -95,10 +128,7 @@ impl Upkeep<'_> {
     }
 
     fn run(mut self, stop: &Receiver<()>) {
-        while wait(stop, TICK) {
-            if let Err(error) = self.inner.reserve.sample() {
-                tracing::warn!(%error, "the disk did not say how much is free");
-            }
+        while wait(stop, FLUSH_TICK) {
             self.flush_for_memory();
             self.flush_for_age();
             if self.log_tick.elapsed() >= LOG_TICK {
@@ -184,6 +214,10 @@ impl Upkeep<'_> {
 fn flush(group: &RaftGroup) -> bool {
     let started = Instant::now();
     if let Err(error) = group.state().flush() {
+        if !group.is_running() {
+            // It was shut down meanwhile, which flushed it.
+            return false;
+        }
         group.stop(&format!("flushing failed: {error}"));
         return false;
     }

@@ -52,6 +52,7 @@ pub(crate) struct StateEngine {
     block_cache: Cache,
     write_buffers: WriteBufferManager,
     open_files_max: i32,
+    write_bytes_per_second: Option<i64>,
     /// Held by each of its open tables.
     lock: WeakDirLock,
 }
@@ -75,8 +76,14 @@ impl StateEngine {
             // Beyond it the group that writes is flushed; it does not stall.
             write_buffers: WriteBufferManager::new_write_buffer_manager(write_buffer_bytes, false),
             open_files_max: open_files_max(groups),
+            write_bytes_per_second: None,
             lock: lock.downgrade(),
         })
+    }
+
+    /// Has flushes and compactions write no faster, in each group.
+    pub(crate) fn write_at_most(&mut self, bytes_per_second: i64) {
+        self.write_bytes_per_second = Some(bytes_per_second);
     }
 
     /// The options of a group's database.
@@ -98,6 +105,10 @@ impl StateEngine {
         // Statistics in its text log, which nobody reads, cost a thread's wake-up for every group.
         options.set_stats_dump_period_sec(0);
         options.set_stats_persist_period_sec(0);
+        if let Some(bytes) = self.write_bytes_per_second {
+            // RocksDB's usual period and fairness.
+            options.set_ratelimiter(bytes, 100_000, 10);
+        }
         options
     }
 

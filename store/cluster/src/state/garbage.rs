@@ -15,22 +15,17 @@ use super::{GroupState, tables::kv_error};
 const GARBAGE: &CStr = c"rocksdb.live-blob-file-garbage-size";
 const TOTAL: &CStr = c"rocksdb.live-blob-file-size";
 #[cfg(test)]
+const RUNNING: &CStr = c"rocksdb.num-running-compactions";
+#[cfg(test)]
 const ON_DISK: &CStr = c"rocksdb.total-blob-file-size";
-
-/// Less is not worth the work.
-const GARBAGE_BYTES_MIN: u64 = 256 << 20;
 
 /// Freed from this part of the blob files on, in percent.
 const GARBAGE_PERCENT_MIN: u64 = 25;
 
 impl GroupState {
     /// Frees garbage if there is enough of it, and `room_bytes` on the disk for a copy of what is live; says how much.
-    /// Slow: run it where nothing waits.
-    pub(crate) fn collect_garbage(&self, room_bytes: u64) -> Result<u64, KvError> {
-        self.collect_garbage_above(GARBAGE_BYTES_MIN, room_bytes)
-    }
-
-    fn collect_garbage_above(&self, bytes_min: u64, room_bytes: u64) -> Result<u64, KvError> {
+    /// Slow: run it where nothing waits. Closing the group cuts it short.
+    pub(crate) fn collect_garbage(&self, bytes_min: u64, room_bytes: u64) -> Result<u64, KvError> {
         let tables = self.tables()?;
         let body = tables.space(Space::Body)?;
         let number = |name| {
@@ -67,8 +62,28 @@ impl GroupState {
         tables
             .db
             .compact_range_cf_opt(&body, None::<&[u8]>, None::<&[u8]>, &how);
+        // An error if the group was closed, which ends a compaction without its having said so.
+        self.tables()?;
         set("false")?;
         Ok(garbage)
+    }
+
+    /// RocksDB sees what is garbage when it merges the tables.
+    #[cfg(test)]
+    pub(crate) fn merge_bodies(&self) {
+        let tables = self.tables().unwrap();
+        let body = tables.space(Space::Body).unwrap();
+        tables
+            .db
+            .compact_range_cf(&body, None::<&[u8]>, None::<&[u8]>);
+    }
+
+    /// How many compactions run.
+    #[cfg(test)]
+    pub(crate) fn compactions(&self) -> u64 {
+        let number = |tables: &super::Tables| tables.db.property_int_value(RUNNING).ok().flatten();
+        let tables = self.tables().ok();
+        tables.and_then(|tables| number(&tables)).unwrap_or(0)
     }
 }
 
@@ -104,13 +119,8 @@ mod tests {
                 .unwrap()
         };
         let before = used();
-        // RocksDB sees what is garbage when it merges the tables.
-        state.tables().unwrap().db.compact_range_cf(
-            &state.tables().unwrap().space(Space::Body).unwrap(),
-            None::<&[u8]>,
-            None::<&[u8]>,
-        );
-        assert!(state.collect_garbage_above(1, u64::MAX).unwrap() > 0);
+        state.merge_bodies();
+        assert!(state.collect_garbage(1, u64::MAX).unwrap() > 0);
         assert!(used() < before / 3, "{} of {before} bytes are left", used());
         assert_eq!(
             state

@@ -117,6 +117,11 @@ impl GroupState {
         self.applied.lock().clone()
     }
 
+    /// The log's time of what was applied last.
+    pub(crate) fn applied_time_ms(&self) -> i64 {
+        self.applied.lock().time_ms
+    }
+
     /// How far the synced tables are.
     pub(crate) fn flushed(&self) -> Applied {
         self.flushed.lock().applied.clone()
@@ -176,7 +181,13 @@ impl GroupState {
         Ok(applied)
     }
 
-    /// Flushes, and closes the tables, once nobody reads them any more.
+    /// As if the disk were too slow for a flush, for as long as the guard is held.
+    #[cfg(test)]
+    pub(crate) fn hold_flushes(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.maintenance.lock()
+    }
+
+    /// Flushes, and closes the tables, once nobody reads them any more. Compactions under way end where they are.
     pub(crate) fn close(&self) -> Result<(), KvError> {
         let flushed = self.flush().map(drop);
         if let Some(tables) = self.tables.write().take() {

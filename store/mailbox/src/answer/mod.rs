@@ -9,7 +9,7 @@ use mailrook_types::{AccountId, MailboxId};
 
 use crate::{
     Answer, Changes, Query, QuotaUsage, body,
-    index::Source,
+    index::{ChangesFrom, Source},
     key::{self, part},
     record::{AccountRecord, MailboxRecord, Standing},
 };
@@ -70,13 +70,22 @@ fn answer_or_absence(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Ans
             mailbox,
             since,
             uids,
+            after,
+            limit,
         } => {
             let (source, record) = require_mailbox(view, *account, *mailbox)?;
-            let selection = messages::select(&source, uids.as_ref(), Some(*since))?;
+            let from = after.map_or(ChangesFrom::Start(*since), ChangesFrom::After);
+            let (selection, next) = source.changes(uids.as_ref(), from, *limit)?;
             Answer::Changes(Changes {
                 status: mailboxes::status_of(&source, &record)?,
                 changed: messages::index(&source, &record, &selection, u32::MAX)?,
-                vanished: messages::vanished(&source, &record, *since, uids.as_ref())?,
+                vanished: match from {
+                    ChangesFrom::Start(since) => {
+                        messages::vanished(&source, &record, since, uids.as_ref())?
+                    }
+                    ChangesFrom::After(_) => None,
+                },
+                next,
             })
         }
         Query::Details {

@@ -1,7 +1,11 @@
 //! APPEND (RFC 9051 §6.3.12, RFC 3502, RFC 4315): all messages or none.
 
+use mailrook_types::UploadId;
+
 use crate::{
-    AppendTo, Appended, ChangeReply, NewBody, Refusal, body, message, name,
+    AppendTo, Appended, ChangeReply, NewBody, Refusal, body,
+    limits::APPEND_CHUNKS_MAX,
+    message, name,
     record::IndexRecord,
     tx::{Account, Outcome},
 };
@@ -45,6 +49,22 @@ pub(crate) fn apply(account: &mut Account<'_>, append: &AppendTo) -> Outcome<Cha
     Ok(ChangeReply::Appended(appended))
 }
 
+/// The same, of what was sent before.
+pub(crate) fn uploaded(
+    account: &mut Account<'_>,
+    upload: UploadId,
+    digests: &[[u8; 32]],
+) -> Outcome<ChangeReply> {
+    if digests.len() > APPEND_CHUNKS_MAX {
+        let text = format!("{APPEND_CHUNKS_MAX} chunks of messages in one APPEND");
+        return Err(Refusal::Limit(text).into());
+    }
+    let bytes = body::read_upload(account.view, account.now, upload, digests)?;
+    let reply = apply(account, &AppendTo::decode(&bytes)?)?;
+    body::drop_upload(account.view, upload)?;
+    Ok(reply)
+}
+
 /// RFC822.SIZE of a message: prefix and body.
 pub(crate) fn size_of(body: &NewBody, prefix: &[u8]) -> Outcome<u32> {
     let size = u64::from(body.size) + prefix.len() as u64;
@@ -67,7 +87,12 @@ pub(crate) fn require_quota(account: &Account<'_>, messages: u64, bytes: u64) ->
 
 #[cfg(test)]
 mod tests {
-    use crate::{AccountChange, BodySource, Change, MailboxRef, QuotaLimit, Refusal, testing::*};
+    use mailrook_types::{Timestamp, UploadId};
+
+    use crate::{
+        AccountChange, BodySource, Change, Chunk, ChunkCodec, MailboxRef, QuotaLimit, Refusal,
+        ShardCommand, ShardReply, UploadChunk, limits::APPEND_CHUNKS_MAX, testing::*,
+    };
 
     #[test]
     fn gives_consecutive_uids_and_one_modseq() {
@@ -126,6 +151,82 @@ mod tests {
                 .is_ok()
         );
         assert_eq!(world.uids(INBOX), "1:2");
+    }
+
+    /// Sends an APPEND in pieces, and gives the change that refers to them.
+    fn send(world: &mut World, change: &Change, codec: ChunkCodec) -> Change {
+        let Change::Append(to) = change else {
+            unreachable!()
+        };
+        let mut digests = Vec::new();
+        for (index, piece) in (0..).zip(to.encode().chunks(100)) {
+            let chunk = Chunk {
+                codec,
+                bytes: piece.to_vec(),
+            };
+            digests.push(*blake3::hash(piece).as_bytes());
+            let expires = Timestamp(world.now + 60_000);
+            let reply = world.apply(&ShardCommand::Upload(UploadChunk {
+                upload: UPLOAD,
+                index,
+                expires,
+                chunk,
+            }));
+            assert_eq!(reply, ShardReply::Uploaded(Ok(())));
+        }
+        Change::AppendUploaded {
+            upload: UPLOAD,
+            digests,
+        }
+    }
+
+    const UPLOAD: UploadId = UploadId(9);
+
+    #[test]
+    fn what_was_sent_in_pieces_is_the_same() {
+        let (mut one, mut other) = (World::new(), World::new());
+        let change = append(MailboxRef::Id(INBOX), 5);
+        let sent = send(&mut one, &change, ChunkCodec::Raw);
+        let op = one.op();
+        assert!(other.op() == op);
+        other.now = one.now;
+        let expected = other.change_as(op, change);
+        assert!(expected.is_ok());
+        assert_eq!(one.change_as(op, sent.clone()), expected);
+        assert_eq!(one.index(INBOX), other.index(INBOX));
+        // Nothing of the pieces is left, and the command repeated does not need them.
+        assert_eq!(one.change_as(op, sent.clone()), expected);
+        assert_eq!(one.pairs(), other.pairs());
+        assert_eq!(one.change(sent), Err(Refusal::BodyMissing));
+    }
+
+    #[test]
+    fn pieces_that_are_missing_are_sent_again() {
+        let mut world = World::new();
+        let change = append(MailboxRef::Id(INBOX), 5);
+        let sent = send(&mut world, &change, ChunkCodec::Raw);
+        world.now += 60_001;
+        let op = world.op();
+        assert_eq!(
+            world.change_as(op, sent.clone()),
+            Err(Refusal::BodyMissing),
+            "they expired"
+        );
+        assert_eq!(send(&mut world, &change, ChunkCodec::Lz4), sent);
+        assert_eq!(
+            world.change_as(op, sent.clone()),
+            Err(Refusal::BodyMissing),
+            "apply decompresses nothing"
+        );
+        send(&mut world, &change, ChunkCodec::Raw);
+        assert!(world.change_as(op, sent).is_ok());
+        assert_eq!(world.uids(INBOX), "1:5");
+        let digests = vec![[0; 32]; APPEND_CHUNKS_MAX + 1];
+        let upload = UPLOAD;
+        assert!(matches!(
+            world.change(Change::AppendUploaded { upload, digests }),
+            Err(Refusal::Limit(_))
+        ));
     }
 
     #[test]

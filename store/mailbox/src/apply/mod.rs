@@ -143,6 +143,7 @@ fn change(account: &mut Account<'_>, change: &Change) -> Outcome<ChangeReply> {
             Ok(ChangeReply::Done)
         }
         Change::Append(append) => append::apply(account, append),
+        Change::AppendUploaded { upload, digests } => append::uploaded(account, *upload, digests),
         Change::StoreFlags {
             mailbox,
             uids,

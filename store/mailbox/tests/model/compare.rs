@@ -211,16 +211,20 @@ fn compare_mailbox(
                 .map(|(number, message)| entry(mailbox, *number, message))
                 .collect(),
             vanished: Some(vanished.map(|(_, number)| uid(*number)).collect()),
+            next: None,
         };
         assert_eq!(
             ask(Query::Changes {
                 account,
                 mailbox: id,
                 since,
-                uids: uids.clone()
+                uids: uids.clone(),
+                after: None,
+                limit: u32::MAX,
             }),
-            Answer::Changes(changes)
+            Answer::Changes(changes.clone())
         );
+        compare_pieces(ask, (account, id, since), uids, &changes);
     }
     for message in mailbox.messages.values() {
         let hash = message.body.hash;
@@ -243,6 +247,41 @@ fn compare_mailbox(
             Answer::Chunks(second)
         );
     }
+}
+
+/// The changes in the smallest pieces are the same.
+fn compare_pieces(
+    ask: &impl Fn(Query) -> Answer,
+    (account, mailbox, since): (AccountId, MailboxId, ModSeq),
+    uids: Option<UidSet>,
+    whole: &Changes,
+) {
+    let (mut after, mut changed, mut vanished) = (None, Vec::new(), None);
+    loop {
+        let piece = match ask(Query::Changes {
+            account,
+            mailbox,
+            since,
+            uids: uids.clone(),
+            after,
+            limit: 1,
+        }) {
+            Answer::Changes(piece) => piece,
+            other => panic!("not changes: {other:?}"),
+        };
+        assert!(
+            piece.next.is_none_or(|next| Some(next) > after),
+            "it goes on"
+        );
+        changed.extend(piece.changed);
+        vanished = vanished.or(piece.vanished);
+        after = piece.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    changed.sort_by_key(|entry| entry.uid);
+    assert_eq!((&changed, &vanished), (&whole.changed, &whole.vanished));
 }
 
 fn compare_tables(ask: &impl Fn(Query) -> Answer, now: i64, reference: &Reference) {

@@ -122,7 +122,7 @@ impl Dice<'_> {
 /// The chunks of one of the bodies. The larger ones have two.
 pub fn chunks(number: u8) -> Vec<Chunk> {
     let chunk = |at: u8| Chunk {
-        codec: ChunkCodec::Zstd,
+        codec: ChunkCodec::Lz4,
         bytes: vec![number, at, 7],
     };
     let count = size(number).div_ceil(Chunk::RAW_LEN as u32) as u8;

@@ -31,7 +31,7 @@ impl Group for RaftGroup {
         self.barrier.pass().boxed()
     }
 
-    fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read)) -> Result<(), GroupError> {
+    fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read, i64)) -> Result<(), GroupError> {
         self.standing.check_running()?;
         let mut damage = None;
         self.state
@@ -40,7 +40,9 @@ impl Group for RaftGroup {
                     read: snapshot,
                     damage: RefCell::new(None),
                 };
-                visit(&noting);
+                // After the snapshot was taken. Not the last command's own stamp: an idle group's would stand still.
+                let time_ms = self.clock.stamp().max(self.state.applied_time_ms());
+                visit(&noting, time_ms);
                 damage = noting.damage.into_inner();
             })
             .map_err(|error| GroupError::Stopped {

@@ -3,13 +3,14 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use mailrook_kv::Batch;
 use mailrook_types::ShardId;
 
 use super::{
     machine::{FAIL, PANIC, TIME, command, count, value},
     open, options, parts, start,
 };
-use crate::{COMMAND_BYTES_MAX, GroupError, GroupRole, OpenError, Touched};
+use crate::{COMMAND_BYTES_MAX, Group, GroupError, GroupRole, OpenError, Touched};
 
 const ONE: ShardId = ShardId(1);
 
@@ -72,6 +73,40 @@ async fn wait_for_release(dir: &std::path::Path) {
     while rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn reads_have_the_time_of_the_log() {
+    const DAY_MS: i64 = 86_400_000;
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    let group = node.group(ONE).unwrap();
+    let stamped = async |group: &dyn Group| {
+        group.propose(command(TIME, b"")).await.unwrap();
+        i64::from_be_bytes(value(group, TIME).unwrap().try_into().unwrap())
+    };
+    let read = |group: &dyn Group| group.read_at(|_, time_ms| time_ms).unwrap();
+    for _ in 0..20 {
+        let before = stamped(&*group).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        let between = read(&*group);
+        assert!(before < between, "it goes on while nothing is written");
+        assert!(between <= stamped(&*group).await);
+    }
+    // The machine's clock was a day ahead, and is right again after a restart.
+    let state = node.inner.groups[&ONE].state();
+    let mut applied = state.applied();
+    applied.time_ms += DAY_MS;
+    let ahead = applied.time_ms;
+    state.commit(Batch::default(), applied).unwrap();
+    assert!(read(&*group) >= ahead);
+    drop(group);
+    node.shutdown().await;
+    let node = start(dir.path()).await;
+    let group = node.group(ONE).unwrap();
+    let between = read(&*group);
+    assert!((ahead..ahead + DAY_MS).contains(&between));
+    assert!(between <= stamped(&*group).await);
 }
 
 #[tokio::test]

@@ -106,6 +106,81 @@ async fn a_full_disk_is_refused_and_heals() {
     group.propose(command(3, b"after")).await.unwrap();
 }
 
+#[tokio::test]
+#[expect(
+    clippy::await_holding_lock,
+    reason = "only the upkeep waits for it, on a thread of its own"
+)]
+async fn the_disk_is_looked_at_while_a_flush_hangs() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(1 << 30));
+    let mut parts = parts();
+    parts.space = Some(Box::new(Fake(Arc::clone(&free))));
+    let mut options = options(dir.path());
+    options.disk_reserve_bytes = 1 << 20;
+    let budget = options.write_buffer_bytes as u64;
+    let node = open::open(options, machines(), parts).await.unwrap();
+    let state = node.inner.groups[&ONE].state();
+    let held = state.hold_flushes();
+    // More than the half of the budget that makes the upkeep flush; several of its rounds.
+    write_mebibytes(&node, (budget >> 20) * 3 / 4).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(state.unflushed_bytes() > budget / 2, "the flush hangs");
+    free.store(1000, Ordering::Relaxed);
+    eventually("the disk is seen to be full", || node.status().disk_full).await;
+    free.store(1 << 30, Ordering::Relaxed);
+    eventually("there is room again", || !node.status().disk_full).await;
+    drop(held);
+    eventually("flushes go on", || state.unflushed_bytes() < budget / 2).await;
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_no_compaction() {
+    const BODY_BYTES: usize = 64 << 10;
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    let group = node.group(ONE).unwrap();
+    let state = node.inner.groups[&ONE].state();
+    let write = |keys: Vec<u64>, value: u8| {
+        let proposals = keys
+            .into_iter()
+            .map(|key| group.propose(command(key, &[value; BODY_BYTES])));
+        futures::future::try_join_all(proposals)
+    };
+    // Half of the first 16 MiB is garbage then, in files that are still needed.
+    write((0..256).collect(), 1).await.unwrap();
+    state.flush().unwrap();
+    write((0..256).step_by(2).collect(), 2).await.unwrap();
+    state.flush().unwrap();
+    state.merge_bodies();
+    drop(group);
+    node.shutdown().await;
+
+    let mut parts = parts();
+    parts.garbage.tick = Duration::from_millis(10);
+    parts.garbage.bytes_min = 1;
+    // The live 16 MiB take as many seconds.
+    parts.table_bytes_per_second = Some(1 << 20);
+    let node = open::open(options(dir.path()), machines(), parts)
+        .await
+        .unwrap();
+    let state = node.inner.groups[&ONE].state();
+    eventually("garbage is collected", || state.compactions() > 0).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(state.compactions() > 0, "it takes long");
+    let started = Instant::now();
+    node.shutdown().await;
+    assert!(
+        started.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        started.elapsed()
+    );
+    let node = start(dir.path()).await;
+    let group = node.group(ONE).unwrap();
+    assert_eq!(value(&*group, 127), Some(vec![1; BODY_BYTES]));
+    assert_eq!(value(&*group, 128), Some(vec![2; BODY_BYTES]));
+}
+
 /// A log on a disk that fails.
 mod failing {
     use super::*;

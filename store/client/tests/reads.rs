@@ -1,0 +1,132 @@
+//! A read that takes long holds up nobody on its thread; one of a message changes no thread.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, mpsc},
+    thread::ThreadId,
+};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use mailrook_cluster::{Group, GroupError, GroupStatus, Watch};
+use mailrook_kv::Read;
+use mailrook_mailbox::MailboxRef;
+use mailrook_store_api::{Append, Mailstore};
+use mailrook_store_client::{Client, ClientOptions};
+use mailrook_types::{
+    AccountId, Flags, MailboxId, MailboxName, ModSeq, ShardId, Timestamp, Uid, UidSet,
+};
+use parking_lot::Mutex;
+
+mod rig;
+
+use rig::{add_account, message, open};
+
+/// A group on a slow disk: reads on other threads than the first wait to be let through.
+struct Slow {
+    inner: Arc<dyn Group>,
+    serving: ThreadId,
+    let_through: Arc<Mutex<mpsc::Receiver<()>>>,
+}
+
+impl Group for Slow {
+    fn shard(&self) -> ShardId {
+        self.inner.shard()
+    }
+
+    fn propose(&self, command: Bytes) -> BoxFuture<'_, Result<Bytes, GroupError>> {
+        self.inner.propose(command)
+    }
+
+    fn read_barrier(&self) -> BoxFuture<'_, Result<(), GroupError>> {
+        self.inner.read_barrier()
+    }
+
+    fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read, i64)) -> Result<(), GroupError> {
+        if std::thread::current().id() != self.serving {
+            self.let_through.lock().recv().unwrap();
+        }
+        self.inner.visit_state(visit)
+    }
+
+    fn watch(&self) -> Watch {
+        self.inner.watch()
+    }
+
+    fn status(&self) -> GroupStatus {
+        self.inner.status()
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        self.inner.shutdown()
+    }
+}
+
+/// INBOX with so many messages.
+async fn fill(client: &Client, count: usize) -> (AccountId, MailboxId) {
+    let account = add_account(client, "a").await;
+    let inbox = MailboxRef::Name(MailboxName::inbox());
+    let mut lane = client.open_lane().await.unwrap();
+    let message = message("one of many");
+    for _ in 0..count / 100 {
+        let one = (Arc::clone(&message), Flags::default(), Timestamp::now());
+        let append = Append {
+            mailbox: inbox.clone(),
+            messages: vec![one; 100],
+        };
+        let appended = client.append(&mut lane, account, append).await.unwrap();
+        assert_eq!(appended.unwrap().uids.len(), 100);
+    }
+    let store: &dyn Mailstore = client;
+    let status = store.status(account, inbox).await.unwrap().unwrap();
+    (account, status.id)
+}
+
+#[tokio::test]
+async fn a_long_read_holds_up_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = open(dir.path()).await;
+    let (release, let_through) = mpsc::channel();
+    let let_through = Arc::new(Mutex::new(let_through));
+    let slow = |inner: Arc<dyn Group>| -> (ShardId, Arc<dyn Group>) {
+        let group = Slow {
+            serving: std::thread::current().id(),
+            let_through: Arc::clone(&let_through),
+            inner,
+        };
+        (group.shard(), Arc::new(group))
+    };
+    let groups: BTreeMap<_, _> = node.groups().map(slow).collect();
+    let client = Client::new(groups, rand::random(), ClientOptions::default());
+    client.announce_shards().await.unwrap();
+    let (account, inbox) = fill(&client, 1000).await;
+
+    let store: &dyn Mailstore = &client;
+    let uids = |last| UidSet::from_range(Uid::MIN..=Uid::new(last).unwrap());
+    let long = async {
+        let all = uids(1000);
+        let index = store.index(account, inbox, all.clone(), None, 1000).await;
+        assert_eq!(index.unwrap().unwrap().len(), 1000);
+        let changes = store.changes(account, inbox, ModSeq(1), None, (None, 1000));
+        assert_eq!(changes.await.unwrap().unwrap().changed.len(), 1000);
+        let details = store.details(account, inbox, all, 128).await;
+        assert_eq!(details.unwrap().unwrap().len(), 128);
+    };
+    tokio::pin!(long);
+    for _ in 0..3 {
+        // All on this one thread, while the long read is let through by nobody.
+        for _ in 0..100 {
+            assert!(futures::poll!(&mut long).is_pending());
+            let index = store.index(account, inbox, uids(1), None, 9).await;
+            assert_eq!(index.unwrap().unwrap().len(), 1);
+            let details = store.details(account, inbox, uids(1), 9).await;
+            assert_eq!(details.unwrap().unwrap().len(), 1);
+            let last = store.changes(account, inbox, ModSeq(10), None, (None, 1000));
+            assert_eq!(last.await.unwrap().unwrap().changed.len(), 100);
+        }
+        release.send(()).unwrap();
+    }
+    long.await;
+}
