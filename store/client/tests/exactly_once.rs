@@ -21,14 +21,14 @@ use mailrook_mailbox::{
     Change, Confirmation, DeliveryKey, DeliveryOutcome, MailboxRef, Refusal, TableId, TableOp,
     TableReply,
 };
-use mailrook_meta::{Credential, MetaCommand, MetaReply, NewAccount};
+use mailrook_meta::{Credential, MetaCommand, MetaReply};
 use mailrook_store_api::{
     Append, Delivery, DeliveryRecipient, Directory, Lane, Mailstore, PreparedMessage, Shared,
     StoreError,
 };
 use mailrook_store_client::{Client, ClientOptions};
 use mailrook_types::{
-    AccountId, FlagUpdate, Flags, MailboxName, ShardId, SystemFlags, Timestamp, UidSet,
+    AccountId, Address, FlagUpdate, Flags, MailboxName, ShardId, SystemFlags, Timestamp, UidSet,
 };
 
 mod rig;
