@@ -233,6 +233,26 @@ impl dyn Mailstore {
         }
     }
 
+    /// How messages are marked, ascending by UID, at most `limit` of them.
+    pub async fn flags(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        uids: UidSet,
+        limit: u32,
+    ) -> Result<Option<Vec<(Uid, Flags)>>, StoreError> {
+        let query = Query::Flags {
+            account,
+            mailbox,
+            uids,
+            limit,
+        };
+        match self.query(account, query).await? {
+            Answer::Flags(flags) => Ok(Some(flags)),
+            other => absent_or_misfit(other),
+        }
+    }
+
     /// Index entries, ascending, at most `limit`.
     pub async fn index(
         &self,

@@ -10,7 +10,7 @@
 //! | Index | `10` account `03` mailbox | the mailbox: counters, UIDVALIDITY, UIDNEXT |
 //! | Index | `10` account `04` mailbox | its keywords; messages name them by number |
 //! | Index | `10` account `05` name | a subscription |
-//! | Index | `10` account `06` mailbox block | which UIDs of the block there are, which are unseen, which deleted, their size |
+//! | Index | `10` account `06` mailbox block | which UIDs of the block there are, which of them have each system flag or keywords, their size |
 //! | Index | `10` account `07` mailbox uid | a message in a mailbox |
 //! | Index | `10` account `08` mailbox modseq block | the UIDs of the block whose MODSEQ that is |
 //! | Index | `10` account `09` mailbox modseq block | the UIDs of the block that were expunged then |

@@ -155,7 +155,7 @@ impl Mailbox {
                 entry.modseq = modseq.0;
                 changed.insert(uid);
                 uids.extend(Uid::new(uid));
-                edit.add(uid, entry.size, entry.system);
+                edit.add(uid, &entry);
                 self.count_in(account, &entry);
                 account.put(key::index(account.id, self.id, uid), None, entry.encode());
             }
@@ -200,9 +200,7 @@ impl Mailbox {
             let mut edit = BlockEdit::open(account, self.id, *block)?;
             let size_bytes = self.size_of(account, *block, bits, &edit.record)?;
             let (unseen, deleted) = (edit.record.unseen.and(bits), edit.record.deleted.and(bits));
-            edit.record.uids = edit.record.uids.minus(bits);
-            edit.record.unseen = edit.record.unseen.minus(bits);
-            edit.record.deleted = edit.record.deleted.minus(bits);
+            edit.record.remove(bits);
             edit.record.size_bytes -= size_bytes;
             edit.close(account, self.id);
             for table in [part::EXPUNGED, part::REAP] {
@@ -299,24 +297,10 @@ impl BlockEdit {
         })
     }
 
-    fn add(&mut self, uid: u32, size: u32, system: SystemFlags) {
+    fn add(&mut self, uid: u32, entry: &IndexRecord) {
         self.record.uids.insert(uid);
-        self.record.size_bytes += u64::from(size);
-        self.set_flags(uid, system);
-    }
-
-    /// Says which flags a message of the block has now.
-    pub(crate) fn set_flags(&mut self, uid: u32, system: SystemFlags) {
-        if system.contains(SystemFlags::SEEN) {
-            self.record.unseen.remove(uid);
-        } else {
-            self.record.unseen.insert(uid);
-        }
-        if system.contains(SystemFlags::DELETED) {
-            self.record.deleted.insert(uid);
-        } else {
-            self.record.deleted.remove(uid);
-        }
+        self.record.size_bytes += u64::from(entry.size);
+        self.record.set_flags(uid, entry);
     }
 
     /// Writes the block; an empty one is not kept.

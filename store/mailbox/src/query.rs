@@ -118,6 +118,18 @@ pub enum Query {
         /// The most entries to answer with.
         limit: u32,
     },
+    /// The flags of messages, ascending by UID. Answered by [`Answer::Flags`], with at most `limit` entries. Costs a
+    /// record for each 1,024 UIDs, and one for each message with keywords.
+    Flags {
+        /// Whose.
+        account: AccountId,
+        /// Which mailbox.
+        mailbox: MailboxId,
+        /// Which messages.
+        uids: UidSet,
+        /// The most entries to answer with.
+        limit: u32,
+    },
 }
 
 /// The answer to a [`Query`].
@@ -151,6 +163,8 @@ pub enum Answer {
     NoSuchMailbox,
     /// There is no such body.
     NoSuchBody,
+    /// How messages are marked.
+    Flags(Vec<(Uid, Flags)>),
 }
 
 /// All mailboxes of an account, ascending by name.

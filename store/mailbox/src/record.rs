@@ -271,6 +271,14 @@ pub(crate) struct BlockRecord {
     pub unseen: Bits,
     /// Those of them with `\Deleted`.
     pub deleted: Bits,
+    /// Those of them with `\Answered`.
+    pub answered: Bits,
+    /// Those of them with `\Flagged`.
+    pub flagged: Bits,
+    /// Those of them with `\Draft`.
+    pub draft: Bits,
+    /// Those of them with keywords, which their entries tell.
+    pub keyworded: Bits,
 }
 
 impl BlockRecord {
@@ -279,27 +287,93 @@ impl BlockRecord {
         uids: Bits::EMPTY,
         unseen: Bits::EMPTY,
         deleted: Bits::EMPTY,
+        answered: Bits::EMPTY,
+        flagged: Bits::EMPTY,
+        draft: Bits::EMPTY,
+        keyworded: Bits::EMPTY,
     };
+
+    /// The sets other than `uids`, in the order in which they are stored.
+    fn sets(&mut self) -> [&mut Bits; 6] {
+        [
+            &mut self.unseen,
+            &mut self.deleted,
+            &mut self.answered,
+            &mut self.flagged,
+            &mut self.draft,
+            &mut self.keyworded,
+        ]
+    }
+
+    /// Takes messages out.
+    pub(crate) fn remove(&mut self, gone: &Bits) {
+        self.uids = self.uids.minus(gone);
+        for set in self.sets() {
+            *set = set.minus(gone);
+        }
+    }
+
+    /// Says how a message of the block is marked now.
+    pub(crate) fn set_flags(&mut self, uid: u32, entry: &IndexRecord) {
+        let has = |flag| entry.system.contains(flag);
+        let members = [
+            !has(SystemFlags::SEEN),
+            has(SystemFlags::DELETED),
+            has(SystemFlags::ANSWERED),
+            has(SystemFlags::FLAGGED),
+            has(SystemFlags::DRAFT),
+            !entry.keywords.is_empty(),
+        ];
+        for (set, member) in self.sets().into_iter().zip(members) {
+            if member {
+                set.insert(uid);
+            } else {
+                set.remove(uid);
+            }
+        }
+    }
+
+    /// The system flags of a message of the block.
+    pub(crate) fn system_flags(&self, uid: u32) -> SystemFlags {
+        let mut flags = SystemFlags::default();
+        if !self.unseen.contains(uid) {
+            flags |= SystemFlags::SEEN;
+        }
+        for (set, flag) in [
+            (&self.deleted, SystemFlags::DELETED),
+            (&self.answered, SystemFlags::ANSWERED),
+            (&self.flagged, SystemFlags::FLAGGED),
+            (&self.draft, SystemFlags::DRAFT),
+        ] {
+            if set.contains(uid) {
+                flags |= flag;
+            }
+        }
+        flags
+    }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(64);
         bytes.push(1);
         bytes.extend_from_slice(&self.size_bytes.to_le_bytes());
         self.uids.encode_to(&mut bytes);
-        self.unseen.encode_to(&mut bytes);
-        self.deleted.encode_to(&mut bytes);
+        for set in self.clone().sets() {
+            set.encode_to(&mut bytes);
+        }
         bytes
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<BlockRecord, Damage> {
         let mut fields = Fields::new(bytes);
         fields.version_1()?;
-        let block = BlockRecord {
+        let mut block = BlockRecord {
             size_bytes: fields.u64()?,
             uids: Bits::decode_from(&mut fields)?,
-            unseen: Bits::decode_from(&mut fields)?,
-            deleted: Bits::decode_from(&mut fields)?,
+            ..BlockRecord::EMPTY
         };
+        for set in block.sets() {
+            *set = Bits::decode_from(&mut fields)?;
+        }
         fields.end()?;
         Ok(block)
     }

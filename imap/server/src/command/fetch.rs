@@ -34,6 +34,9 @@ use crate::{
 /// ([`mailrook_mime::limits::DERIVED_BYTES_MAX`] each).
 const DETAIL_PAGE: u32 = 128;
 
+/// Flags alone come from the store's sets: sixteen records, and half a megabyte here.
+const FLAGS_PAGE: u32 = 16_384;
+
 pub(crate) async fn run(session: &mut Session, fetch: &Fetch) -> Outcome {
     if fetch.changed_since.is_some() || fetch.items.contains(&FetchItem::ModSeq) {
         session.enable_condstore();
@@ -110,6 +113,8 @@ struct Plan<'f> {
     tell_mod_seq: bool,
     needs_detail: bool,
     sets_seen: bool,
+    /// Nothing but flags and UIDs is asked: what most clients ask of a whole mailbox, each time they come.
+    flags_alone: bool,
 }
 
 impl<'f> Plan<'f> {
@@ -128,6 +133,11 @@ impl<'f> Plan<'f> {
             tell_mod_seq: fetch.changed_since.is_some() && !asks(&FetchItem::ModSeq),
             needs_detail: fetch.items.iter().any(structured),
             sets_seen: fetch.items.iter().any(FetchItem::sets_seen),
+            flags_alone: fetch.changed_since.is_none()
+                && fetch
+                    .items
+                    .iter()
+                    .all(|item| matches!(item, FetchItem::Flags | FetchItem::Uid)),
         }
     }
 }
@@ -150,6 +160,9 @@ struct Fetcher<'s> {
 impl Fetcher<'_> {
     /// True if some messages are there no more.
     async fn run(&mut self, uids: &UidSet) -> Result<bool, Failure> {
+        if self.plan.flags_alone {
+            return self.flags(uids).await;
+        }
         let page_len = if self.plan.needs_detail {
             DETAIL_PAGE
         } else {
@@ -175,6 +188,43 @@ impl Fetcher<'_> {
             self.page(entries).await?;
         }
         Ok(missing)
+    }
+
+    /// The same where flags and UIDs are all.
+    async fn flags(&mut self, uids: &UidSet) -> Result<bool, Failure> {
+        let mut missing = false;
+        for page in uid_pages(uids, FLAGS_PAGE) {
+            let asked = page.len();
+            let flags = self
+                .store
+                .flags(self.account.id, self.selected.id, page, FLAGS_PAGE)
+                .await?
+                .ok_or(Failure::Bye("the selected mailbox is gone"))?;
+            missing |= (flags.len() as u64) < asked;
+            for (uid, flags) in &flags {
+                self.marked(*uid, flags);
+                self.relieve().await?;
+            }
+        }
+        Ok(missing)
+    }
+
+    fn marked(&mut self, uid: Uid, flags: &Flags) {
+        let Some(sequence) = self.selected.view.sequence(uid) else {
+            return;
+        };
+        let mut writer = Writer::new(&mut self.out, self.utf8);
+        let mut fetch = writer.fetch(sequence);
+        if self.plan.tell_uid {
+            fetch.uid(uid);
+        }
+        for item in &self.plan.fetch.items {
+            match item {
+                FetchItem::Flags => item::print_flags(&mut fetch, flags),
+                _ => fetch.uid(uid),
+            }
+        }
+        fetch.finish();
     }
 
     async fn page(&mut self, mut entries: Vec<IndexEntry>) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ use mailrook_types::{Flags, Keyword, MessageId, ModSeq, Timestamp, Uid, UidSet};
 use super::mailboxes;
 use crate::{
     IndexEntry, MessageDetail,
-    bits::Blocks,
+    bits::{Bits, Blocks, block_of},
     fields::Damage,
     index::{Selection, Source, count},
     key::{self, detail_part, part},
@@ -43,16 +43,76 @@ pub(super) fn index(
     Ok(entries)
 }
 
-fn entry(uid: Uid, stored: IndexRecord, keywords: &[Keyword]) -> Result<IndexEntry, Damage> {
-    let mut flags = Flags::system(stored.system);
-    for number in stored.keywords {
-        let keyword = keywords.get(usize::from(number));
-        flags.keywords.push(
-            keyword
-                .ok_or(Damage("a message has a keyword that its mailbox has not"))?
-                .clone(),
-        );
+/// How messages are marked, from their blocks: only those with keywords are read one by one.
+pub(super) fn flags(
+    source: &Source<'_>,
+    record: &MailboxRecord,
+    uids: &UidSet,
+    limit: u32,
+) -> Result<Vec<(Uid, Flags)>, KvError> {
+    let keywords = mailboxes::keywords(source, record)?;
+    let mut flags: Vec<(Uid, Flags)> = Vec::new();
+    let (Some(first), Some(last)) = (uids.first(), uids.last()) else {
+        return Ok(flags);
+    };
+    let mut wanted = Blocks::of(uids);
+    let mut keyworded: Vec<(usize, u32, Bits)> = Vec::new();
+    let blocks = (block_of(first.get()), block_of(last.get()));
+    source.blocks(blocks.0, blocks.1, |block, record| {
+        let left = limit as usize - flags.len();
+        let bits = record.uids.and(&wanted.block(block));
+        let start = flags.len();
+        let told = bits
+            .uids(block)
+            .take(left)
+            .filter_map(|uid| Some((Uid::new(uid)?, Flags::system(record.system_flags(uid)))));
+        flags.extend(told);
+        let marked = bits.and(&record.keyworded);
+        if !marked.is_empty() {
+            keyworded.push((start, block, marked));
+        }
+        if flags.len() < limit as usize {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    })?;
+    for (start, block, marked) in keyworded {
+        let mut untold = flags[start..].iter_mut();
+        let mut failed = None;
+        let _ = source.entries(block, &marked, |uid, _, stored| {
+            // Both ascend; what is beyond the limit is not told.
+            let Some((_, flags)) = untold.find(|(told, _)| told.get() == uid) else {
+                return ControlFlow::Break(());
+            };
+            match named(&stored.keywords, &keywords) {
+                Ok(names) => flags.keywords = names,
+                Err(damage) => failed = Some(damage),
+            }
+            ControlFlow::Continue(())
+        })?;
+        if let Some(damage) = failed {
+            return Err(damage.into());
+        }
     }
+    Ok(flags)
+}
+
+fn named(numbers: &[u16], keywords: &[Keyword]) -> Result<Vec<Keyword>, Damage> {
+    let name = |number: &u16| keywords.get(usize::from(*number)).cloned();
+    numbers
+        .iter()
+        .map(|number| {
+            name(number).ok_or(Damage("a message has a keyword that its mailbox has not"))
+        })
+        .collect()
+}
+
+fn entry(uid: Uid, stored: IndexRecord, keywords: &[Keyword]) -> Result<IndexEntry, Damage> {
+    let flags = Flags {
+        system: stored.system,
+        keywords: named(&stored.keywords, keywords)?,
+    };
     Ok(IndexEntry {
         uid,
         modseq: ModSeq(stored.modseq),

@@ -106,6 +106,15 @@ fn answer_or_absence(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Ans
             let (source, _) = require_mailbox(view, *account, *mailbox)?;
             Answer::Signatures(messages::signatures(&source, uids, *limit)?)
         }
+        Query::Flags {
+            account,
+            mailbox,
+            uids,
+            limit,
+        } => {
+            let (source, record) = require_mailbox(view, *account, *mailbox)?;
+            Answer::Flags(messages::flags(&source, &record, uids, *limit)?)
+        }
         Query::Quota { account } => {
             let record = require_account(view, *account)?;
             Answer::Quota(QuotaUsage {

@@ -160,7 +160,7 @@ fn store_block(
         entry.modseq = modseq.0;
         now_changed.insert(uid);
         changed.extend(Uid::new(uid));
-        edit.set_flags(uid, entry.system);
+        edit.record.set_flags(uid, &entry);
         let key = key::index(account.id, mailbox.id, uid);
         account.put(key, Some(&stored), entry.encode());
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mailrook_kv::{KvError, Space};
-use mailrook_types::{AccountId, MailboxId, SystemFlags};
+use mailrook_types::{AccountId, MailboxId};
 
 use super::{Check, account::Totals, pairs};
 use crate::{
@@ -108,12 +108,7 @@ impl Found {
         let record = self.blocks.entry(block).or_insert(BlockRecord::EMPTY);
         record.uids.insert(uid);
         record.size_bytes += u64::from(entry.size);
-        if !entry.system.contains(SystemFlags::SEEN) {
-            record.unseen.insert(uid);
-        }
-        if entry.system.contains(SystemFlags::DELETED) {
-            record.deleted.insert(uid);
-        }
+        record.set_flags(uid, entry);
     }
 }
 

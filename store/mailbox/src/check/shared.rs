@@ -89,9 +89,10 @@ fn check_uploads(check: &mut Check<'_>, chunks: &mut BTreeSet<Vec<u8>>) -> Resul
         chunks.remove(&chunk_key);
         let stored = check.view.get(Space::Body, &chunk_key)?;
         let same = stored.is_some_and(|chunk| {
+            // Behind the bytes stands their codec.
             chunk
-                .get(1..)
-                .is_some_and(|bytes| blake3::hash(bytes).as_bytes() == value.as_slice())
+                .split_last()
+                .is_some_and(|(_, bytes)| blake3::hash(bytes).as_bytes() == value.as_slice())
         });
         check.expect(same, || {
             format!("{id:?} chunk {number} is not as its digest")

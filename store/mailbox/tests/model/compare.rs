@@ -160,7 +160,7 @@ fn compare_mailbox(
         };
         let index = wanted()
             .map(|(number, message)| entry(mailbox, *number, message))
-            .collect();
+            .collect::<Vec<IndexEntry>>();
         let query = Query::Index {
             account,
             mailbox: id,
@@ -168,6 +168,17 @@ fn compare_mailbox(
             changed_since: None,
             limit,
         };
+        let flags = |entries: &Vec<IndexEntry>| -> Vec<_> {
+            let of = |entry: &IndexEntry| (entry.uid, entry.flags.clone());
+            entries.iter().map(of).collect()
+        };
+        let marks = Query::Flags {
+            account,
+            mailbox: id,
+            uids: asked.clone(),
+            limit,
+        };
+        assert_eq!(ask(marks), Answer::Flags(flags(&index)));
         assert_eq!(ask(query), Answer::Index(index));
         let details = wanted().map(|(number, message)| MessageDetail {
             uid: uid(*number),

@@ -8,6 +8,7 @@ use mailrook_imap_proto::{
     writer::FetchWriter,
 };
 use mailrook_store_api::{StoreError, shard::IndexEntry};
+use mailrook_types::Flags;
 
 use super::{
     binary,
@@ -28,10 +29,7 @@ const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
 #[inline]
 pub(super) fn print_indexed(fetch: &mut FetchWriter<'_>, item: &FetchItem, entry: &IndexEntry) {
     match item {
-        FetchItem::Flags => {
-            let keywords = entry.flags.keywords.iter().map(|keyword| keyword.as_str());
-            fetch.flags(entry.flags.system, false, keywords);
-        }
+        FetchItem::Flags => print_flags(fetch, &entry.flags),
         FetchItem::Uid => fetch.uid(entry.uid),
         FetchItem::ModSeq => fetch.mod_seq(entry.modseq),
         FetchItem::InternalDate => fetch.internal_date(entry.internal_date),
@@ -40,6 +38,13 @@ pub(super) fn print_indexed(fetch: &mut FetchWriter<'_>, item: &FetchItem, entry
         FetchItem::ThreadId => fetch.thread_id(None),
         _ => {}
     }
+}
+
+/// `FLAGS (…)`
+#[inline]
+pub(super) fn print_flags(fetch: &mut FetchWriter<'_>, flags: &Flags) {
+    let keywords = flags.keywords.iter().map(|keyword| keyword.as_str());
+    fetch.flags(flags.system, false, keywords);
 }
 
 /// Prints items of one message. Literals go out as they are read.
