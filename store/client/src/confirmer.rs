@@ -196,3 +196,101 @@ impl Drop for Trip<'_> {
         self.confirmer.ended.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mailrook_types::{MailboxId, Uid};
+
+    use super::*;
+
+    const SHARD: ShardId = ShardId(3);
+
+    fn confirmation(n: u8) -> Confirmation {
+        Confirmation {
+            account: AccountId(u64::from(n)),
+            mailbox: MailboxId(1),
+            key: DeliveryKey([n; 32]),
+            uid: Uid::MIN,
+        }
+    }
+
+    fn along(confirmer: &Confirmer, n: u8) -> Trip<'_> {
+        let concerned = confirmation(n);
+        confirmer.along(SHARD, &[concerned.account], Some(concerned.key))
+    }
+
+    #[test]
+    fn a_delivery_takes_along_what_waits() {
+        let confirmer = Confirmer::default();
+        assert!(along(&confirmer, 9).carried.is_empty());
+        assert!(confirmer.add(SHARD, &[confirmation(1), confirmation(2)]));
+        let trip = along(&confirmer, 9);
+        assert_eq!(trip.carried, [confirmation(1), confirmation(2)]);
+        // They are under way: another delivery need not.
+        assert!(along(&confirmer, 8).carried.is_empty());
+        assert_eq!(
+            confirmer.on_their_way(&[confirmation(1)]),
+            [confirmation(1)]
+        );
+        trip.arrived();
+        assert!(confirmer.on_their_way(&[confirmation(1)]).is_empty());
+    }
+
+    #[test]
+    fn a_delivery_that_it_concerns_never_overtakes_it() {
+        let confirmer = Confirmer::default();
+        let many: Vec<Confirmation> = (1..=200).map(confirmation).collect();
+        confirmer.add(SHARD, &many);
+        let first = along(&confirmer, 200);
+        assert_eq!(first.carried.len(), CARRIED_MAX);
+        assert!(first.carried.contains(&confirmation(200)));
+        // Its answer has not come: the command may be lost.
+        let second = along(&confirmer, 200);
+        assert!(second.carried.contains(&confirmation(200)));
+    }
+
+    #[test]
+    fn what_did_not_arrive_waits_again() {
+        let confirmer = Confirmer::default();
+        confirmer.add(SHARD, &[confirmation(1)]);
+        drop(along(&confirmer, 9));
+        assert_eq!(confirmer.alone(SHARD).carried, [confirmation(1)]);
+    }
+
+    #[test]
+    fn one_sees_to_a_shard_at_a_time() {
+        let confirmer = Confirmer::default();
+        assert!(!confirmer.claim(SHARD));
+        confirmer.add(SHARD, &[confirmation(1)]);
+        assert!(confirmer.claim(SHARD));
+        assert!(!confirmer.claim(SHARD));
+        assert!(confirmer.attend(SHARD));
+        confirmer.alone(SHARD).arrived();
+        assert!(!confirmer.attend(SHARD));
+        confirmer.add(SHARD, &[confirmation(2)]);
+        assert!(confirmer.claim(SHARD));
+    }
+
+    #[test]
+    fn too_many_are_not_taken_over() {
+        let confirmer = Confirmer::default();
+        let many = vec![confirmation(1); WAITING_MAX];
+        assert!(confirmer.add(SHARD, &many));
+        assert!(!confirmer.add(SHARD, &[confirmation(2)]));
+    }
+
+    #[tokio::test]
+    async fn an_arrival_is_told() {
+        let confirmer = std::sync::Arc::new(Confirmer::default());
+        confirmer.add(SHARD, &[confirmation(1)]);
+        let trip = along(&confirmer, 9);
+        let waiting = {
+            let confirmer = std::sync::Arc::clone(&confirmer);
+            tokio::spawn(async move { confirmer.arrival(SHARD, &[confirmation(1)]).await })
+        };
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        trip.arrived();
+        waiting.await.unwrap();
+    }
+}

@@ -1,7 +1,11 @@
-//! Mixed commands in the proportions of imaptest's default: mostly looking, some changing, some appending.
+//! Mixed commands, in two ways.
 //!
-//! Thirty sessions work on fifteen mailboxes in pairs, so that each sees the other's changes; all addressing is by UID.
-//! The sequence of commands comes from a seed and is the same on every server.
+//! *mixed* is a round of imaptest with its default probabilities, again and again: log in, perhaps list and ask for a
+//! mailbox's numbers, select, read, perhaps copy and mark, delete, expunge, append, log out. *reading* is what clients
+//! do that stay: mostly looking, some changing, some appending.
+//!
+//! Thirty sessions work on fifteen mailboxes in pairs, so that each sees the other's changes. The sequence of commands
+//! comes from a seed and is the same on every server.
 
 use std::io;
 
@@ -21,15 +25,36 @@ const MESSAGES: usize = 100;
 /// Larger messages would measure APPEND, which has a load of its own.
 const BYTES_MAX: usize = 100_000;
 const RATE: Metric = Metric {
-    name: "mixed IMAP commands, 30 sessions",
+    name: "mixed IMAP commands as imaptest's, 30 sessions",
     unit: "commands/s",
     better: Better::Higher,
     target: Some(3.0),
 };
+const READING: Metric = Metric {
+    name: "IMAP commands of sessions that stay, mostly reading, 30 sessions",
+    unit: "commands/s",
+    better: Better::Higher,
+    target: None,
+};
 
 /// Of `run` in [`super::ALL`].
 pub fn run(system: &mut System, quick: bool, round: u64) -> io::Result<Vec<Sample>> {
-    let commands = amount(400, quick);
+    let rounds = amount(40, quick);
+    let messages = fill(system, round)?;
+    let meter = Meter::start(system);
+    let commands = in_parallel(SESSIONS, |session| {
+        let mut random = StdRng::seed_from_u64(round * 1_000 + session as u64);
+        let mut commands = 0;
+        for _ in 0..rounds {
+            commands += one_round(system, session, &mut random, &messages)?;
+        }
+        Ok(commands)
+    })?;
+    Ok(vec![meter.stop().rate(RATE, commands.iter().sum())])
+}
+
+/// Fifteen mailboxes with mail in them, and more mail.
+fn fill(system: &System, round: u64) -> io::Result<Vec<Message>> {
     let mut corpus = Corpus::new(round);
     let messages: Vec<Message> = (0..MESSAGES * 4)
         .map(|_| corpus.message_up_to(BYTES_MAX))
@@ -40,6 +65,87 @@ pub fn run(system: &mut System, quick: bool, round: u64) -> io::Result<Vec<Sampl
         let begin = mailbox * 20 % (messages.len() - MESSAGES);
         append_all(&mut imap, "INBOX", &messages[begin..begin + MESSAGES])
     })?;
+    Ok(messages)
+}
+
+/// imaptest's states with their probabilities, and those of doing it once more. Says how many commands it were.
+fn one_round(
+    system: &System,
+    session: usize,
+    random: &mut StdRng,
+    messages: &[Message],
+) -> io::Result<usize> {
+    let mut imap = system.imap(session % MAILBOXES)?;
+    let mut commands = 1;
+    let mut say = |imap: &mut Imap, command: String| -> io::Result<_> {
+        commands += 1;
+        let reply = imap.command(&command)?;
+        // NO when another session expunged what a command named.
+        if reply.status() == "BAD" {
+            return Err(wire_error(format!("{command}: {}", reply.text())));
+        }
+        Ok(reply)
+    };
+    if random.random_ratio(50, 100) {
+        say(&mut imap, "LIST \"\" *".to_owned())?;
+    }
+    if random.random_ratio(50, 100) {
+        say(&mut imap, "STATUS INBOX (MESSAGES UNSEEN)".to_owned())?;
+    }
+    let selected = say(&mut imap, "SELECT INBOX".to_owned())?;
+    let there = selected.exists().unwrap_or(0).max(1);
+    let one = |random: &mut StdRng| random.random_range(1..=there);
+    let first = one(random);
+    let last = (first + 9).min(there);
+    let items = [
+        "UID FLAGS",
+        "ENVELOPE",
+        "INTERNALDATE RFC822.SIZE",
+        "BODYSTRUCTURE",
+        "BODY.PEEK[HEADER]",
+        "BODY.PEEK[HEADER.FIELDS (FROM TO SUBJECT DATE)]",
+    ];
+    let item = items[random.random_range(0..items.len())];
+    say(&mut imap, format!("FETCH {first}:{last} ({item})"))?;
+    for _ in 0..1 + again(random, 30) {
+        say(&mut imap, format!("FETCH {} (BODY.PEEK[])", one(random)))?;
+    }
+    if random.random_ratio(33, 100) {
+        for _ in 0..1 + again(random, 5) {
+            say(&mut imap, format!("COPY {} Mixed", one(random)))?;
+        }
+    }
+    if random.random_ratio(50, 100) {
+        let sign = ["+", "-"][random.random_range(0..2)];
+        let flag = ["\\Seen", "\\Flagged", "\\Answered"][random.random_range(0..3)];
+        let number = one(random);
+        say(&mut imap, format!("STORE {number} {sign}FLAGS ({flag})"))?;
+    }
+    say(
+        &mut imap,
+        format!("STORE {} +FLAGS (\\Deleted)", one(random)),
+    )?;
+    say(&mut imap, "EXPUNGE".to_owned())?;
+    let appends = 1 + again(random, 5);
+    for _ in 0..appends {
+        let message = &messages[random.random_range(0..messages.len())];
+        imap.append("INBOX", "", &message.bytes)?;
+    }
+    imap.logout()?;
+    Ok(commands + appends + 1)
+}
+
+/// How many times more, each with this probability in a hundred.
+fn again(random: &mut StdRng, probability: u32) -> usize {
+    std::iter::repeat_with(|| random.random_ratio(probability, 100))
+        .take_while(|again| *again)
+        .count()
+}
+
+/// Of `run` in [`super::ALL`].
+pub fn reading(system: &mut System, quick: bool, round: u64) -> io::Result<Vec<Sample>> {
+    let commands = amount(400, quick);
+    let messages = fill(system, round)?;
     let sessions: Vec<_> = (0..SESSIONS)
         .map(|n| {
             let mut imap = system.imap(n % MAILBOXES)?;
@@ -58,7 +164,7 @@ pub fn run(system: &mut System, quick: bool, round: u64) -> io::Result<Vec<Sampl
         }
         Ok(())
     })?;
-    Ok(vec![meter.stop().rate(RATE, SESSIONS * commands)])
+    Ok(vec![meter.stop().rate(READING, SESSIONS * commands)])
 }
 
 fn one_command(imap: &mut Imap, random: &mut StdRng, messages: &[Message]) -> io::Result<()> {

@@ -113,11 +113,19 @@ pub const ALL: &[Load] = &[
     },
     Load {
         name: "mixed",
-        what: "mixed IMAP commands, 30 sessions on 15 mailboxes",
+        what: "mixed IMAP commands in imaptest's proportions, 30 sessions on 15 mailboxes",
         peers: FASTEST,
         fresh: Fresh::EachRound,
         prepare: nothing,
         run: mixed::run,
+    },
+    Load {
+        name: "reading",
+        what: "IMAP commands of sessions that stay, mostly reading, 30 sessions on 15 mailboxes",
+        peers: FASTEST,
+        fresh: Fresh::EachRound,
+        prepare: nothing,
+        run: mixed::reading,
     },
     Load {
         name: "listing",
