@@ -1,8 +1,10 @@
 //! Damaged data directories: what a crash leaves is taken, everything else is refused and left as it is.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use mailrook_types::ShardId;
@@ -34,10 +36,31 @@ async fn crashed(commands: u64) -> tempfile::TempDir {
             .await
             .unwrap();
     }
-    // As it lies there now, with the space that is allocated ahead.
-    let image = tempfile::tempdir().unwrap();
-    copy(dir.path(), image.path());
-    image
+    // As it lies there now, with the space that is allocated ahead. The upkeep may write meanwhile, and a crash leaves
+    // no mixture of two moments: then another copy is made.
+    loop {
+        let before = stamps(dir.path());
+        let image = tempfile::tempdir().unwrap();
+        copy(dir.path(), image.path());
+        if stamps(dir.path()) == before {
+            return image;
+        }
+    }
+}
+
+/// When each file was written last, and its length.
+fn stamps(dir: &Path) -> BTreeMap<PathBuf, (SystemTime, u64)> {
+    let mut stamps = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        // One that goes meanwhile makes the stamps differ.
+        match fs::metadata(&path) {
+            Ok(data) if data.is_dir() => stamps.extend(self::stamps(&path)),
+            Ok(data) => drop(stamps.insert(path, (data.modified().unwrap(), data.len()))),
+            Err(_) => {}
+        }
+    }
+    stamps
 }
 
 fn copy(from: &Path, to: &Path) {
