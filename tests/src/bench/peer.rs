@@ -340,7 +340,7 @@ impl Peer {
              myhostname = peer.example.test\nmydestination =\ninet_interfaces = 127.0.0.1\ninet_protocols = ipv4\n\
              mynetworks = 127.0.0.0/8\nvirtual_mailbox_domains = example.test\nvirtual_mailbox_maps = static:all\n\
              virtual_transport = lmtp:inet:127.0.0.1:{lmtp}\nalias_maps =\nalias_database =\n\
-             default_process_limit = 200\nmessage_size_limit = 50000000\nvirtual_mailbox_limit = 0\nmailbox_size_limit = 0\n"
+             default_process_limit = 200\nqueue_run_delay = 5s\nminimal_backoff_time = 5s\nmaximal_backoff_time = 5s\nmessage_size_limit = 50000000\nvirtual_mailbox_limit = 0\nmailbox_size_limit = 0\n"
         )
     }
 

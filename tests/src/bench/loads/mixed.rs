@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 use super::{amount, append_all};
 use crate::bench::sample::{Better, Meter, Metric, Sample, in_parallel};
 use crate::bench::system::System;
-use crate::client::{Imap, wire_error};
+use crate::client::{Imap, Reply, wire_error};
 use crate::corpus::{Corpus, Message};
 
 const SESSIONS: usize = 30;
@@ -77,14 +77,17 @@ fn one_round(
 ) -> io::Result<usize> {
     let mut imap = system.imap(session % MAILBOXES)?;
     let mut commands = 1;
-    let mut say = |imap: &mut Imap, command: String| -> io::Result<_> {
+    // How many messages the session was told of; others expunge meanwhile.
+    let there = std::cell::Cell::new(0);
+    let mut say = |imap: &mut Imap, command: String| -> io::Result<()> {
         commands += 1;
         let reply = imap.command(&command)?;
         // NO when another session expunged what a command named.
         if reply.status() == "BAD" {
             return Err(wire_error(format!("{command}: {}", reply.text())));
         }
-        Ok(reply)
+        there.set(told(there.get(), &reply));
+        Ok(())
     };
     if random.random_ratio(50, 100) {
         say(&mut imap, "LIST \"\" *".to_owned())?;
@@ -92,11 +95,10 @@ fn one_round(
     if random.random_ratio(50, 100) {
         say(&mut imap, "STATUS INBOX (MESSAGES UNSEEN)".to_owned())?;
     }
-    let selected = say(&mut imap, "SELECT INBOX".to_owned())?;
-    let there = selected.exists().unwrap_or(0).max(1);
-    let one = |random: &mut StdRng| random.random_range(1..=there);
+    say(&mut imap, "SELECT INBOX".to_owned())?;
+    let one = |random: &mut StdRng| random.random_range(1..=there.get().max(1));
     let first = one(random);
-    let last = (first + 9).min(there);
+    let last = (first + 9).min(there.get().max(1));
     let items = [
         "UID FLAGS",
         "ENVELOPE",
@@ -133,6 +135,19 @@ fn one_round(
     }
     imap.logout()?;
     Ok(commands + appends + 1)
+}
+
+/// How many messages there are for the client after a reply: its `EXISTS` and `EXPUNGE` in their order.
+fn told(mut there: u32, reply: &Reply) -> u32 {
+    for line in reply.lines() {
+        let mut words = line.split_whitespace().skip(1);
+        match (words.next().and_then(|n| n.parse().ok()), words.next()) {
+            (Some(number), Some("EXISTS")) => there = number,
+            (Some(_), Some("EXPUNGE")) => there = there.saturating_sub(1),
+            _ => {}
+        }
+    }
+    there
 }
 
 /// How many times more, each with this probability in a hundred.
