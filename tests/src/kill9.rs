@@ -161,13 +161,16 @@ pub fn run(victim: &mut dyn Victim, plan: &Plan) -> io::Result<Report> {
         let ports = victim.ports();
         for worker in &mut workers {
             report.violations.extend(worker.inspect(ports)?);
+        }
+        // What follows stands on mailboxes that are as they should be.
+        if plan.stop_at_first && !report.violations.is_empty() {
+            break;
+        }
+        for worker in &mut workers {
             if plan.retry && worker.resend(ports)? {
                 report.violations.extend(worker.inspect(ports)?);
             }
             worker.tidy(ports)?;
-        }
-        if plan.stop_at_first && !report.violations.is_empty() {
-            break;
         }
     }
     for worker in &workers {

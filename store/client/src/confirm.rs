@@ -1,6 +1,10 @@
 //! Telling shards what senders have seen; see [`crate::confirmer`].
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use mailrook_mailbox::{Confirmation, ShardCommand, ShardReply};
 use mailrook_store_api::StoreError;
@@ -9,7 +13,7 @@ use mailrook_types::ShardId;
 use crate::{
     Client,
     client::{Inner, misfit},
-    confirmer::{Confirmer, Trip, WAIT},
+    confirmer::{Trip, WAIT},
 };
 
 /// Between tries to reach a shard whose confirmations nobody waits for.
@@ -23,7 +27,9 @@ impl Client {
             while !confirmer.add(shard, &of_shard) {
                 self.send_waiting(shard).await?;
             }
-            self.attend(shard);
+            if confirmer.claim(shard) {
+                tokio::spawn(see_to(Arc::downgrade(&self.inner), shard));
+            }
         }
         Ok(())
     }
@@ -64,15 +70,9 @@ impl Client {
         shard: ShardId,
         command: &ShardCommand,
     ) -> Result<ShardReply, StoreError> {
-        let reply = self.inner.calls.shard_command(shard, command).await;
-        match &reply {
-            Ok(_) => trip.arrived(),
-            Err(_) => {
-                drop(trip);
-                self.attend(shard);
-            }
-        }
-        reply
+        let reply = self.inner.calls.shard_command(shard, command).await?;
+        trip.arrived();
+        Ok(reply)
     }
 
     async fn send_waiting(&self, shard: ShardId) -> Result<(), StoreError> {
@@ -100,17 +100,10 @@ impl Client {
         }
         Ok(by_shard)
     }
-
-    /// Has somebody see to what waits for the shard, if nobody does.
-    fn attend(&self, shard: ShardId) {
-        if self.inner.confirmer.claim(shard) {
-            tokio::spawn(see_to(Arc::downgrade(&self.inner), shard));
-        }
-    }
 }
 
-/// Sends what no delivery takes along, until nothing waits.
-async fn see_to(inner: std::sync::Weak<Inner>, shard: ShardId) {
+/// Sends what no delivery takes along, until all has arrived.
+async fn see_to(inner: Weak<Inner>, shard: ShardId) {
     let mut pause = WAIT;
     loop {
         tokio::time::sleep(pause).await;
@@ -118,7 +111,7 @@ async fn see_to(inner: std::sync::Weak<Inner>, shard: ShardId) {
         let Some(inner) = inner.upgrade() else {
             return;
         };
-        if !Confirmer::attend(&inner.confirmer, shard) {
+        if !inner.confirmer.attend(shard) {
             return;
         }
         let sent = Client { inner }.send_waiting(shard).await;

@@ -138,13 +138,14 @@ impl Confirmer {
         }
     }
 
-    /// Whether anything waits for the shard. If not, nobody sees to it from now on.
+    /// Whether anything has yet to arrive at the shard: what is under way may come back and wait again. If not, nobody
+    /// sees to it from now on.
     pub(crate) fn attend(&self, shard: ShardId) -> bool {
         let mut shards = self.shards.lock();
         let Some(pending) = shards.get_mut(&shard) else {
             return false;
         };
-        pending.attended = !pending.waiting.is_empty();
+        pending.attended = !pending.waiting.is_empty() || !pending.under_way.is_empty();
         pending.attended
     }
 
@@ -264,6 +265,11 @@ mod tests {
         confirmer.add(SHARD, &[confirmation(1)]);
         assert!(confirmer.claim(SHARD));
         assert!(!confirmer.claim(SHARD));
+        assert!(confirmer.attend(SHARD));
+        // A trip whose session is gone comes back: it is seen to as well.
+        let trip = confirmer.alone(SHARD);
+        assert!(confirmer.attend(SHARD));
+        drop(trip);
         assert!(confirmer.attend(SHARD));
         confirmer.alone(SHARD).arrived();
         assert!(!confirmer.attend(SHARD));

@@ -15,16 +15,20 @@ use std::{
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use mailrook_cluster::{Group, GroupError, GroupStatus, Node, NodeOptions, Watch};
+use mailrook_cluster::{Group, GroupError, Node};
 use mailrook_kv::Read;
 use mailrook_mailbox::{
     AccountChange, AccountCommand, Answer, Change, Query, QuotaLimit, ShardCommand, answer,
 };
 use mailrook_meta::{AccountRecord, MetaCommand, MetaReply, NewAccount};
 use mailrook_store_api::{Directory, Mailstore, default_mailboxes};
-use mailrook_store_client::{Client, ClientOptions, machines};
+use mailrook_store_client::{Client, ClientOptions};
 use mailrook_types::{AccountId, Address, ClientId, Domain, OpId, ShardId, Timestamp};
 use tokio::sync::Notify;
+
+mod rig;
+
+use rig::{Meddler, meddled_client, open};
 
 /// What the test does to the shards' commands.
 #[derive(Default)]
@@ -37,25 +41,23 @@ struct Rules {
     release: Notify,
 }
 
-/// A group under these rules.
-struct Gate {
-    inner: Arc<dyn Group>,
-    rules: Arc<Rules>,
-}
+/// The shards' groups under these rules.
+struct Gate(Arc<Rules>);
 
-impl Group for Gate {
-    fn shard(&self) -> ShardId {
-        self.inner.shard()
-    }
-
-    fn propose(&self, command: Bytes) -> BoxFuture<'_, Result<Bytes, GroupError>> {
+impl Meddler for Gate {
+    fn propose<'a>(
+        &'a self,
+        group: &'a dyn Group,
+        command: Bytes,
+    ) -> BoxFuture<'a, Result<Bytes, GroupError>> {
         async move {
-            if self.shard() != ShardId::META {
-                if self.rules.cut.load(Ordering::SeqCst) {
+            let Gate(rules) = self;
+            if group.shard() != ShardId::META {
+                if rules.cut.load(Ordering::SeqCst) {
                     return Err(GroupError::NotLeader { leader: None });
                 }
                 let less_one = |left: u32| left.checked_sub(1);
-                let (order, rules) = (Ordering::SeqCst, &self.rules);
+                let order = Ordering::SeqCst;
                 if creates(&command)
                     && rules
                         .hold_creates
@@ -66,29 +68,9 @@ impl Group for Gate {
                     rules.release.notified().await;
                 }
             }
-            self.inner.propose(command).await
+            group.propose(command).await
         }
         .boxed()
-    }
-
-    fn read_barrier(&self) -> BoxFuture<'_, Result<(), GroupError>> {
-        self.inner.read_barrier()
-    }
-
-    fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read, i64)) -> Result<(), GroupError> {
-        self.inner.visit_state(visit)
-    }
-
-    fn watch(&self) -> Watch {
-        self.inner.watch()
-    }
-
-    fn status(&self) -> GroupStatus {
-        self.inner.status()
-    }
-
-    fn shutdown(&self) -> BoxFuture<'_, ()> {
-        self.inner.shutdown()
     }
 }
 
@@ -110,20 +92,12 @@ struct World {
 
 impl World {
     async fn open(dir: &Path) -> World {
-        let mut options = NodeOptions::new(dir);
-        options.first_shards = 2;
-        options.disk_reserve_bytes = 0;
-        let node = Node::open(options, machines()).await.unwrap();
+        let node = open(dir).await;
         let rules = Arc::new(Rules::default());
-        let gate = |inner: Arc<dyn Group>| -> (ShardId, Arc<dyn Group>) {
-            let rules = Arc::clone(&rules);
-            (inner.shard(), Arc::new(Gate { inner, rules }))
-        };
         let options = ClientOptions {
             deadline: Duration::from_secs(2),
         };
-        let client = Client::new(node.groups().map(gate).collect(), rand::random(), options);
-        client.announce_shards().await.unwrap();
+        let client = meddled_client(&node, options, || Gate(Arc::clone(&rules))).await;
         let domain = Domain::parse("example.test").unwrap();
         client
             .command(MetaCommand::AddDomain(domain))

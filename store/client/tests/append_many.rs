@@ -9,8 +9,7 @@ use std::sync::{
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use mailrook_cluster::{COMMAND_BYTES_MAX, Group, GroupError, GroupStatus, Node, Watch};
-use mailrook_kv::Read;
+use mailrook_cluster::{COMMAND_BYTES_MAX, Group, GroupError, Node};
 use mailrook_mailbox::{MailboxRef, Refusal, ShardCommand};
 use mailrook_store_api::{Append, Detail, Mailstore, PreparedMessage, StoreError};
 use mailrook_store_client::{Client, ClientOptions};
@@ -18,28 +17,27 @@ use mailrook_types::{AccountId, Flags, MailboxName, ShardId, Timestamp, Uid, Uid
 
 mod rig;
 
-use rig::{add_account, open};
+use rig::{Meddler, add_account, meddled_client, open};
 
-/// A group that loses every third reply, and counts the commands that make messages visible.
+/// Every third reply is lost, and the commands that make messages visible are counted.
 struct Forgetful {
-    inner: Arc<dyn Group>,
     calls: AtomicUsize,
     visible: Arc<AtomicUsize>,
 }
 
-impl Group for Forgetful {
-    fn shard(&self) -> ShardId {
-        self.inner.shard()
-    }
-
-    fn propose(&self, command: Bytes) -> BoxFuture<'_, Result<Bytes, GroupError>> {
+impl Meddler for Forgetful {
+    fn propose<'a>(
+        &'a self,
+        group: &'a dyn Group,
+        command: Bytes,
+    ) -> BoxFuture<'a, Result<Bytes, GroupError>> {
         async move {
-            if self.shard() != ShardId::META
+            if group.shard() != ShardId::META
                 && matches!(ShardCommand::decode(&command), Ok(ShardCommand::Account(_)))
             {
                 self.visible.fetch_add(1, Ordering::Relaxed);
             }
-            let reply = self.inner.propose(command).await?;
+            let reply = group.propose(command).await?;
             if self.calls.fetch_add(1, Ordering::Relaxed) % 3 == 2 {
                 return Err(GroupError::OutcomeUnknown);
             }
@@ -47,41 +45,15 @@ impl Group for Forgetful {
         }
         .boxed()
     }
-
-    fn read_barrier(&self) -> BoxFuture<'_, Result<(), GroupError>> {
-        self.inner.read_barrier()
-    }
-
-    fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read, i64)) -> Result<(), GroupError> {
-        self.inner.visit_state(visit)
-    }
-
-    fn watch(&self) -> Watch {
-        self.inner.watch()
-    }
-
-    fn status(&self) -> GroupStatus {
-        self.inner.status()
-    }
-
-    fn shutdown(&self) -> BoxFuture<'_, ()> {
-        self.inner.shutdown()
-    }
 }
 
 async fn client(node: &Node) -> (Client, Arc<AtomicUsize>) {
     let visible = Arc::new(AtomicUsize::new(0));
-    let forgetful = |inner: Arc<dyn Group>| -> (ShardId, Arc<dyn Group>) {
-        let group = Forgetful {
-            inner,
-            calls: AtomicUsize::new(0),
-            visible: Arc::clone(&visible),
-        };
-        (group.shard(), Arc::new(group))
+    let forgetful = || Forgetful {
+        calls: AtomicUsize::new(0),
+        visible: Arc::clone(&visible),
     };
-    let groups = node.groups().map(forgetful).collect();
-    let client = Client::new(groups, rand::random(), ClientOptions::default());
-    client.announce_shards().await.unwrap();
+    let client = meddled_client(node, ClientOptions::default(), forgetful).await;
     (client, visible)
 }
 

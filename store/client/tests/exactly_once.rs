@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -15,8 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use mailrook_cluster::{Group, GroupError, GroupStatus, Node, Watch};
-use mailrook_kv::Read;
+use mailrook_cluster::{Group, GroupError, Node};
 use mailrook_mailbox::{
     Change, Confirmation, DeliveryKey, DeliveryOutcome, MailboxRef, Refusal, TableId, TableOp,
     TableReply,
@@ -28,27 +26,27 @@ use mailrook_store_api::{
 };
 use mailrook_store_client::{Client, ClientOptions};
 use mailrook_types::{
-    AccountId, Address, FlagUpdate, Flags, MailboxName, ShardId, SystemFlags, Timestamp, UidSet,
+    AccountId, Address, FlagUpdate, Flags, MailboxName, SystemFlags, Timestamp, UidSet,
 };
 
 mod rig;
 
-use rig::{add_account, message, open};
+use rig::{Meddler, add_account, meddled_client, message, open};
 
-/// A group that carries out every command and then loses the reply to every second one.
+/// Every command is carried out, and the reply to every second one lost.
+#[derive(Default)]
 struct Forgetful {
-    inner: Arc<dyn Group>,
     calls: AtomicU32,
 }
 
-impl Group for Forgetful {
-    fn shard(&self) -> ShardId {
-        self.inner.shard()
-    }
-
-    fn propose(&self, command: Bytes) -> BoxFuture<'_, Result<Bytes, GroupError>> {
+impl Meddler for Forgetful {
+    fn propose<'a>(
+        &'a self,
+        group: &'a dyn Group,
+        command: Bytes,
+    ) -> BoxFuture<'a, Result<Bytes, GroupError>> {
         async move {
-            let reply = self.inner.propose(command).await?;
+            let reply = group.propose(command).await?;
             if self.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
                 return Err(GroupError::OutcomeUnknown);
             }
@@ -56,42 +54,10 @@ impl Group for Forgetful {
         }
         .boxed()
     }
-
-    fn read_barrier(&self) -> BoxFuture<'_, Result<(), GroupError>> {
-        self.inner.read_barrier()
-    }
-
-    fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read, i64)) -> Result<(), GroupError> {
-        self.inner.visit_state(visit)
-    }
-
-    fn watch(&self) -> Watch {
-        self.inner.watch()
-    }
-
-    fn status(&self) -> GroupStatus {
-        self.inner.status()
-    }
-
-    fn shutdown(&self) -> BoxFuture<'_, ()> {
-        self.inner.shutdown()
-    }
 }
 
 async fn forgetful_client(node: &Node) -> Client {
-    let forgetful = |inner: Arc<dyn Group>| -> (ShardId, Arc<dyn Group>) {
-        (
-            inner.shard(),
-            Arc::new(Forgetful {
-                inner,
-                calls: AtomicU32::new(0),
-            }),
-        )
-    };
-    let groups: BTreeMap<_, _> = node.groups().map(forgetful).collect();
-    let client = Client::new(groups, rand::random(), ClientOptions::default());
-    client.announce_shards().await.unwrap();
-    client
+    meddled_client(node, ClientOptions::default(), Forgetful::default).await
 }
 
 fn delivery(

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -13,62 +12,48 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use mailrook_cluster::{Group, GroupError, GroupStatus, Watch};
+use mailrook_cluster::{Group, GroupError};
 use mailrook_kv::Read;
 use mailrook_mailbox::{MailboxRef, ShardCommand, TableId, TableOp};
 use mailrook_store_api::{Append, Mailstore, Shared};
-use mailrook_store_client::{Client, ClientOptions};
+use mailrook_store_client::ClientOptions;
 use mailrook_types::{Flags, MailboxName, ShardId, Timestamp};
 use parking_lot::Mutex;
 
 mod rig;
 
-use rig::{add_account, message, open};
+use rig::{Meddler, add_account, meddled_client, message, open};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A group whose log's time is apart from this machine's clock.
+/// The log's time is apart from this machine's clock.
 struct Apart {
-    inner: Arc<dyn Group>,
     by_ms: Arc<AtomicI64>,
     /// When the uploads that were sent expire.
     uploads: Arc<Mutex<Vec<Timestamp>>>,
 }
 
-impl Group for Apart {
-    fn shard(&self) -> ShardId {
-        self.inner.shard()
-    }
-
-    fn propose(&self, command: Bytes) -> BoxFuture<'_, Result<Bytes, GroupError>> {
-        if self.shard() != ShardId::META
+impl Meddler for Apart {
+    fn propose<'a>(
+        &'a self,
+        group: &'a dyn Group,
+        command: Bytes,
+    ) -> BoxFuture<'a, Result<Bytes, GroupError>> {
+        if group.shard() != ShardId::META
             && let Ok(ShardCommand::Upload(upload)) = ShardCommand::decode(&command)
         {
             self.uploads.lock().push(upload.expires);
         }
-        self.inner.propose(command)
+        group.propose(command)
     }
 
-    fn read_barrier(&self) -> BoxFuture<'_, Result<(), GroupError>> {
-        self.inner.read_barrier()
-    }
-
-    fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read, i64)) -> Result<(), GroupError> {
+    fn visit_state(
+        &self,
+        group: &dyn Group,
+        visit: &mut dyn FnMut(&dyn Read, i64),
+    ) -> Result<(), GroupError> {
         let by_ms = self.by_ms.load(Ordering::Relaxed);
-        self.inner
-            .visit_state(&mut |state, time_ms| visit(state, time_ms + by_ms))
-    }
-
-    fn watch(&self) -> Watch {
-        self.inner.watch()
-    }
-
-    fn status(&self) -> GroupStatus {
-        self.inner.status()
-    }
-
-    fn shutdown(&self) -> BoxFuture<'_, ()> {
-        self.inner.shutdown()
+        group.visit_state(&mut |state, time_ms| visit(state, time_ms + by_ms))
     }
 }
 
@@ -78,19 +63,11 @@ async fn what_has_expired_is_decided_by_the_logs_time() {
     let node = open(dir.path()).await;
     let by_ms = Arc::new(AtomicI64::new(0));
     let uploads = Arc::new(Mutex::new(Vec::new()));
-    let apart = |inner: Arc<dyn Group>| -> (ShardId, Arc<dyn Group>) {
-        let (by_ms, uploads) = (Arc::clone(&by_ms), Arc::clone(&uploads));
-        let shard = inner.shard();
-        let group = Apart {
-            inner,
-            by_ms,
-            uploads,
-        };
-        (shard, Arc::new(group))
+    let apart = || Apart {
+        by_ms: Arc::clone(&by_ms),
+        uploads: Arc::clone(&uploads),
     };
-    let groups: BTreeMap<_, _> = node.groups().map(apart).collect();
-    let client = Client::new(groups, rand::random(), ClientOptions::default());
-    client.announce_shards().await.unwrap();
+    let client = meddled_client(&node, ClientOptions::default(), apart).await;
     let hours = |hours: i64| by_ms.store(hours * HOUR.as_millis() as i64, Ordering::Relaxed);
 
     let (table, key) = (TableId(7), b"key".to_vec());

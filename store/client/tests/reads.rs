@@ -3,64 +3,38 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, mpsc},
     thread::ThreadId,
 };
 
-use bytes::Bytes;
-use futures::future::BoxFuture;
-use mailrook_cluster::{Group, GroupError, GroupStatus, Watch};
+use mailrook_cluster::{Group, GroupError};
 use mailrook_kv::Read;
 use mailrook_mailbox::MailboxRef;
 use mailrook_store_api::{Append, Mailstore};
 use mailrook_store_client::{Client, ClientOptions};
-use mailrook_types::{
-    AccountId, Flags, MailboxId, MailboxName, ModSeq, ShardId, Timestamp, Uid, UidSet,
-};
+use mailrook_types::{AccountId, Flags, MailboxId, MailboxName, ModSeq, Timestamp, Uid, UidSet};
 use parking_lot::Mutex;
 
 mod rig;
 
-use rig::{add_account, message, open};
+use rig::{Meddler, add_account, meddled_client, message, open};
 
-/// A group on a slow disk: reads on other threads than the first wait to be let through.
+/// A slow disk: reads on other threads than the first wait to be let through.
 struct Slow {
-    inner: Arc<dyn Group>,
     serving: ThreadId,
     let_through: Arc<Mutex<mpsc::Receiver<()>>>,
 }
 
-impl Group for Slow {
-    fn shard(&self) -> ShardId {
-        self.inner.shard()
-    }
-
-    fn propose(&self, command: Bytes) -> BoxFuture<'_, Result<Bytes, GroupError>> {
-        self.inner.propose(command)
-    }
-
-    fn read_barrier(&self) -> BoxFuture<'_, Result<(), GroupError>> {
-        self.inner.read_barrier()
-    }
-
-    fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read, i64)) -> Result<(), GroupError> {
+impl Meddler for Slow {
+    fn visit_state(
+        &self,
+        group: &dyn Group,
+        visit: &mut dyn FnMut(&dyn Read, i64),
+    ) -> Result<(), GroupError> {
         if std::thread::current().id() != self.serving {
             self.let_through.lock().recv().unwrap();
         }
-        self.inner.visit_state(visit)
-    }
-
-    fn watch(&self) -> Watch {
-        self.inner.watch()
-    }
-
-    fn status(&self) -> GroupStatus {
-        self.inner.status()
-    }
-
-    fn shutdown(&self) -> BoxFuture<'_, ()> {
-        self.inner.shutdown()
+        group.visit_state(visit)
     }
 }
 
@@ -90,17 +64,11 @@ async fn a_long_read_holds_up_nobody() {
     let node = open(dir.path()).await;
     let (release, let_through) = mpsc::channel();
     let let_through = Arc::new(Mutex::new(let_through));
-    let slow = |inner: Arc<dyn Group>| -> (ShardId, Arc<dyn Group>) {
-        let group = Slow {
-            serving: std::thread::current().id(),
-            let_through: Arc::clone(&let_through),
-            inner,
-        };
-        (group.shard(), Arc::new(group))
+    let slow = || Slow {
+        serving: std::thread::current().id(),
+        let_through: Arc::clone(&let_through),
     };
-    let groups: BTreeMap<_, _> = node.groups().map(slow).collect();
-    let client = Client::new(groups, rand::random(), ClientOptions::default());
-    client.announce_shards().await.unwrap();
+    let client = meddled_client(&node, ClientOptions::default(), slow).await;
     let (account, inbox) = fill(&client, 1000).await;
 
     let store: &dyn Mailstore = &client;

@@ -11,6 +11,7 @@ mod machine;
 mod memory;
 mod overlay;
 mod record;
+mod wire;
 
 use std::ops::ControlFlow;
 
@@ -20,6 +21,8 @@ pub use machine::{Applied, ApplyError, StateMachine, View};
 pub use memory::{MemorySnapshot, MemoryStore};
 pub use overlay::{Batch, Overlay, Write};
 pub use record::{RecordError, decode, encode};
+#[doc(hidden)]
+pub use wire::Versioned;
 
 /// Where a key lives. Spaces differ in how the engine keeps them, not in what they mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -293,7 +293,7 @@ impl BlockRecord {
         keyworded: Bits::EMPTY,
     };
 
-    /// The sets other than `uids`, in the order in which they are stored.
+    /// The sets other than `uids`.
     fn sets(&mut self) -> [&mut Bits; 6] {
         [
             &mut self.unseen,
@@ -356,8 +356,15 @@ impl BlockRecord {
         let mut bytes = Vec::with_capacity(64);
         bytes.push(1);
         bytes.extend_from_slice(&self.size_bytes.to_le_bytes());
-        self.uids.encode_to(&mut bytes);
-        for set in self.clone().sets() {
+        for set in [
+            &self.uids,
+            &self.unseen,
+            &self.deleted,
+            &self.answered,
+            &self.flagged,
+            &self.draft,
+            &self.keyworded,
+        ] {
             set.encode_to(&mut bytes);
         }
         bytes
@@ -366,14 +373,16 @@ impl BlockRecord {
     pub(crate) fn decode(bytes: &[u8]) -> Result<BlockRecord, Damage> {
         let mut fields = Fields::new(bytes);
         fields.version_1()?;
-        let mut block = BlockRecord {
+        let block = BlockRecord {
             size_bytes: fields.u64()?,
             uids: Bits::decode_from(&mut fields)?,
-            ..BlockRecord::EMPTY
+            unseen: Bits::decode_from(&mut fields)?,
+            deleted: Bits::decode_from(&mut fields)?,
+            answered: Bits::decode_from(&mut fields)?,
+            flagged: Bits::decode_from(&mut fields)?,
+            draft: Bits::decode_from(&mut fields)?,
+            keyworded: Bits::decode_from(&mut fields)?,
         };
-        for set in block.sets() {
-            *set = Bits::decode_from(&mut fields)?;
-        }
         fields.end()?;
         Ok(block)
     }

@@ -1,37 +1,11 @@
-//! How commands, replies, queries and answers become bytes, in the log and between nodes.
-//!
-//! The first byte is the version of the whole; within a version, enums grow only at their ends.
+//! How commands, replies, queries and answers become bytes ([`mailrook_kv::wire_format`]).
 
-use mailrook_kv::{RecordError, decode, encode};
+use mailrook_kv::{RecordError, decode, encode, wire_format};
 use serde::{Deserialize, Serialize};
 
 use mailrook_types::OpId;
 
 use crate::{MetaAnswer, MetaCommand, MetaOperation, MetaQuery, MetaReply};
-
-/// The versions. Postcard writes the variant as the first byte.
-#[derive(Serialize, Deserialize)]
-enum Versioned<T> {
-    /// The first, in use since the first release.
-    V1(T),
-}
-
-macro_rules! wire_format {
-    ($name:ident, $what:literal) => {
-        impl $name {
-            #[doc = concat!("The bytes of this ", $what, ".")]
-            pub fn encode(&self) -> Vec<u8> {
-                encode(&Versioned::V1(self))
-            }
-
-            #[doc = concat!("Reads a ", $what, " of any version that this build knows.")]
-            pub fn decode(bytes: &[u8]) -> Result<$name, RecordError> {
-                let Versioned::V1(value) = decode(bytes)?;
-                Ok(value)
-            }
-        }
-    };
-}
 
 wire_format!(MetaCommand, "command");
 wire_format!(MetaReply, "reply");

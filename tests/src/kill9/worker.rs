@@ -525,8 +525,15 @@ impl Worker {
         let mut violations = Vec::new();
         for index in 0..self.accounts.len() {
             let mut imap = self.imap(ports, index)?;
-            let seen: Vec<SeenMailbox> = MAILBOXES
-                .iter()
+            let there = imap.list()?;
+            let (here, gone): (Vec<&str>, Vec<&str>) = MAILBOXES
+                .into_iter()
+                .partition(|name| there.iter().any(|listed| listed == name));
+            for name in gone {
+                self.ledgers[index].note(format!("mailbox {name} is lost"));
+            }
+            let seen: Vec<SeenMailbox> = here
+                .into_iter()
                 .map(|name| look(&mut imap, name))
                 .collect::<io::Result<_>>()?;
             violations.extend(self.ledgers[index].check(&seen));

@@ -4,11 +4,14 @@
 
 use std::{path::Path, sync::Arc};
 
-use mailrook_cluster::{Node, NodeOptions};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use mailrook_cluster::{Group, GroupError, GroupStatus, Node, NodeOptions, Watch};
+use mailrook_kv::Read;
 use mailrook_meta::{MetaCommand, MetaReply, NewAccount};
 use mailrook_store_api::{Directory, PreparedMessage};
-use mailrook_store_client::{Client, machines};
-use mailrook_types::{AccountId, Address, Domain};
+use mailrook_store_client::{Client, ClientOptions, machines};
+use mailrook_types::{AccountId, Address, Domain, ShardId};
 
 pub async fn open(dir: &Path) -> Node {
     let mut options = NodeOptions::new(dir);
@@ -41,4 +44,74 @@ pub async fn add_account(client: &Client, name: &str) -> AccountId {
 
 pub fn message(text: &str) -> Arc<PreparedMessage> {
     Arc::new(PreparedMessage::new(format!("Subject: {text}\r\n\r\n{text}\r\n").as_bytes()).unwrap())
+}
+
+/// What a test does to the calls of a group: nothing, where it does not say otherwise.
+pub trait Meddler: Send + Sync + 'static {
+    fn propose<'a>(
+        &'a self,
+        group: &'a dyn Group,
+        command: Bytes,
+    ) -> BoxFuture<'a, Result<Bytes, GroupError>> {
+        group.propose(command)
+    }
+
+    fn visit_state(
+        &self,
+        group: &dyn Group,
+        visit: &mut dyn FnMut(&dyn Read, i64),
+    ) -> Result<(), GroupError> {
+        group.visit_state(visit)
+    }
+}
+
+struct Meddled<M> {
+    group: Arc<dyn Group>,
+    meddler: M,
+}
+
+impl<M: Meddler> Group for Meddled<M> {
+    fn shard(&self) -> ShardId {
+        self.group.shard()
+    }
+
+    fn propose(&self, command: Bytes) -> BoxFuture<'_, Result<Bytes, GroupError>> {
+        self.meddler.propose(&*self.group, command)
+    }
+
+    fn read_barrier(&self) -> BoxFuture<'_, Result<(), GroupError>> {
+        self.group.read_barrier()
+    }
+
+    fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read, i64)) -> Result<(), GroupError> {
+        self.meddler.visit_state(&*self.group, visit)
+    }
+
+    fn watch(&self) -> Watch {
+        self.group.watch()
+    }
+
+    fn status(&self) -> GroupStatus {
+        self.group.status()
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        self.group.shutdown()
+    }
+}
+
+/// A client of the node's groups, each with a meddler of its own.
+pub async fn meddled_client<M: Meddler>(
+    node: &Node,
+    options: ClientOptions,
+    meddler: impl Fn() -> M,
+) -> Client {
+    let meddled = |group: Arc<dyn Group>| -> (ShardId, Arc<dyn Group>) {
+        let meddler = meddler();
+        (group.shard(), Arc::new(Meddled { group, meddler }))
+    };
+    let groups = node.groups().map(meddled).collect();
+    let client = Client::new(groups, rand::random(), options);
+    client.announce_shards().await.unwrap();
+    client
 }
