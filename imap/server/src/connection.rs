@@ -2,7 +2,10 @@
 
 mod deflate;
 
-use std::{io, time::Duration};
+use std::{
+    io::{self, IoSlice},
+    time::Duration,
+};
 
 use mailrook_net::{Stream, TlsAcceptor};
 use mailrook_sasl::ChannelBindings;
@@ -130,6 +133,24 @@ impl Wire {
         self.write(bytes).await
     }
 
+    /// Sends `head`, which is empty then, and `bytes`: without a copy, and as a rule in one system call.
+    pub(crate) async fn send_both(&mut self, head: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
+        if self.deflate.is_some() || !self.output.is_empty() {
+            self.send(head).await?;
+            head.clear();
+            return self.send(bytes).await;
+        }
+        let stream = self.stream.as_mut().ok_or_else(closed)?;
+        let mut written = 0;
+        while written < head.len() {
+            let rest = [IoSlice::new(&head[written..]), IoSlice::new(bytes)];
+            written += sent(self.write_timeout, stream.write_vectored(&rest)).await?;
+        }
+        let rest = &bytes[written - head.len()..];
+        head.clear();
+        self.write(rest).await
+    }
+
     /// Sends all output.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         if self.output.is_empty() {
@@ -161,12 +182,7 @@ impl Wire {
     async fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         let stream = self.stream.as_mut().ok_or_else(closed)?;
         while !bytes.is_empty() {
-            let written = timeout(self.write_timeout, stream.write(bytes))
-                .await
-                .map_err(|_| io::ErrorKind::TimedOut)??;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
+            let written = sent(self.write_timeout, stream.write(bytes)).await?;
             bytes = &bytes[written..];
         }
         Ok(())
@@ -221,6 +237,18 @@ impl Wire {
 
 /// A client that reads at all takes its goodbye at once.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much a write took: something, within the time.
+async fn sent(
+    within: Duration,
+    write: impl Future<Output = io::Result<usize>>,
+) -> io::Result<usize> {
+    match timeout(within, write).await {
+        Ok(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
+        Ok(written) => written,
+        Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
 
 fn closed() -> io::Error {
     io::ErrorKind::NotConnected.into()

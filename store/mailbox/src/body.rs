@@ -41,14 +41,22 @@ pub(crate) fn find(view: &dyn Read, hash: &BlobHash) -> Result<Option<BodyRecord
     }
 }
 
-/// Chunks of a body: `count` from `first`, fewer at its end.
+/// Chunks of a body: `count` from `first`, fewer at its end. `None` if there is no such body.
 pub(crate) fn chunks(
     view: &dyn Read,
     hash: &BlobHash,
-    record: &BodyRecord,
     first: u32,
     count: u32,
-) -> Result<Vec<Chunk>, KvError> {
+) -> Result<Option<Vec<Chunk>>, KvError> {
+    // Most bodies came with their message, and are one chunk: it stands under the hash, and only if its record is there.
+    if (first, count) == (0, 1)
+        && let Some(stored) = view.get(Space::Body, &key::chunk(hash, None, 0))?
+    {
+        return Ok(Some(vec![decode_chunk(stored)?]));
+    }
+    let Some(record) = find(view, hash)? else {
+        return Ok(None);
+    };
     let mut chunks = Vec::new();
     for number in first..first.saturating_add(count).min(record.chunks) {
         let stored = view.get(Space::Body, &key::chunk(hash, record.place, number))?;
@@ -56,7 +64,7 @@ pub(crate) fn chunks(
             stored.ok_or(Damage("a body has lost a chunk"))?,
         )?);
     }
-    Ok(chunks)
+    Ok(Some(chunks))
 }
 
 fn find_upload(view: &dyn Writable, id: UploadId) -> Result<Option<UploadRecord>, KvError> {

@@ -12,7 +12,7 @@ use std::{collections::HashMap, sync::Arc};
 use mailrook_imap_proto::{
     command::{Fetch, FetchItem},
     response::Code,
-    writer::Writer,
+    writer::{FetchWriter, Writer},
 };
 use mailrook_store_api::{
     Mailstore,
@@ -210,21 +210,17 @@ impl Fetcher<'_> {
     }
 
     fn marked(&mut self, uid: Uid, flags: &Flags) {
-        let Some(sequence) = self.selected.view.sequence(uid) else {
-            return;
-        };
-        let mut writer = Writer::new(&mut self.out, self.utf8);
-        let mut fetch = writer.fetch(sequence);
-        if self.plan.tell_uid {
-            fetch.uid(uid);
-        }
-        for item in &self.plan.fetch.items {
-            match item {
-                FetchItem::Flags => item::print_flags(&mut fetch, flags),
-                _ => fetch.uid(uid),
+        self.line(uid, |plan, fetch| {
+            if plan.tell_uid {
+                fetch.uid(uid);
             }
-        }
-        fetch.finish();
+            for item in &plan.fetch.items {
+                match item {
+                    FetchItem::Flags => item::print_flags(fetch, flags),
+                    _ => fetch.uid(uid),
+                }
+            }
+        });
     }
 
     async fn page(&mut self, mut entries: Vec<IndexEntry>) -> Result<(), Failure> {
@@ -331,15 +327,22 @@ impl Fetcher<'_> {
 
     /// A message of which the index tells enough.
     fn light(&mut self, entry: &IndexEntry) {
-        let Some(sequence) = self.selected.view.sequence(entry.uid) else {
+        self.line(entry.uid, |plan, fetch| {
+            plan.frame(entry, fetch);
+            for item in &plan.fetch.items {
+                item::print_indexed(fetch, item, entry);
+            }
+        });
+    }
+
+    /// The response for one message; none for one that the client has not heard of.
+    fn line(&mut self, uid: Uid, print: impl FnOnce(&Plan<'_>, &mut FetchWriter<'_>)) {
+        let Some(sequence) = self.selected.view.sequence(uid) else {
             return;
         };
         let mut writer = Writer::new(&mut self.out, self.utf8);
         let mut fetch = writer.fetch(sequence);
-        self.plan.frame(entry, &mut fetch);
-        for item in &self.plan.fetch.items {
-            item::print_indexed(&mut fetch, item, entry);
-        }
+        print(&self.plan, &mut fetch);
         fetch.finish();
     }
 
@@ -353,7 +356,7 @@ impl Fetcher<'_> {
         let Some(sequence) = self.selected.view.sequence(entry.uid) else {
             return Ok(());
         };
-        let message = Message::new(self.store, self.account.id, detail)?;
+        let message = Message::new(self.store, self.account.id, detail);
         let mut writer = Writer::new(&mut self.out, self.utf8);
         let mut fetch = writer.fetch(sequence);
         self.plan.frame(entry, &mut fetch);
@@ -391,7 +394,7 @@ impl Fetcher<'_> {
 
 impl Plan<'_> {
     /// What the client did not ask for by name and must be told.
-    fn frame(&self, entry: &IndexEntry, fetch: &mut mailrook_imap_proto::writer::FetchWriter<'_>) {
+    fn frame(&self, entry: &IndexEntry, fetch: &mut FetchWriter<'_>) {
         if self.tell_uid {
             fetch.uid(entry.uid);
         }

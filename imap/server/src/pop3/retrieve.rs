@@ -20,7 +20,7 @@ const STEP: u32 = Chunk::RAW_LEN as u32;
 /// A message on its way out.
 struct Outgoing {
     detail: MessageDetail,
-    /// Where the text begins.
+    /// Where the text begins, if it matters.
     header_end: u32,
     /// How many lines of the text to send; all without it.
     limit: Option<LineLimit>,
@@ -40,10 +40,11 @@ impl Session {
                 return Ok(());
             }
         };
-        let header_end = match Detail::decode(&detail.detail) {
-            Ok(decoded) => decoded.structure.body_start,
+        let header_end = match lines.map(|_| Detail::decode(&detail.detail)) {
+            None => detail.body_size,
+            Some(Ok(decoded)) => decoded.structure.body_start,
             // Then all of it is told, which is more than TOP asks for.
-            Err(error) => {
+            Some(Err(error)) => {
                 tracing::error!(%error, hash = %detail.hash, "the details of a message cannot be read");
                 detail.body_size
             }

@@ -124,8 +124,8 @@ fn answer_or_absence(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Ans
             })
         }
         Query::Chunks { hash, first, count } => {
-            let record = body::find(view, hash)?.ok_or(Absence::Body)?;
-            Answer::Chunks(body::chunks(view, hash, &record, *first, *count)?)
+            let chunks = body::chunks(view, hash, *first, *count)?;
+            Answer::Chunks(chunks.ok_or(Absence::Body)?)
         }
         Query::TableGet { table, key } => {
             Answer::TableValue(tables::get(view, time_ms, *table, key)?)

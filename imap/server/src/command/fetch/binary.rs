@@ -111,7 +111,7 @@ impl Decoded {
                 decoder: Some(TransferDecoder::identity()),
             }));
         }
-        let Some(found) = message.part(part) else {
+        let Some(found) = message.part(part)? else {
             return Ok(None);
         };
         let decoder = TransferDecoder::new(found.encoding()).map_err(|_| {

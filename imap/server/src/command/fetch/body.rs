@@ -3,11 +3,13 @@
 //! The stored structure counts from the body's first byte. What includes the message's own header begins with the
 //! prefix; parts do not have it.
 
+use std::{cell::OnceCell, num::NonZeroU32};
+
 use bytes::Bytes;
 use mailrook_imap_proto::command::{Partial, Section, SectionText};
 use mailrook_mime::PartRef;
 use mailrook_store_api::{
-    BODY_READ_MAX, Detail, Mailstore,
+    BODY_READ_MAX, Detail, Mailstore, StoreError,
     shard::{Chunk, MessageDetail},
 };
 use mailrook_types::{AccountId, BlobHash};
@@ -30,7 +32,9 @@ pub(super) struct Message<'s> {
     hash: BlobHash,
     body_size: u32,
     prefix: Bytes,
-    pub(super) detail: Detail,
+    stored_detail: Vec<u8>,
+    /// The same, once it is asked for: of most messages only the bytes are.
+    detail: OnceCell<Detail>,
     cached: Option<Bytes>,
 }
 
@@ -61,18 +65,27 @@ impl<'s> Message<'s> {
         store: &'s dyn Mailstore,
         account: AccountId,
         stored: MessageDetail,
-    ) -> Result<Message<'s>, Failure> {
-        let detail = Detail::decode(&stored.detail)
-            .map_err(|error| mailrook_store_api::StoreError::Internal(error.to_string()))?;
-        Ok(Message {
+    ) -> Message<'s> {
+        Message {
             store,
             account,
             hash: stored.hash,
             body_size: stored.body_size,
             prefix: Bytes::from(stored.prefix),
-            detail,
+            stored_detail: stored.detail,
+            detail: OnceCell::new(),
             cached: None,
-        })
+        }
+    }
+
+    /// Envelope and structure.
+    pub(super) fn detail(&self) -> Result<&Detail, Failure> {
+        if let Some(detail) = self.detail.get() {
+            return Ok(detail);
+        }
+        let detail = Detail::decode(&self.stored_detail)
+            .map_err(|error| StoreError::Internal(error.to_string()))?;
+        Ok(self.detail.get_or_init(|| detail))
     }
 
     /// `BODY[]`
@@ -84,19 +97,23 @@ impl<'s> Message<'s> {
     }
 
     /// `BODY[HEADER]`
-    pub(super) fn header(&self) -> Span {
-        Span {
+    pub(super) fn header(&self) -> Result<Span, Failure> {
+        Ok(Span {
             start: 0,
-            end: self.of_body(self.detail.structure.body_start as usize),
-        }
+            end: self.text_start()?,
+        })
     }
 
     /// `BODY[TEXT]`
-    pub(super) fn text(&self) -> Span {
-        Span {
-            start: self.of_body(self.detail.structure.body_start as usize),
+    pub(super) fn text(&self) -> Result<Span, Failure> {
+        Ok(Span {
+            start: self.text_start()?,
             end: self.whole().end,
-        }
+        })
+    }
+
+    fn text_start(&self) -> Result<u64, Failure> {
+        Ok(self.of_body(self.detail()?.structure.body_start as usize))
     }
 
     /// Where a byte of the body stands in the message; within it, whatever a damaged record says.
@@ -105,9 +122,9 @@ impl<'s> Message<'s> {
     }
 
     /// The part of this number.
-    pub(super) fn part(&self, part: &[std::num::NonZeroU32]) -> Option<PartRef<'_>> {
+    pub(super) fn part(&self, part: &[NonZeroU32]) -> Result<Option<PartRef<'_>>, Failure> {
         let path: Vec<u32> = part.iter().map(|number| number.get()).collect();
-        mailrook_mime::part(&self.detail.structure, &path)
+        Ok(mailrook_mime::part(&self.detail()?.structure, &path))
     }
 
     /// The bytes of a range that the structure names.
@@ -119,23 +136,26 @@ impl<'s> Message<'s> {
     }
 
     /// The bytes of a section, but for chosen fields; `None` if there is no such part.
-    pub(super) fn section(&self, section: &Section) -> Option<Span> {
+    pub(super) fn section(&self, section: &Section) -> Result<Option<Span>, Failure> {
         if section.part.is_empty() {
-            return match section.text {
-                SectionText::Full => Some(self.whole()),
-                SectionText::Text => Some(self.text()),
+            let span = match section.text {
+                SectionText::Full => self.whole(),
+                SectionText::Text => self.text()?,
                 // The grammar has no MIME here.
-                _ => Some(self.header()),
+                _ => self.header()?,
             };
+            return Ok(Some(span));
         }
-        let part = self.part(&section.part)?;
+        let Some(part) = self.part(&section.part)? else {
+            return Ok(None);
+        };
         let range = match section.text {
             SectionText::Full => Some(part.body()),
             SectionText::Mime => part.mime(),
             SectionText::Text => part.text(),
             _ => part.header(),
         };
-        Some(self.range(range?))
+        Ok(range.map(|range| self.range(range)))
     }
 
     /// The names of a section that chooses fields, and whether it is `HEADER.FIELDS.NOT`.
@@ -154,7 +174,7 @@ impl<'s> Message<'s> {
         names: &[String],
         not: bool,
     ) -> Result<Option<Vec<u8>>, Failure> {
-        let Some(span) = self.section(section) else {
+        let Some(span) = self.section(section)? else {
             return Ok(None);
         };
         let span = span.cut(Partial {
@@ -194,7 +214,7 @@ impl<'s> Message<'s> {
         let bytes = self.body(from, to).await?;
         if bytes.is_empty() {
             let error = "a body is shorter than its record says".to_owned();
-            return Err(mailrook_store_api::StoreError::Internal(error).into());
+            return Err(StoreError::Internal(error).into());
         }
         Ok(bytes)
     }

@@ -71,21 +71,21 @@ impl ItemPrinter<'_> {
         entry: &IndexEntry,
     ) -> Result<(), Failure> {
         match item {
-            FetchItem::Envelope => self.fetch.envelope(&self.message.detail.envelope),
-            FetchItem::Body => self.fetch.body(&self.message.detail.structure),
+            FetchItem::Envelope => self.fetch.envelope(&self.message.detail()?.envelope),
+            FetchItem::Body => self.fetch.body(&self.message.detail()?.structure),
             FetchItem::BodyStructure => {
-                self.fetch.body_structure(&self.message.detail.structure);
+                self.fetch.body_structure(&self.message.detail()?.structure);
             }
             FetchItem::Rfc822 => {
                 let span = Some(self.message.whole());
                 self.span(&Name::Rfc822, span, None).await?;
             }
             FetchItem::Rfc822Header => {
-                let span = Some(self.message.header());
+                let span = Some(self.message.header()?);
                 self.span(&Name::Rfc822Header, span, None).await?;
             }
             FetchItem::Rfc822Text => {
-                let span = Some(self.message.text());
+                let span = Some(self.message.text()?);
                 self.span(&Name::Rfc822Text, span, None).await?;
             }
             FetchItem::Section {
@@ -120,7 +120,7 @@ impl ItemPrinter<'_> {
                 Err(failure) => self.unreadable(&name, failure),
             };
         }
-        let span = self.message.section(section);
+        let span = self.message.section(section)?;
         self.span(&name, span, partial).await
     }
 
@@ -165,9 +165,7 @@ impl ItemPrinter<'_> {
             out.extend_from_slice(bytes);
             return Ok(());
         }
-        self.wire.send(out).await?;
-        out.clear();
-        Ok(self.wire.send(bytes).await?)
+        Ok(self.wire.send_both(out, bytes).await?)
     }
 
     fn head(&mut self, name: &Name<'_>, length: u64) {
