@@ -468,16 +468,12 @@ fn query(choices: &mut Choices<'_>) -> Query {
             mailbox: mailbox_ref(choices),
         },
         2 => Query::Uids { account, mailbox },
-        3 => {
-            let changed_since = choices.flag().then(|| ModSeq(choices.size()));
-            Query::Index {
-                account,
-                mailbox,
-                uids: uids(choices),
-                changed_since,
-                limit,
-            }
-        }
+        3 => Query::Index {
+            account,
+            mailbox,
+            uids: uids(choices),
+            limit,
+        },
         4 => {
             let since = ModSeq(choices.size());
             Query::Changes {

@@ -141,6 +141,9 @@ impl fmt::Display for Report {
 /// Accounts a delivery worker owns; the others own one.
 const DELIVERY_ACCOUNTS: usize = 2;
 
+/// A long run says after so many rounds how far it is.
+const ROUNDS_TOLD: u32 = 50;
+
 /// Runs the loop. An error is one of the harness (the server did not start again, say); broken promises stand in the report.
 pub fn run(victim: &mut dyn Victim, plan: &Plan) -> io::Result<Report> {
     let mut random = StdRng::seed_from_u64(plan.seed);
@@ -171,6 +174,12 @@ pub fn run(victim: &mut dyn Victim, plan: &Plan) -> io::Result<Report> {
                 report.violations.extend(worker.inspect(ports)?);
             }
             worker.tidy(ports)?;
+        }
+        if report.rounds % ROUNDS_TOLD == 0 {
+            #[expect(clippy::print_stderr, reason = "the run takes half an hour")]
+            {
+                eprintln!("{} of {} rounds of kill -9", report.rounds, plan.rounds);
+            }
         }
     }
     for worker in &workers {

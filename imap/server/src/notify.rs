@@ -91,7 +91,7 @@ impl Session {
     /// New messages, then flags.
     async fn tell_changes(&mut self, mut news: News) -> Result<(), Failure> {
         let enabled = self.enabled;
-        let (Some(account), Some(selected)) = (&self.account, self.selected.as_deref_mut()) else {
+        let Some(selected) = self.selected.as_deref_mut() else {
             return Ok(());
         };
         let mut writer = Writer::new(self.wire.output(), enabled.imap4rev2);
@@ -112,7 +112,7 @@ impl Session {
             }
         }
         let store = &*self.context.store;
-        while let Some(changed) = news.next_page(store, account.id).await? {
+        while let Some(changed) = news.next_page(store).await? {
             for entry in &changed {
                 let known = selected.own.binary_search(&entry.modseq).is_ok();
                 if !known && !news.arrived.contains(entry.uid) {

@@ -259,7 +259,6 @@ impl dyn Mailstore {
         account: AccountId,
         mailbox: MailboxId,
         uids: UidSet,
-        changed_since: Option<ModSeq>,
         limit: u32,
     ) -> Result<Option<Vec<IndexEntry>>, StoreError> {
         match self
@@ -269,7 +268,6 @@ impl dyn Mailstore {
                     account,
                     mailbox,
                     uids,
-                    changed_since,
                     limit,
                 },
             )

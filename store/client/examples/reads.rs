@@ -85,7 +85,6 @@ async fn main() {
             account,
             mailbox,
             uids: UidSet::from_range(Uid::MIN..=Uid::new(count).unwrap()),
-            changed_since: None,
             limit: count,
         };
         let begin = Instant::now();

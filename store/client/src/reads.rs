@@ -67,12 +67,7 @@ impl Beside {
 /// Whether `query` is known to cost more than [`COST_MAX`], so that trying is in vain.
 pub(crate) fn is_long(query: &Query) -> bool {
     let (uids, limit, cost) = match query {
-        Query::Index {
-            uids,
-            changed_since: None,
-            limit,
-            ..
-        } => (uids, limit, 1),
+        Query::Index { uids, limit, .. } => (uids, limit, 1),
         Query::Details { uids, limit, .. } | Query::Signatures { uids, limit, .. } => {
             (uids, limit, DETAIL_COST)
         }

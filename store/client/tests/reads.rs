@@ -75,7 +75,7 @@ async fn a_long_read_holds_up_nobody() {
     let uids = |last| UidSet::from_range(Uid::MIN..=Uid::new(last).unwrap());
     let long = async {
         let all = uids(1000);
-        let index = store.index(account, inbox, all.clone(), None, 1000).await;
+        let index = store.index(account, inbox, all.clone(), 1000).await;
         assert_eq!(index.unwrap().unwrap().len(), 1000);
         let changes = store.changes(account, inbox, ModSeq(1), None, (None, 1000));
         assert_eq!(changes.await.unwrap().unwrap().changed.len(), 1000);
@@ -87,7 +87,7 @@ async fn a_long_read_holds_up_nobody() {
         // All on this one thread, while the long read is let through by nobody.
         for _ in 0..100 {
             assert!(futures::poll!(&mut long).is_pending());
-            let index = store.index(account, inbox, uids(1), None, 9).await;
+            let index = store.index(account, inbox, uids(1), 9).await;
             assert_eq!(index.unwrap().unwrap().len(), 1);
             let details = store.details(account, inbox, uids(1), 9).await;
             assert_eq!(details.unwrap().unwrap().len(), 1);

@@ -150,11 +150,10 @@ fn main() {
     }
     let per = start.elapsed().as_secs_f64() * 1e6 / f64::from(MESSAGES);
     println!("deliver 4 KiB, encoding and writing included: {per:.1} µs each");
-    let index = |changed_since| Query::Index {
+    let index = || Query::Index {
         account: ACCOUNT,
         mailbox: INBOX,
         uids: all(),
-        changed_since,
         limit: u32::MAX,
     };
     bench.ask(
@@ -173,11 +172,18 @@ fn main() {
             mailbox: MailboxRef::Id(INBOX),
         },
     );
-    bench.ask("index, FETCH 1:* (UID FLAGS)", MESSAGES, index(None));
+    bench.ask("index, FETCH 1:* (UID FLAGS)", MESSAGES, index());
     bench.ask(
         "index, nothing changed",
         1,
-        index(Some(ModSeq(u64::from(MESSAGES) * 2))),
+        Query::Changes {
+            account: ACCOUNT,
+            mailbox: INBOX,
+            since: ModSeq(u64::from(MESSAGES) * 2),
+            uids: None,
+            after: None,
+            limit: u32::MAX,
+        },
     );
     bench.ask(
         "signatures of 10,000",
@@ -210,7 +216,7 @@ fn main() {
         "STORE 1:* +FLAGS (Work)",
         store(FlagUpdate::Add, SystemFlags::NONE, &["Work"]),
     );
-    bench.ask("index with a keyword", MESSAGES, index(None));
+    bench.ask("index with a keyword", MESSAGES, index());
     let one = Change::StoreFlags {
         mailbox: INBOX,
         uids: UidSet::from_range(Uid::MIN..=Uid::MIN),

@@ -130,15 +130,6 @@ impl Source<'_> {
         Ok(both.collect())
     }
 
-    /// Those of `uids` (of all) that exist and changed after `since`: costs what changed, however large the mailbox is.
-    pub(crate) fn existing_changed(
-        &self,
-        uids: Option<&UidSet>,
-        since: u64,
-    ) -> Result<Selection, KvError> {
-        self.existing_of(uids, self.sets_after(part::CHANGED, since)?)
-    }
-
     /// Those of `uids` (of all) that exist and changed next, about `limit` of them, and where it goes on.
     pub(crate) fn changes(
         &self,

@@ -40,8 +40,6 @@ pub enum Query {
         mailbox: MailboxId,
         /// Which messages.
         uids: UidSet,
-        /// Only those changed after this.
-        changed_since: Option<ModSeq>,
         /// The most entries to answer with.
         limit: u32,
     },

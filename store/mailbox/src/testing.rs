@@ -144,7 +144,6 @@ impl World {
             account: ACCOUNT,
             mailbox,
             uids,
-            changed_since: None,
             limit: 1000,
         }) {
             Answer::Index(entries) => entries,

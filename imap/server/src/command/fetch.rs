@@ -18,12 +18,13 @@ use mailrook_store_api::{
     Mailstore,
     shard::{Change, ChangeReply, FlagsStored, IndexEntry, MessageDetail},
 };
-use mailrook_types::{FlagUpdate, Flags, SystemFlags, Uid, UidSet};
+use mailrook_types::{FlagUpdate, Flags, ModSeq, SystemFlags, Uid, UidSet};
 
 use self::{body::Message, item::ItemPrinter};
 use super::select::{INDEX_PAGE, vanished_since};
 use crate::{
     account::Account,
+    changed_pages::{ChangedPages, GONE},
     connection::{FLUSH_LEN, Wire},
     outcome::{Failure, Outcome, Reply},
     session::{Selected, Session},
@@ -133,11 +134,10 @@ impl<'f> Plan<'f> {
             tell_mod_seq: fetch.changed_since.is_some() && !asks(&FetchItem::ModSeq),
             needs_detail: fetch.items.iter().any(structured),
             sets_seen: fetch.items.iter().any(FetchItem::sets_seen),
-            flags_alone: fetch.changed_since.is_none()
-                && fetch
-                    .items
-                    .iter()
-                    .all(|item| matches!(item, FetchItem::Flags | FetchItem::Uid)),
+            flags_alone: fetch
+                .items
+                .iter()
+                .all(|item| matches!(item, FetchItem::Flags | FetchItem::Uid)),
         }
     }
 }
@@ -160,34 +160,48 @@ struct Fetcher<'s> {
 impl Fetcher<'_> {
     /// True if some messages are there no more.
     async fn run(&mut self, uids: &UidSet) -> Result<bool, Failure> {
+        if let Some(since) = self.plan.fetch.changed_since {
+            self.changed(uids, since).await?;
+            return Ok(false);
+        }
         if self.plan.flags_alone {
             return self.flags(uids).await;
         }
-        let page_len = if self.plan.needs_detail {
-            DETAIL_PAGE
-        } else {
-            INDEX_PAGE
-        };
+        let page_len = self.page_len();
         let mut missing = false;
         for page in uid_pages(uids, page_len) {
             let asked = page.len();
             let entries = self
                 .store
-                .index(
-                    self.account.id,
-                    self.selected.id,
-                    page,
-                    self.plan.fetch.changed_since,
-                    page_len,
-                )
-                .await?;
-            let Some(entries) = entries else {
-                return Err(Failure::Bye("the selected mailbox is gone"));
-            };
-            missing |= self.plan.fetch.changed_since.is_none() && (entries.len() as u64) < asked;
+                .index(self.account.id, self.selected.id, page, page_len)
+                .await?
+                .ok_or(GONE)?;
+            missing |= (entries.len() as u64) < asked;
             self.page(entries).await?;
         }
         Ok(missing)
+    }
+
+    fn page_len(&self) -> u32 {
+        if self.plan.needs_detail {
+            DETAIL_PAGE
+        } else {
+            INDEX_PAGE
+        }
+    }
+
+    /// Those of the messages that changed after `since`, in the order in which they did.
+    async fn changed(&mut self, uids: &UidSet, since: ModSeq) -> Result<(), Failure> {
+        let page_len = self.page_len() as usize;
+        let (account, mailbox) = (self.account.id, self.selected.id);
+        let mut pages = ChangedPages::new(account, mailbox, since, Some(uids.clone()));
+        while let Some(mut rest) = pages.next(self.store).await? {
+            while !rest.is_empty() {
+                let later = rest.split_off(rest.len().min(page_len));
+                self.page(std::mem::replace(&mut rest, later)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The same where flags and UIDs are all.
@@ -199,7 +213,7 @@ impl Fetcher<'_> {
                 .store
                 .flags(self.account.id, self.selected.id, page, FLAGS_PAGE)
                 .await?
-                .ok_or(Failure::Bye("the selected mailbox is gone"))?;
+                .ok_or(GONE)?;
             missing |= (flags.len() as u64) < asked;
             for (uid, flags) in &flags {
                 self.marked(*uid, flags);
@@ -310,11 +324,10 @@ impl Fetcher<'_> {
                 self.account.id,
                 self.selected.id,
                 stored.changed.clone(),
-                None,
                 DETAIL_PAGE,
             )
             .await?
-            .ok_or(Failure::Bye("the selected mailbox is gone"))?;
+            .ok_or(GONE)?;
         let mut again = again.into_iter().peekable();
         for entry in entries {
             // Both ascend. One that is not there again has gone, and its details too.

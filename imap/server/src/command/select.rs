@@ -13,10 +13,10 @@ use mailrook_store_api::{
 use mailrook_types::{Flags, MailboxName, ModSeq, Uid, UidSet};
 
 use crate::{
+    changed_pages::ChangedPages,
     notify::all_system_flags,
     outcome::{Failure, Outcome, Reply},
     session::{Selected, Session},
-    uid_pages::uid_pages,
     view::{View, after},
 };
 
@@ -159,11 +159,8 @@ async fn resynchronise(
     let vanished = vanished_since(store, account, selected, client.mod_seq, missing).await?;
     session.writer().vanished(true, &vanished);
     let present = selected.view.known(&known);
-    for page in uid_pages(&present, INDEX_PAGE) {
-        let changed = store
-            .index(account, selected.id, page, Some(client.mod_seq), INDEX_PAGE)
-            .await?
-            .unwrap_or_default();
+    let mut pages = ChangedPages::new(account, selected.id, client.mod_seq, Some(present));
+    while let Some(changed) = pages.next(store).await? {
         for entry in &changed {
             if let Some(sequence) = selected.view.sequence(entry.uid) {
                 let mut writer = session.writer();

@@ -80,7 +80,7 @@ async fn deleted_bytes(
     while let Some(first) = from {
         let rest = UidSet::from_range(first..=Uid::MAX);
         let page = store
-            .index(account, status.id, rest, None, INDEX_PAGE)
+            .index(account, status.id, rest, INDEX_PAGE)
             .await?
             .unwrap_or_default();
         let deleted = page

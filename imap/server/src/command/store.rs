@@ -90,7 +90,7 @@ async fn answer(
     for page in uid_pages(&told, INDEX_PAGE) {
         let mailbox = session.selected()?.id;
         let entries = mailstore
-            .index(account, mailbox, page, None, INDEX_PAGE)
+            .index(account, mailbox, page, INDEX_PAGE)
             .await?
             .unwrap_or_default();
         for entry in &entries {

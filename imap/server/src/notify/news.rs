@@ -2,14 +2,16 @@
 
 use mailrook_store_api::{
     Mailstore,
-    shard::{ChangePlace, Changes, IndexEntry, MailboxStatus},
+    shard::{IndexEntry, MailboxStatus},
 };
-use mailrook_types::{AccountId, MailboxId, ModSeq, UidSet};
+use mailrook_types::{AccountId, UidSet};
 
-use crate::{outcome::Failure, session::Selected, view::View};
-
-/// Changed messages are held so many at a time: under a megabyte.
-const PAGE: u32 = 4096;
+use crate::{
+    changed_pages::{ChangedPages, GONE},
+    outcome::Failure,
+    session::Selected,
+    view::View,
+};
 
 /// What a client does not know yet.
 pub(super) struct News {
@@ -20,9 +22,8 @@ pub(super) struct News {
     pub(super) arrived: UidSet,
     /// Messages that changed, new ones included: the first of them.
     changed: Option<Vec<IndexEntry>>,
-    /// Where the store goes on from these.
-    next: Option<ChangePlace>,
-    since: ModSeq,
+    /// The others.
+    more: ChangedPages,
 }
 
 impl News {
@@ -32,7 +33,8 @@ impl News {
         account: AccountId,
         selected: &Selected,
     ) -> Result<News, Failure> {
-        let changes = page(store, account, selected.id, selected.seen, None).await?;
+        let mut pages = ChangedPages::new(account, selected.id, selected.seen, None);
+        let changes = pages.next_changes(store).await?.ok_or(GONE)?;
         let view = &selected.view;
         let (gone, arrived) = match (&changes.vanished, changes.next) {
             (Some(vanished), None) => (view.known(vanished), unknown(view, &changes.changed)),
@@ -53,8 +55,7 @@ impl News {
             gone,
             arrived,
             changed: Some(changes.changed),
-            next: changes.next,
-            since: selected.seen,
+            more: pages,
         })
     }
 
@@ -62,19 +63,11 @@ impl News {
     pub(super) async fn next_page(
         &mut self,
         store: &dyn Mailstore,
-        account: AccountId,
     ) -> Result<Option<Vec<IndexEntry>>, Failure> {
-        let Some(entries) = self.changed.take() else {
-            return Ok(None);
-        };
-        // What has changed since the numbers were read is told next time: a busy mailbox is no endless news.
-        let due = |next: &ChangePlace| next.modseq <= self.status.highest_modseq;
-        if let Some(after) = self.next.take().filter(due) {
-            let page = page(store, account, self.status.id, self.since, Some(after)).await?;
-            self.next = page.next;
-            self.changed = Some(page.changed);
+        match self.changed.take() {
+            Some(first) => Ok(Some(first)),
+            None => self.more.next(store).await,
         }
-        Ok(Some(entries))
     }
 }
 
@@ -82,20 +75,4 @@ impl News {
 fn unknown(view: &View, changed: &[IndexEntry]) -> UidSet {
     let uids = changed.iter().map(|entry| entry.uid);
     uids.filter(|uid| view.sequence(*uid).is_none()).collect()
-}
-
-/// What ends a session.
-pub(super) const GONE: Failure = Failure::Bye("the selected mailbox is gone");
-
-async fn page(
-    store: &dyn Mailstore,
-    account: AccountId,
-    mailbox: MailboxId,
-    since: ModSeq,
-    after: Option<ChangePlace>,
-) -> Result<Changes, Failure> {
-    store
-        .changes(account, mailbox, since, None, (after, PAGE))
-        .await?
-        .ok_or(GONE)
 }

@@ -73,7 +73,7 @@ impl Maildrop {
         let mut messages = Vec::new();
         for page in uid_pages(&uids.ok_or_else(gone)?, INDEX_PAGE) {
             let entries = store
-                .index(account, status.id, page, None, INDEX_PAGE)
+                .index(account, status.id, page, INDEX_PAGE)
                 .await
                 .map_err(refused)?
                 .ok_or_else(gone)?;

@@ -104,3 +104,40 @@ async fn large_bodies_stream() {
             .all(|line| line == "0123456789abcdef")
     );
 }
+
+#[tokio::test]
+async fn changes_of_many_pages_are_told_once_each() {
+    let rig = Rig::new().await;
+    rig.add_numbered(60).await;
+    let mut client = rig.selected().await;
+    client.send(b"a1 STATUS INBOX (HIGHESTMODSEQ)\r\n").await;
+    let status = client.lines_until("a1 ").await;
+    let digits = |text: &str| {
+        text.chars()
+            .filter(char::is_ascii_digit)
+            .collect::<String>()
+    };
+    let since = digits(&status[0]);
+    // The last first: the order of the changes is not that of the messages.
+    let changed: Vec<u32> = (1..=60).rev().filter(|uid| uid % 3 != 0).collect();
+    for uid in &changed {
+        let store = format!("a2 UID STORE {uid} +FLAGS.SILENT (\\Flagged)\r\n");
+        client.send(store.as_bytes()).await;
+        client.lines_until("a2 ").await;
+    }
+    // BODY[TEXT] marks them as seen, which is one more change to each.
+    for items in ["UID FLAGS", "UID BODY[TEXT]", "UID ENVELOPE"] {
+        let fetch = format!("a3 UID FETCH 1:59 ({items}) (CHANGEDSINCE {since})\r\n");
+        client.send(fetch.as_bytes()).await;
+        let lines = client.lines_until("a3 ").await;
+        assert!(lines.last().unwrap().starts_with("a3 OK"), "{lines:?}");
+        let told = lines.iter().filter_map(|line| line.split_once("UID "));
+        let mut told: Vec<u32> = told
+            .map(|(_, rest)| rest.split([' ', ')']).next().unwrap().parse().unwrap())
+            .collect();
+        told.sort_unstable();
+        let mut wanted: Vec<u32> = changed.iter().copied().filter(|uid| *uid < 60).collect();
+        wanted.sort_unstable();
+        assert_eq!(told, wanted, "{items}");
+    }
+}

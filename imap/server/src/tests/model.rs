@@ -291,7 +291,7 @@ async fn run(acts: Vec<(bool, Act)>, qresync: bool) {
         client.learn_uids().await;
         client.command("NOOP", true).await;
         let truth = store
-            .index(rig.account, status.id, all.clone(), None, 10_000)
+            .index(rig.account, status.id, all.clone(), 10_000)
             .await
             .unwrap()
             .unwrap();

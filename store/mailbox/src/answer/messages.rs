@@ -15,18 +15,6 @@ use crate::{
     record::{DetailRecord, IndexRecord, MailboxRecord},
 };
 
-/// Those of `uids` (of all) that exist and changed after `since`.
-pub(super) fn select(
-    source: &Source<'_>,
-    uids: Option<&UidSet>,
-    since: Option<ModSeq>,
-) -> Result<Selection, KvError> {
-    match since {
-        Some(since) => source.existing_changed(uids, since.0),
-        None => source.existing(uids),
-    }
-}
-
 /// The index's entries of a selection, at most `limit`.
 pub(super) fn index(
     source: &Source<'_>,

@@ -58,11 +58,10 @@ fn answer_or_absence(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Ans
             account,
             mailbox,
             uids,
-            changed_since,
             limit,
         } => {
             let (source, record) = require_mailbox(view, *account, *mailbox)?;
-            let selection = messages::select(&source, Some(uids), *changed_since)?;
+            let selection = source.existing(Some(uids))?;
             Answer::Index(messages::index(&source, &record, &selection, *limit)?)
         }
         Query::Changes {

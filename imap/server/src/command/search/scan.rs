@@ -109,7 +109,7 @@ impl Scan {
             }
             let entries = self
                 .store()
-                .index(self.account, self.mailbox, page, None, INDEX_PAGE)
+                .index(self.account, self.mailbox, page, INDEX_PAGE)
                 .await?
                 .ok_or(Failure::Bye("the selected mailbox is gone"))?;
             let (mut hits, pending) = self.ask_index(view, &entries).await;

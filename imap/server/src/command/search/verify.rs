@@ -74,7 +74,7 @@ pub(super) async fn verify(
             // It may have been expunged so long ago, in a search so slow, that the body is gone.
             let uids: UidSet = [candidate.detail.uid].into_iter().collect();
             let still = (*context.store)
-                .index(candidate.account, candidate.mailbox, uids, None, 1)
+                .index(candidate.account, candidate.mailbox, uids, 1)
                 .await?;
             match still {
                 Some(entries) if entries.is_empty() => Ok((at, false)),
