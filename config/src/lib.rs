@@ -282,8 +282,12 @@ impl Config {
         let path = std::path::absolute(path).map_err(at_fault)?;
         let mut text = String::new();
         let file = fs::File::open(&path).map_err(at_fault)?;
-        io::Read::read_to_string(&mut io::Read::take(file, FILE_BYTES_MAX), &mut text)
+        io::Read::read_to_string(&mut io::Read::take(file, FILE_BYTES_MAX + 1), &mut text)
             .map_err(at_fault)?;
+        if text.len() as u64 > FILE_BYTES_MAX {
+            let large = format!("it has more than {FILE_BYTES_MAX} bytes: is it the right file?");
+            return Err(at_fault(io::Error::new(io::ErrorKind::FileTooLarge, large)));
+        }
         Ok(Config::parse(&text, &path)?)
     }
 

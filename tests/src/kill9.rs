@@ -156,7 +156,9 @@ pub fn run(victim: &mut dyn Victim, plan: &Plan) -> io::Result<Report> {
     for _ in 0..plan.rounds {
         report.rounds += 1;
         let delay = Duration::from_millis(random.random_range(30..=plan.kill_after_ms_max.max(31)));
-        load_and_kill(victim, &mut workers, delay)?;
+        report
+            .violations
+            .extend(load_and_kill(victim, &mut workers, delay)?);
         report.unanswered += workers.iter().map(Worker::unanswered).sum::<usize>();
         let begin = Instant::now();
         victim.start_again()?;
@@ -226,17 +228,29 @@ fn load_and_kill(
     victim: &mut dyn Victim,
     workers: &mut [Worker],
     delay: Duration,
-) -> io::Result<()> {
+) -> io::Result<Vec<Violation>> {
     let ports = victim.ports();
-    let stop = AtomicBool::new(false);
+    let (stop, dying) = (AtomicBool::new(false), AtomicBool::new(false));
+    let load = |worker: &mut Worker| {
+        // A server that dies under the load breaks off; one that lives has no reason to.
+        let error = worker.load(ports, &stop).err();
+        let error = error.filter(|_| !dying.load(Ordering::SeqCst));
+        error.map(|error| worker.broken_off(&error))
+    };
     thread::scope(|scope| {
-        for worker in workers {
-            // Every error is expected: the server dies under the load.
-            scope.spawn(|| worker.load(ports, &stop));
-        }
+        let loads: Vec<_> = workers
+            .iter_mut()
+            .map(|worker| scope.spawn(|| load(worker)))
+            .collect();
         thread::sleep(delay);
+        dying.store(true, Ordering::SeqCst);
         let killed = victim.kill9();
         stop.store(true, Ordering::Relaxed);
-        killed
+        let broken_off = loads.into_iter().filter_map(|load| match load.join() {
+            Ok(broken_off) => broken_off,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        let broken_off = broken_off.collect();
+        killed.map(|()| broken_off)
     })
 }

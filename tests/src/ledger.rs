@@ -214,13 +214,6 @@ impl Ledger {
             .is_none_or(|entry| entry.places == nowhere)
     }
 
-    /// The server refused it, and said so: it must not be there.
-    pub fn refused(&mut self, id: &str) {
-        if let Some(entry) = self.entries.get_mut(id) {
-            entry.places = [None].into();
-        }
-    }
-
     /// A command that will move the message to another place, or to nowhere, was sent.
     pub fn moving(&mut self, id: &str, to: Place) {
         if let Some(entry) = self.entries.get_mut(id) {

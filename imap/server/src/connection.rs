@@ -30,6 +30,8 @@ pub(crate) struct Wire {
     input: Vec<u8>,
     used: usize,
     output: Vec<u8>,
+    /// What was written last may not have left: TLS and DEFLATE hold some of it until they are told.
+    unflushed: bool,
     deflate: Option<Box<Deflate>>,
     write_timeout: Duration,
 }
@@ -41,6 +43,7 @@ impl Wire {
             input: Vec::new(),
             used: 0,
             output: Vec::new(),
+            unflushed: false,
             deflate: None,
             write_timeout,
         }
@@ -101,7 +104,9 @@ impl Wire {
         if self.output.is_empty() {
             self.output = Vec::new();
         }
-        if let Some(deflate) = &mut self.deflate {
+        if let Some(deflate) = &mut self.deflate
+            && !self.unflushed
+        {
             deflate.release();
         }
     }
@@ -140,6 +145,7 @@ impl Wire {
             head.clear();
             return self.send(bytes).await;
         }
+        self.unflushed = true;
         let stream = self.stream.as_mut().ok_or_else(closed)?;
         let mut written = 0;
         while written < head.len() {
@@ -151,16 +157,18 @@ impl Wire {
         self.write(rest).await
     }
 
-    /// Sends all output.
+    /// Sends all output, and what is held of the output before.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
-        if self.output.is_empty() {
+        if self.output.is_empty() && !self.unflushed {
             return Ok(());
         }
         self.send_output(true).await?;
         let stream = self.stream.as_mut().ok_or_else(closed)?;
         timeout(self.write_timeout, stream.flush())
             .await
-            .map_err(|_| io::ErrorKind::TimedOut)?
+            .map_err(|_| io::ErrorKind::TimedOut)??;
+        self.unflushed = false;
+        Ok(())
     }
 
     async fn send_output(&mut self, last: bool) -> io::Result<()> {
@@ -180,6 +188,7 @@ impl Wire {
     }
 
     async fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        self.unflushed = true;
         let stream = self.stream.as_mut().ok_or_else(closed)?;
         while !bytes.is_empty() {
             let written = sent(self.write_timeout, stream.write(bytes)).await?;

@@ -3,7 +3,6 @@
 use std::{
     fs, io,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -18,9 +17,10 @@ use axum::{
     routing::{get, post},
 };
 use mailrook_net::{Shutdown, remove_stale_socket};
+use rustix::fs::Mode;
 use thiserror::Error;
 use tokio::{
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, UnixListener, UnixSocket},
     task::JoinSet,
     time::timeout,
 };
@@ -58,6 +58,18 @@ pub enum AdminError {
     PathTooLong(usize),
 }
 
+/// A socket that nobody but this process's user can ever connect to, whatever the folder's mode: the kernel makes its file with
+/// the mode that the socket has when it is bound.
+fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    let socket = UnixSocket::new_stream()?;
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    socket.bind(path)?;
+    socket.listen(BACKLOG)
+}
+
+/// Admin commands that wait to be taken.
+const BACKLOG: u32 = 64;
+
 /// Open sockets for admin commands.
 pub struct AdminDoor {
     path: PathBuf,
@@ -76,9 +88,7 @@ impl AdminDoor {
         let at_fault = |place: String| move |error| AdminError::Open { place, error };
         let here = path.display().to_string();
         remove_stale_socket(path).map_err(at_fault(here.clone()))?;
-        let unix = UnixListener::bind(path).map_err(at_fault(here.clone()))?;
-        // Between the two lines the folder's own mode protects it.
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(at_fault(here))?;
+        let unix = bind_private(path).map_err(at_fault(here))?;
         let mut tcp = Vec::new();
         for address in listen {
             let Address::Tcp(socket) = address else {

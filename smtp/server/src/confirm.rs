@@ -4,6 +4,8 @@
 //! message. What it had sent before it could hear the `250` (pipelined, as Postfix sends its QUIT) shows nothing: if
 //! the connection breaks then, the message comes again, and must not be there twice.
 
+use std::collections::VecDeque;
+
 use mailrook_store_api::shard::Confirmation;
 
 /// The deliveries of a connection whose acknowledgement was sent, and those that are known to be seen.
@@ -13,13 +15,16 @@ pub(crate) struct Confirmations {
     /// The client's lines up to this one were on their way before it was told.
     lines_before: u64,
     seen: Vec<Confirmation>,
-    /// A delivery took them along: the store knows, or will soon.
-    taken: Vec<Confirmation>,
+    /// What each delivery took along: the store knows, or will soon.
+    taken: VecDeque<Vec<Confirmation>>,
 }
 
-/// Of those that deliveries took along, so many of the last are remembered: what is older has had the time of as many
+/// Of what deliveries took along, that of so many of the last is remembered: what is older has had the time of as many
 /// commits to arrive.
 const TAKEN_MAX: usize = 64;
+
+/// All of them together have at most so many recipients, or the last one alone: 600 KB.
+const TAKEN_RECIPIENTS_MAX: usize = 10_000;
 
 impl Confirmations {
     /// An acknowledgement is about to be sent, after `lines_seen` lines, while `unread` was waiting. Each LF in there may
@@ -47,14 +52,21 @@ impl Confirmations {
 
     /// A delivery took along what was seen.
     pub(crate) fn taken_along(&mut self) {
-        self.taken.append(&mut self.seen);
-        let old = self.taken.len().saturating_sub(TAKEN_MAX);
-        self.taken.drain(..old);
+        if !self.seen.is_empty() {
+            self.taken.push_back(std::mem::take(&mut self.seen));
+        }
+        let is_much = |taken: &VecDeque<Vec<_>>| {
+            taken.len() > TAKEN_MAX
+                || taken.iter().map(Vec::len).sum::<usize>() > TAKEN_RECIPIENTS_MAX
+        };
+        while self.taken.len() > 1 && is_much(&self.taken) {
+            self.taken.pop_front();
+        }
     }
 
     /// What may still be on its way.
-    pub(crate) fn taken(&self) -> &[Confirmation] {
-        &self.taken
+    pub(crate) fn taken(&self) -> Vec<Confirmation> {
+        self.taken.iter().flatten().cloned().collect()
     }
 
     /// The store knows of all.
@@ -91,6 +103,24 @@ mod tests {
         confirmations.stored();
         confirmations.lines_seen(6);
         assert!(confirmations.seen().is_empty());
+    }
+
+    #[test]
+    fn all_recipients_of_a_delivery_are_remembered() {
+        let mut confirmations = Confirmations::default();
+        let mut deliver = |recipients: usize| {
+            confirmations.told(vec![one().remove(0); recipients], 0, b"");
+            confirmations.lines_seen(1);
+            confirmations.taken_along();
+            confirmations.taken().len()
+        };
+        assert_eq!(deliver(TAKEN_RECIPIENTS_MAX + 5), TAKEN_RECIPIENTS_MAX + 5);
+        assert_eq!(deliver(100), 100);
+        assert_eq!(deliver(1), 101);
+        for _ in 0..TAKEN_MAX {
+            deliver(1);
+        }
+        assert_eq!(deliver(1), TAKEN_MAX);
     }
 
     #[test]

@@ -561,7 +561,7 @@ impl Driver {
 
     async fn store_confirmations(&mut self) {
         let seen = self.confirmations.seen().to_vec();
-        let taken = self.confirmations.taken().to_vec();
+        let taken = self.confirmations.taken();
         if seen.is_empty() && taken.is_empty() {
             return;
         }

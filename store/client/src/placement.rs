@@ -90,11 +90,23 @@ impl Client {
         }
     }
 
-    /// Sets the quota that the account's record has on its shard, making the account there if it is missing.
+    /// Sets the quota that the account's record has on its shard, making the account there if it is missing. Another
+    /// change may come between: whoever comes last sees that the record is another by now, and sets it again.
     pub(crate) async fn set_quota_on_shard(
         &self,
         record: &AccountRecord,
     ) -> Result<(), StoreError> {
+        let mut record = record.clone();
+        loop {
+            self.set_quota_once(&record).await?;
+            match self.account_record(record.id).await? {
+                Some(now) if quota_of(&now) != quota_of(&record) => record = *now,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn set_quota_once(&self, record: &AccountRecord) -> Result<(), StoreError> {
         let set = || AccountChange::SetQuota(quota_of(record));
         for _ in 0..QUOTA_TRIES {
             match self.change_whole(record.id, record.shard, set()).await? {

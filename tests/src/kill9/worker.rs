@@ -111,6 +111,14 @@ impl Worker {
         }
     }
 
+    /// What broke off its work while the server lived.
+    pub fn broken_off(&self, error: &io::Error) -> Violation {
+        Violation {
+            account: self.accounts[0].user.clone(),
+            what: format!("{:?} broke off before the kill: {error}", self.job),
+        }
+    }
+
     /// Commands without an answer so far.
     pub fn unanswered(&self) -> usize {
         self.ledgers.iter().map(|l| l.unanswered().len()).sum()

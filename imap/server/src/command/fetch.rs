@@ -10,7 +10,7 @@ mod item;
 use std::{collections::HashMap, sync::Arc};
 
 use mailrook_imap_proto::{
-    command::{Fetch, FetchItem},
+    command::{Fetch, FetchItem, SectionText},
     response::Code,
     writer::{FetchWriter, Writer},
 };
@@ -113,6 +113,8 @@ struct Plan<'f> {
     tell_uid: bool,
     tell_mod_seq: bool,
     needs_detail: bool,
+    /// Of that, more than the bytes of whole messages.
+    needs_structure: bool,
     sets_seen: bool,
     /// Nothing but flags and UIDs is asked: what most clients ask of a whole mailbox, each time they come.
     flags_alone: bool,
@@ -127,12 +129,23 @@ impl<'f> Plan<'f> {
                 FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure
             ) || item.needs_bytes()
         };
+        let whole = |item: &FetchItem| match item {
+            FetchItem::Rfc822 => true,
+            FetchItem::Section { section, .. } => {
+                section.part.is_empty() && section.text == SectionText::Full
+            }
+            _ => false,
+        };
         Plan {
             fetch,
             // RFC 9051 §6.4.9, RFC 7162 §3.1.4.1
             tell_uid: fetch.by_uid && !asks(&FetchItem::Uid),
             tell_mod_seq: fetch.changed_since.is_some() && !asks(&FetchItem::ModSeq),
             needs_detail: fetch.items.iter().any(structured),
+            needs_structure: fetch
+                .items
+                .iter()
+                .any(|item| structured(item) && !whole(item)),
             sets_seen: fetch.items.iter().any(FetchItem::sets_seen),
             flags_alone: fetch
                 .items
@@ -177,7 +190,7 @@ impl Fetcher<'_> {
                 .await?
                 .ok_or(GONE)?;
             missing |= (entries.len() as u64) < asked;
-            self.page(entries).await?;
+            missing |= self.page(entries).await?;
         }
         Ok(missing)
     }
@@ -237,53 +250,57 @@ impl Fetcher<'_> {
         });
     }
 
-    async fn page(&mut self, mut entries: Vec<IndexEntry>) -> Result<(), Failure> {
+    /// True if some messages went after they were found.
+    async fn page(&mut self, mut entries: Vec<IndexEntry>) -> Result<bool, Failure> {
         if entries.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let marked = match self.plan.sets_seen && !self.selected.read_only {
             true => self.mark_seen(&mut entries).await?,
             false => None,
         };
-        self.print(&entries, marked.as_ref()).await?;
+        let missing = self.print(&entries, marked.as_ref()).await?;
         // Not before the client has heard of it.
         if let Some(marked) = marked {
             self.selected.own.push(marked.modseq);
         }
-        Ok(())
+        Ok(missing)
     }
 
     async fn print(
         &mut self,
         entries: &[IndexEntry],
         marked: Option<&FlagsStored>,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         if !self.plan.needs_detail {
             for entry in entries {
                 self.light(entry);
                 self.relieve().await?;
             }
-            return Ok(());
+            return Ok(false);
         }
         let uids: UidSet = entries.iter().map(|entry| entry.uid).collect();
         let details = self
             .store
             .details(self.account.id, self.selected.id, uids, DETAIL_PAGE)
             .await?
-            .unwrap_or_default();
+            .ok_or(GONE)?;
         let mut details: HashMap<Uid, MessageDetail> = details
             .into_iter()
             .map(|detail| (detail.uid, detail))
             .collect();
+        let mut missing = false;
         for entry in entries {
             // One that went between the two questions is as one that went before.
-            if let Some(detail) = details.remove(&entry.uid) {
-                let marked = marked.is_some_and(|marked| marked.changed.contains(entry.uid));
-                self.whole(entry, detail, marked).await?;
-                self.relieve().await?;
-            }
+            let Some(detail) = details.remove(&entry.uid) else {
+                missing = true;
+                continue;
+            };
+            let marked = marked.is_some_and(|marked| marked.changed.contains(entry.uid));
+            self.whole(entry, detail, marked).await?;
+            self.relieve().await?;
         }
-        Ok(())
+        Ok(missing)
     }
 
     /// RFC 9051 §6.4.5: reading a body marks the message. Says which were not marked before, if any.
@@ -370,6 +387,12 @@ impl Fetcher<'_> {
             return Ok(());
         };
         let message = Message::new(self.store, self.account.id, detail);
+        if self.plan.needs_structure
+            && let Err(failure) = message.detail()
+        {
+            // Before its response is begun.
+            return item::note(&mut self.problem, failure);
+        }
         let mut writer = Writer::new(&mut self.out, self.utf8);
         let mut fetch = writer.fetch(sequence);
         self.plan.frame(entry, &mut fetch);

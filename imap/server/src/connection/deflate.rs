@@ -94,7 +94,7 @@ impl Deflate {
         }
     }
 
-    /// Gives back what an idle session does not need. Everything was flushed with `last`.
+    /// Gives back what an idle session does not need. Only when everything was flushed with `last`.
     pub(super) fn release(&mut self) {
         self.packer = None;
         if self.packed.is_empty() {

@@ -104,6 +104,52 @@ async fn scram(wire: &mut Wire, mechanism: Mechanism, bindings: ChannelBindings)
     }
 }
 
+/// A client of a compressed connection.
+struct Packed {
+    wire: Wire,
+    packer: Compress,
+    unpacker: Decompress,
+    /// Packed bytes.
+    received: usize,
+}
+
+impl Packed {
+    fn new(wire: Wire) -> Packed {
+        Packed {
+            wire,
+            packer: Compress::new(Compression::default(), false),
+            unpacker: Decompress::new(false),
+            received: 0,
+        }
+    }
+
+    /// What is answered to a command whose tag is two characters, its tagged line at least begun.
+    async fn run(&mut self, command: &str) -> String {
+        let mut packed = Vec::with_capacity(1000);
+        let line = format!("{command}\r\n");
+        self.packer
+            .compress_vec(line.as_bytes(), &mut packed, FlushCompress::Sync)
+            .unwrap();
+        self.wire.send(&packed).await;
+        let tagged = format!("\r\n{} ", &command[..2]);
+        // As if a line had ended before.
+        let mut read = b"\r\n".to_vec();
+        while !String::from_utf8_lossy(&read).contains(&tagged) {
+            let mut piece = vec![0; 100_000];
+            let reading = self.wire.stream.read(&mut piece);
+            let len = tokio::time::timeout(Duration::from_secs(20), reading).await;
+            let len = len.expect("the answer never ends").unwrap();
+            assert!(len > 0, "the server closes");
+            self.received += len;
+            read.reserve(2_000_000);
+            self.unpacker
+                .decompress_vec(&piece[..len], &mut read, FlushDecompress::Sync)
+                .unwrap();
+        }
+        String::from_utf8(read).unwrap()
+    }
+}
+
 #[tokio::test]
 async fn compresses_both_ways() {
     let rig = Rig::new().await;
@@ -114,35 +160,11 @@ async fn compresses_both_ways() {
     .await;
     let mut client = rig.selected().await;
     client.play("C: a1 COMPRESS DEFLATE\nS: a1 OK ...").await;
-    let mut packer = Compress::new(Compression::default(), false);
-    let mut unpacker = Decompress::new(false);
-    let (mut received, mut read) = (0, Vec::new());
-    for command in [
-        "a2 FETCH 1 BODY.PEEK[]\r\n",
-        "a3 COMPRESS DEFLATE\r\n",
-        "a4 CAPABILITY\r\n",
-    ] {
-        let mut packed = Vec::with_capacity(1000);
-        packer
-            .compress_vec(command.as_bytes(), &mut packed, FlushCompress::Sync)
-            .unwrap();
-        client.send(&packed).await;
-        let start = read.len();
-        let tag = &command[..3];
-        while !String::from_utf8_lossy(&read[start..]).contains(&format!("\r\n{tag}"))
-            && !read[start..].starts_with(tag.as_bytes())
-        {
-            let mut piece = vec![0; 100_000];
-            let len = client.stream.read(&mut piece).await.unwrap();
-            assert!(len > 0, "the server closes");
-            received += len;
-            read.reserve(2_000_000);
-            unpacker
-                .decompress_vec(&piece[..len], &mut read, FlushDecompress::Sync)
-                .unwrap();
-        }
-    }
-    let text = String::from_utf8(read).unwrap();
+    let mut client = Packed::new(client);
+    let mut text = client.run("a2 FETCH 1 BODY.PEEK[]").await;
+    text += &client.run("a3 COMPRESS DEFLATE").await;
+    text += &client.run("a4 CAPABILITY").await;
+    let received = client.received;
     assert!(text.contains("BODY[] {700014}"));
     assert!(text.contains("a3 NO [COMPRESSIONACTIVE]"));
     assert!(!text.contains(" COMPRESS=DEFLATE"));
@@ -214,4 +236,23 @@ async fn broken_deflate_ends_the_session() {
         .await
         .expect("the session goes on")
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_compressed_answer_arrives_to_its_end() {
+    let rig = Rig::new().await;
+    let mail = |len: usize| format!("Subject: x\n\n{}", "0123456789abcd\r\n".repeat(len / 16));
+    rig.add_mail(&[&mail(100_000)]).await;
+    let lens: Vec<usize> = (16_000..68_000).step_by(4_000).collect();
+    for len in &lens {
+        rig.add_mail(&[&mail(*len)]).await;
+    }
+    let mut client = rig.selected().await;
+    client.play("C: a1 COMPRESS DEFLATE\nS: a1 OK ...").await;
+    let mut client = Packed::new(client);
+    for number in 2..lens.len() + 2 {
+        let fetch = format!("a2 FETCH 1,{number} BODY.PEEK[]");
+        let text = client.run(&fetch).await;
+        assert_eq!(text.matches("BODY[]").count(), 2, "{number}");
+    }
 }

@@ -43,7 +43,7 @@ struct Inner {
 /// A node's back end, open.
 ///
 /// Dropping it without [`Node::shutdown`] is like a crash: nothing acknowledged is lost, and the next start replays
-/// the log.
+/// the log. On a runtime of the caller's ([`NodeOptions::runtime`]) its groups run on until that ends.
 pub struct Node {
     inner: Arc<Inner>,
     /// Dropping a sender ends its upkeep thread.

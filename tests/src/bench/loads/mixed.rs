@@ -4,8 +4,8 @@
 //! mailbox's numbers, select, read, perhaps copy and mark, delete, expunge, append, log out. *reading* is what clients
 //! do that stay: mostly looking, some changing, some appending.
 //!
-//! Thirty sessions work on fifteen mailboxes in pairs, so that each sees the other's changes. The sequence of commands
-//! comes from a seed and is the same on every server.
+//! Thirty sessions work on fifteen mailboxes in pairs, so that each sees the other's changes. The kinds of commands
+//! come from a seed and are the same on every server; which messages they name depends on what the session was told.
 
 use std::io;
 

@@ -193,20 +193,25 @@ impl ItemPrinter<'_> {
 
     /// Keeps the first problem for the command's end; the response under way is completed.
     pub(super) fn note(&mut self, failure: Failure) -> Result<(), Failure> {
-        let reply = match failure {
-            Failure::Refused(reply) => reply,
-            Failure::Store(error) => {
-                tracing::warn!(%error, "a body cannot be read");
-                match error {
-                    StoreError::Unavailable(_) => crate::outcome::store_reply(&error),
-                    _ => Reply::no("a message's body cannot be read").code(Code::ServerBug),
-                }
-            }
-            end => return Err(end),
-        };
-        self.problem.get_or_insert(reply);
-        Ok(())
+        note(self.problem, failure)
     }
+}
+
+/// Keeps the first problem for the command's end; an error if it is the session's.
+pub(super) fn note(problem: &mut Option<Reply>, failure: Failure) -> Result<(), Failure> {
+    let reply = match failure {
+        Failure::Refused(reply) => reply,
+        Failure::Store(error) => {
+            tracing::warn!(%error, "a message cannot be read");
+            match error {
+                StoreError::Unavailable(_) => crate::outcome::store_reply(&error),
+                _ => Reply::no("a message cannot be read").code(Code::ServerBug),
+            }
+        }
+        end => return Err(end),
+    };
+    problem.get_or_insert(reply);
+    Ok(())
 }
 
 /// Within a literal there is no way to say what went wrong.
