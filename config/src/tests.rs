@@ -307,7 +307,7 @@ fn a_file_that_is_too_large_is_refused_and_not_cut() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("mailrook.toml");
     let comments = "# nothing\n".repeat(FILE_BYTES_MAX as usize / 10 + 1);
-    std::fs::write(&path, comments).unwrap();
+    fs::write(&path, comments).unwrap();
     let error = Config::load(&path).unwrap_err().to_string();
     assert!(error.contains("more than 1048576 bytes"), "{error}");
 }

@@ -1,9 +1,26 @@
 //! What a person sees when a throwaway server is ready: what there is, and what to paste.
 
+use std::path::{Path, PathBuf};
+
 use super::Ready;
 
-/// The text.
-pub fn text(ready: &Ready, plaintext: bool, temporary: bool) -> String {
+/// What to type to run this program again: its name where a shell finds it by that, else where it is.
+pub fn program() -> PathBuf {
+    let name = PathBuf::from("mailrook");
+    let Ok(here) = std::env::current_exe() else {
+        return name;
+    };
+    let found = std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path)
+            .map(|folder| folder.join(&name))
+            .find(|file| file.is_file())
+            .is_some_and(|file| file.canonicalize().is_ok_and(|file| file == here))
+    });
+    if found { name } else { here }
+}
+
+/// The text. `program` is what to type to run this program.
+pub fn text(ready: &Ready, program: &Path, plaintext: bool, temporary: bool) -> String {
     let Some(node) = ready.nodes.first() else {
         return String::new();
     };
@@ -44,7 +61,7 @@ pub fn text(ready: &Ready, plaintext: bool, temporary: bool) -> String {
         text += &format!("  and {more} more; --json lists them all\n");
     }
     text += "\nTry, in another terminal:\n";
-    text += &commands(ready, &port);
+    text += &commands(ready, program, &port);
     text += if temporary {
         "\nCtrl-C stops it and removes everything.\n"
     } else {
@@ -53,7 +70,7 @@ pub fn text(ready: &Ready, plaintext: bool, temporary: bool) -> String {
     text
 }
 
-fn commands(ready: &Ready, port: &dyn Fn(&str) -> Option<u16>) -> String {
+fn commands(ready: &Ready, program: &Path, port: &dyn Fn(&str) -> Option<u16>) -> String {
     let ca = quoted(&ready.ca.display().to_string());
     let mut text = String::new();
     if let Some(account) = ready.accounts.first() {
@@ -87,9 +104,10 @@ fn commands(ready: &Ready, port: &dyn Fn(&str) -> Option<u16>) -> String {
     if let Some(port) = port("http") {
         text += &format!("  curl http://localhost:{port}/metrics\n");
     }
+    let program = quoted(&program.display().to_string());
     for config in &ready.config {
         text += &format!(
-            "  mailrook --config {} account list\n",
+            "  {program} --config {} account list\n",
             quoted(&config.display().to_string())
         );
     }
@@ -127,13 +145,13 @@ mod tests {
                 password: "p-w".to_owned(),
             }],
         };
-        let shown = text(&ready, false, true);
+        let shown = text(&ready, Path::new("/opt/mailrook"), false, true);
         assert!(
             shown.contains("swaks -4 --server localhost:2525")
                 && shown.contains("user1@example.test       p-w")
         );
         assert!(!shown.contains("imaps") && !shown.contains("openssl"));
-        assert!(shown.contains("mailrook --config /tmp/m.toml account list"));
+        assert!(shown.contains("  /opt/mailrook --config /tmp/m.toml account list"));
         assert_eq!(quoted("it's"), "'it'\\''s'");
     }
 

@@ -136,7 +136,12 @@ pub fn run(arguments: &DevArgs, output: &Output) -> Result<(), CliError> {
             .await
             .map_err(CliError::Refused)?;
         output.print(&ready, || {
-            banner::text(&ready, arguments.plaintext, place.temporary.is_some())
+            banner::text(
+                &ready,
+                &banner::program(),
+                arguments.plaintext,
+                place.temporary.is_some(),
+            )
         });
         signals.until_stopped(&server).await;
         server.stop().await;

@@ -76,6 +76,13 @@ impl Source<'_> {
         mut visit: impl FnMut(u32, BlockRecord) -> ControlFlow<()>,
     ) -> Result<(), KvError> {
         let start = key::block(self.account, self.mailbox, first);
+        if first == last {
+            // A look-up costs a fraction of a scan, and most questions are about one message.
+            if let Some(stored) = self.view.get(Space::Index, &start)? {
+                let _ = visit(first, BlockRecord::decode(&stored)?);
+            }
+            return Ok(());
+        }
         let mut end = key::block(self.account, self.mailbox, last);
         end.push(0);
         self.scan(&start, &end, |key, value| {
