@@ -8,7 +8,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -24,21 +24,18 @@ use mailrook_meta::{AccountRecord, MetaCommand, MetaReply, NewAccount};
 use mailrook_store_api::{Directory, Mailstore, default_mailboxes};
 use mailrook_store_client::{Client, ClientOptions};
 use mailrook_types::{AccountId, Address, ClientId, Domain, OpId, ShardId, Timestamp};
-use tokio::sync::Notify;
 
 mod rig;
 
-use rig::{Meddler, meddled_client, open};
+use rig::{Hold, Meddler, account_change, meddled_client, open};
 
 /// What the test does to the shards' commands.
 #[derive(Default)]
 struct Rules {
     /// No command gets through.
     cut: AtomicBool,
-    /// So many of the next commands that make an account wait for `release`.
-    hold_creates: AtomicU32,
-    held: Notify,
-    release: Notify,
+    /// For commands that make an account.
+    creates: Hold,
 }
 
 /// The shards' groups under these rules.
@@ -56,32 +53,14 @@ impl Meddler for Gate {
                 if rules.cut.load(Ordering::SeqCst) {
                     return Err(GroupError::NotLeader { leader: None });
                 }
-                let less_one = |left: u32| left.checked_sub(1);
-                let order = Ordering::SeqCst;
-                if creates(&command)
-                    && rules
-                        .hold_creates
-                        .fetch_update(order, order, less_one)
-                        .is_ok()
-                {
-                    rules.held.notify_one();
-                    rules.release.notified().await;
+                if matches!(account_change(&command), Some(AccountChange::Create { .. })) {
+                    rules.creates.pass().await;
                 }
             }
             group.propose(command).await
         }
         .boxed()
     }
-}
-
-fn creates(command: &[u8]) -> bool {
-    matches!(
-        ShardCommand::decode(command),
-        Ok(ShardCommand::Account(AccountCommand {
-            change: Change::Account(AccountChange::Create { .. }),
-            ..
-        }))
-    )
 }
 
 struct World {
@@ -225,11 +204,11 @@ async fn who_makes_up_for_a_missing_half_does_not_bring_a_removed_account_back()
     let world = World::open(dir.path()).await;
     let record = world.add_account(false).await;
     assert_eq!(world.on_shard(&record).await, None);
-    world.rules.hold_creates.store(1, Ordering::SeqCst);
+    world.rules.creates.next.store(1, Ordering::SeqCst);
     let session = world.session(record.id);
-    world.rules.held.notified().await;
+    world.rules.creates.held.notified().await;
     world.remove_account().await;
-    world.rules.release.notify_one();
+    world.rules.creates.release.notify_one();
     assert!(!session.await.unwrap(), "there is no such account");
     assert_eq!(world.on_shard(&record).await, None);
     assert_eq!(world.client.complete_removals().await.unwrap(), 0);
@@ -254,22 +233,22 @@ async fn a_quota_set_before_the_shard_has_the_account_stays() {
 
     // The shard's half is made with the quota that is set, before the session that read the older record makes it.
     let record = world.add_account(false).await;
-    world.rules.hold_creates.store(1, Ordering::SeqCst);
+    world.rules.creates.next.store(1, Ordering::SeqCst);
     let session = world.session(record.id);
-    world.rules.held.notified().await;
+    world.rules.creates.held.notified().await;
     world.client.command(set(2)).await.unwrap();
     assert_eq!(world.on_shard(&record).await, limit(2));
-    world.rules.release.notify_one();
+    world.rules.creates.release.notify_one();
     assert!(session.await.unwrap());
     assert_eq!(world.on_shard(&record).await, limit(2));
     world.remove_account().await;
 
     // The older quota's half is made between.
     let record = world.add_account(false).await;
-    world.rules.hold_creates.store(1, Ordering::SeqCst);
+    world.rules.creates.next.store(1, Ordering::SeqCst);
     let client = world.client.clone();
     let setting = tokio::spawn(async move { client.command(set(2)).await });
-    world.rules.held.notified().await;
+    world.rules.creates.held.notified().await;
     let create = ShardCommand::Account(AccountCommand {
         account: record.id,
         op: OpId {
@@ -286,7 +265,7 @@ async fn a_quota_set_before_the_shard_has_the_account_stays() {
     let group = world.group(record.shard);
     group.propose(create.encode().into()).await.unwrap();
     assert_eq!(world.on_shard(&record).await, limit(1));
-    world.rules.release.notify_one();
+    world.rules.creates.release.notify_one();
     setting.await.unwrap().unwrap();
     assert_eq!(world.on_shard(&record).await, limit(2));
     world.node.shutdown().await;

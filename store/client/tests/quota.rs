@@ -3,33 +3,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use mailrook_cluster::{Group, GroupError};
-use mailrook_mailbox::{AccountChange, AccountCommand, Change, ShardCommand};
+use mailrook_mailbox::AccountChange;
 use mailrook_meta::MetaCommand;
 use mailrook_store_api::{Directory, Mailstore};
 use mailrook_store_client::ClientOptions;
 use mailrook_types::{Address, ShardId};
-use tokio::sync::Notify;
 
 mod rig;
 
-use rig::{Meddler, add_account, meddled_client, open};
+use rig::{Hold, Meddler, account_change, add_account, meddled_client, open};
 
-/// Holds up the first change of a quota on its way to the shard.
-#[derive(Default)]
-struct Hold {
-    done: AtomicBool,
-    held: Notify,
-    release: Notify,
-}
-
+/// Holds up changes of a quota on their way to the shard.
 struct Held(Arc<Hold>);
 
 impl Meddler for Held {
@@ -39,13 +28,9 @@ impl Meddler for Held {
         command: Bytes,
     ) -> BoxFuture<'a, Result<Bytes, GroupError>> {
         async move {
-            let Held(hold) = self;
-            if group.shard() != ShardId::META
-                && sets_quota(&command)
-                && !hold.done.swap(true, Ordering::SeqCst)
-            {
-                hold.held.notify_one();
-                hold.release.notified().await;
+            let change = account_change(&command).filter(|_| group.shard() != ShardId::META);
+            if matches!(change, Some(AccountChange::SetQuota(_))) {
+                self.0.pass().await;
             }
             group.propose(command).await
         }
@@ -53,21 +38,12 @@ impl Meddler for Held {
     }
 }
 
-fn sets_quota(command: &[u8]) -> bool {
-    matches!(
-        ShardCommand::decode(command),
-        Ok(ShardCommand::Account(AccountCommand {
-            change: Change::Account(AccountChange::SetQuota(_)),
-            ..
-        }))
-    )
-}
-
 #[tokio::test]
 async fn the_change_that_the_directory_has_last_holds_on_the_shard() {
     let dir = tempfile::tempdir().unwrap();
     let node = open(dir.path()).await;
     let hold = Arc::new(Hold::default());
+    hold.next.store(1, Ordering::SeqCst);
     let held = || Held(Arc::clone(&hold));
     let client = meddled_client(&node, ClientOptions::default(), held).await;
     let account = add_account(&client, "a").await;

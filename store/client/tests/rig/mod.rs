@@ -2,16 +2,24 @@
 
 #![allow(dead_code, reason = "each test has use for some of it")]
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use mailrook_cluster::{Group, GroupError, GroupStatus, Node, NodeOptions, Watch};
 use mailrook_kv::Read;
+use mailrook_mailbox::{AccountChange, AccountCommand, Change, ShardCommand};
 use mailrook_meta::{MetaCommand, MetaReply, NewAccount};
 use mailrook_store_api::{Directory, PreparedMessage};
 use mailrook_store_client::{Client, ClientOptions, machines};
 use mailrook_types::{AccountId, Address, Domain, ShardId};
+use tokio::sync::Notify;
 
 pub async fn open(dir: &Path) -> Node {
     let mut options = NodeOptions::new(dir);
@@ -114,4 +122,35 @@ pub async fn meddled_client<M: Meddler>(
     let client = Client::new(groups, rand::random(), options);
     client.announce_shards().await.unwrap();
     client
+}
+
+/// Holds up commands: as many as it is told, one at a time.
+#[derive(Default)]
+pub struct Hold {
+    /// So many of the next commands wait for `release`.
+    pub next: AtomicU32,
+    pub held: Notify,
+    pub release: Notify,
+}
+
+impl Hold {
+    /// Returns once the command may go on.
+    pub async fn pass(&self) {
+        let (order, less_one) = (Ordering::SeqCst, |left: u32| left.checked_sub(1));
+        if self.next.fetch_update(order, order, less_one).is_ok() {
+            self.held.notify_one();
+            self.release.notified().await;
+        }
+    }
+}
+
+/// The change of an account as a whole that a shard's command is, if it is one.
+pub fn account_change(command: &[u8]) -> Option<AccountChange> {
+    match ShardCommand::decode(command) {
+        Ok(ShardCommand::Account(AccountCommand {
+            change: Change::Account(change),
+            ..
+        })) => Some(change),
+        _ => None,
+    }
 }
