@@ -20,11 +20,17 @@ const STEP: u32 = Chunk::RAW_LEN as u32;
 /// A message on its way out.
 struct Outgoing {
     detail: MessageDetail,
-    /// Where the text begins, if it matters.
-    header_end: u32,
-    /// How many lines of the text to send; all without it.
-    limit: Option<LineLimit>,
+    /// Where TOP ends; without it all is sent.
+    top: Option<Top>,
     stuffer: DotStuffer,
+}
+
+/// The header and some lines of the text.
+struct Top {
+    /// Where the text begins.
+    header_end: u32,
+    /// How many lines of it to send.
+    lines: LineLimit,
 }
 
 impl Session {
@@ -40,22 +46,16 @@ impl Session {
                 return Ok(());
             }
         };
-        let header_end = match lines.map(|_| Detail::decode(&detail.detail)) {
-            None => detail.body_size,
-            Some(Ok(decoded)) => decoded.structure.body_start,
-            // Then all of it is told, which is more than TOP asks for.
-            Some(Err(error)) => {
-                tracing::error!(%error, hash = %detail.hash, "the details of a message cannot be read");
-                detail.body_size
-            }
-        };
+        let top = lines.map(|lines| Top {
+            header_end: header_end(&detail),
+            lines: LineLimit::new(lines),
+        });
         self.writer().ok(&match lines {
             None => format!("{size} octets"),
             Some(_) => "the top of it follows".to_owned(),
         });
         let mut outgoing = Outgoing {
-            header_end,
-            limit: lines.map(LineLimit::new),
+            top,
             stuffer: DotStuffer::new(),
             detail,
         };
@@ -151,21 +151,33 @@ impl Session {
     }
 }
 
+fn header_end(detail: &MessageDetail) -> u32 {
+    match Detail::decode(&detail.detail) {
+        Ok(decoded) => decoded.structure.body_start,
+        // Then all of it is told, which is more than TOP asks for.
+        Err(error) => {
+            tracing::error!(%error, hash = %detail.hash, "the details of a message cannot be read");
+            detail.body_size
+        }
+    }
+}
+
 impl Outgoing {
     /// How much of the piece that stands at `at` is to be sent.
     fn cut(&mut self, at: u32, piece: &[u8]) -> usize {
-        let Some(limit) = &mut self.limit else {
+        let Some(top) = &mut self.top else {
             return piece.len();
         };
-        let header = (self.header_end.saturating_sub(at) as usize).min(piece.len());
+        let header = (top.header_end.saturating_sub(at) as usize).min(piece.len());
         if header == piece.len() {
             return header;
         }
-        header + limit.take(&piece[header..])
+        header + top.lines.take(&piece[header..])
     }
 
     /// Whether the header and all lines that TOP asks for stand before `end`.
     fn is_complete(&self, end: u32) -> bool {
-        end >= self.header_end && self.limit.as_ref().is_some_and(LineLimit::is_reached)
+        let is_reached = |top: &Top| end >= top.header_end && top.lines.is_reached();
+        self.top.as_ref().is_some_and(is_reached)
     }
 }
