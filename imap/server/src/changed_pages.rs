@@ -7,13 +7,10 @@ use mailrook_store_api::{
 };
 use mailrook_types::{AccountId, MailboxId, ModSeq, UidSet};
 
-use crate::outcome::Failure;
+use crate::outcome::{Failure, GONE};
 
 /// Changed messages are held so many at a time: under a megabyte. Few in tests, so that there are several pages.
 const PAGE: u32 = if cfg!(test) { 8 } else { 4096 };
-
-/// What ends a session.
-pub(crate) const GONE: Failure = Failure::Bye("the selected mailbox is gone");
 
 /// The messages that changed after a MODSEQ, in the order in which they did.
 pub(crate) struct ChangedPages {

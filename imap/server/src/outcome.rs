@@ -32,6 +32,9 @@ pub(crate) enum Failure {
 /// What a command comes to.
 pub(crate) type Outcome = Result<Reply, Failure>;
 
+/// What ends a session whose mailbox was deleted by another.
+pub(crate) const GONE: Failure = Failure::Bye("the selected mailbox is gone");
+
 impl Reply {
     pub(crate) fn ok(text: impl Into<Cow<'static, str>>) -> Reply {
         Reply::with(Status::Ok, None, text)

@@ -24,9 +24,9 @@ use self::{body::Message, item::ItemPrinter};
 use super::select::{INDEX_PAGE, vanished_since};
 use crate::{
     account::Account,
-    changed_pages::{ChangedPages, GONE},
+    changed_pages::ChangedPages,
     connection::{FLUSH_LEN, Wire},
-    outcome::{Failure, Outcome, Reply},
+    outcome::{Failure, GONE, Outcome, Reply},
     session::{Selected, Session},
     uid_pages::uid_pages,
 };

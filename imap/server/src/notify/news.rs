@@ -7,8 +7,8 @@ use mailrook_store_api::{
 use mailrook_types::{AccountId, UidSet};
 
 use crate::{
-    changed_pages::{ChangedPages, GONE},
-    outcome::Failure,
+    changed_pages::ChangedPages,
+    outcome::{Failure, GONE},
     session::Selected,
     view::View,
 };

@@ -19,7 +19,12 @@ use super::{
     program::{Program, Test, TextPlace, TextTest, Verdict},
     verify::{self, Candidate},
 };
-use crate::{SessionContext, outcome::Failure, uid_pages::uid_pages, view::View};
+use crate::{
+    SessionContext,
+    outcome::{Failure, GONE},
+    uid_pages::uid_pages,
+    view::View,
+};
 
 /// Messages whose index entries are held at a time: about half a megabyte. Tests see many pages.
 const INDEX_PAGE: u32 = if cfg!(test) { 64 } else { 4_096 };
@@ -111,7 +116,7 @@ impl Scan {
                 .store()
                 .index(self.account, self.mailbox, page, INDEX_PAGE)
                 .await?
-                .ok_or(Failure::Bye("the selected mailbox is gone"))?;
+                .ok_or(GONE)?;
             let (mut hits, pending) = self.ask_index(view, &entries).await;
             self.ask_texts(pending, &mut hits).await?;
             for (entry, _) in entries.iter().zip(hits).filter(|(_, hit)| *hit) {
@@ -165,7 +170,7 @@ impl Scan {
                 .store()
                 .details(self.account, self.mailbox, uids, DETAIL_PAGE)
                 .await?
-                .ok_or(Failure::Bye("the selected mailbox is gone"))?;
+                .ok_or(GONE)?;
             // What is not there was expunged since, and matches nothing.
             for (mut pending, detail) in join(page, details, |detail| detail.uid) {
                 self.ask_prefix(&mut pending.verdicts, &detail.prefix);
@@ -214,7 +219,7 @@ impl Scan {
                 .store()
                 .signatures(self.account, self.mailbox, uids, SIGNATURE_PAGE)
                 .await?
-                .ok_or(Failure::Bye("the selected mailbox is gone"))?;
+                .ok_or(GONE)?;
             for (mut pending, (_, signature)) in join(page, signatures, |(uid, _)| *uid) {
                 for (index, test) in self.program.tests() {
                     if let Test::Text(test) = test {
