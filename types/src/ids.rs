@@ -19,6 +19,11 @@ macro_rules! numeric_id {
 }
 
 numeric_id!(
+    /// A node of the cluster, drawn at random when its data directory is made. Never zero.
+    NodeId,
+    "n"
+);
+numeric_id!(
     /// An account of the directory. Names change, this does not.
     AccountId,
     "a"

@@ -17,7 +17,7 @@ mod uid_set;
 
 pub use address::{Address, AddressError, Domain, LocalPart, ReversePath};
 pub use flags::{FlagUpdate, Flags, Keyword, KeywordError, SystemFlags};
-pub use ids::{AccountId, BlobHash, MailboxId, MessageId, ShardId, ThreadId, UploadId};
+pub use ids::{AccountId, BlobHash, MailboxId, MessageId, NodeId, ShardId, ThreadId, UploadId};
 pub use mailbox_name::{MailboxName, MailboxNameError, SpecialUse};
 pub use message::{
     BodyPart, Envelope, EnvelopeAddress, MultipartBody, PartContent, PartFields, TextPart,

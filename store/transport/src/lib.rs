@@ -1,0 +1,16 @@
+//! Requests and streams between the nodes of a cluster.
+//!
+//! A [`Network`] reaches other nodes by their ids; a [`Handler`] for each [`Class`] answers what they ask. Classes do not wait
+//! for each other: a snapshot on its way holds up no heartbeat.
+//!
+//! [`MemoryNetwork`] connects nodes within one process, and can be cut, for tests.
+//!
+//! *Architecture Invariant:* this crate knows no Raft and no mail. Requests are bytes to it.
+
+mod memory;
+mod network;
+
+pub use memory::{MemoryHub, MemoryNetwork};
+pub use network::{
+    CallError, Class, Duplex, Handler, Handlers, ITEM_BYTES_MAX, Link, Network, STREAM_ITEMS_MAX,
+};
