@@ -12,5 +12,6 @@ mod network;
 
 pub use memory::{MemoryHub, MemoryNetwork};
 pub use network::{
-    CallError, Class, Duplex, Handler, Handlers, ITEM_BYTES_MAX, Link, Network, STREAM_ITEMS_MAX,
+    Alone, CallError, Class, Duplex, Handler, Handlers, ITEM_BYTES_MAX, Link, Network,
+    STREAM_ITEMS_MAX,
 };

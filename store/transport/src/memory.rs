@@ -127,11 +127,11 @@ impl MemoryHub {
         self.present(node).is_some_and(|(_, now)| now == start)
     }
 
-    /// Waits until the way is open; false if `to` is stopped first.
-    async fn until_open(&self, from: NodeId, to: NodeId, start: u64) -> bool {
+    /// Waits until the way is open; false if the node that serves is stopped first.
+    async fn until_open(&self, from: NodeId, to: NodeId, serves: (NodeId, u64)) -> bool {
         let mut changed = self.hub.changed.subscribe();
         loop {
-            if !self.runs(to, start) {
+            if !self.runs(serves.0, serves.1) {
                 return false;
             }
             if self.passes(from, to) {
@@ -157,12 +157,12 @@ impl MemoryHub {
     async fn pump(
         self,
         way: (NodeId, NodeId),
-        start: u64,
+        serves: (NodeId, u64),
         mut from: mpsc::Receiver<Bytes>,
         to: mpsc::Sender<Bytes>,
     ) {
         while let Some(item) = from.recv().await {
-            if !self.until_open(way.0, way.1, start).await || to.send(item).await.is_err() {
+            if !self.until_open(way.0, way.1, serves).await || to.send(item).await.is_err() {
                 return;
             }
         }
@@ -205,7 +205,7 @@ impl Network for MemoryNetwork {
                 to,
                 cause: cause.into(),
             };
-            let there = hub.until_open(node, to, start);
+            let there = hub.until_open(node, to, (to, start));
             match tokio::time::timeout_at(deadline, there).await {
                 Ok(true) => {}
                 Ok(false) => return Err(lost("it was stopped")),
@@ -218,7 +218,7 @@ impl Network for MemoryNetwork {
                     answer = answering => answer,
                     () = hub.until_stopped(to, start) => return Err(lost("it was stopped")),
                 };
-                if !hub.until_open(to, node, start).await {
+                if !hub.until_open(to, node, (to, start)).await {
                     return Err(lost("it was stopped"));
                 }
                 match answer {
@@ -246,12 +246,16 @@ impl Network for MemoryNetwork {
             incoming: incoming_there,
         };
         tokio::spawn(async move {
-            if !hub.until_open(node, to, start).await {
+            if !hub.until_open(node, to, (to, start)).await {
                 return;
             }
             let serving = handlers.of(class).open(node, request, there);
-            let forth = hub.clone().pump((node, to), start, from_here, to_there);
-            let back = hub.clone().pump((to, node), start, from_there, to_here);
+            let forth = hub
+                .clone()
+                .pump((node, to), (to, start), from_here, to_there);
+            let back = hub
+                .clone()
+                .pump((to, node), (to, start), from_there, to_here);
             let carried = async { tokio::join!(serving, forth, back) };
             tokio::select! {
                 _ = carried => {}

@@ -156,3 +156,48 @@ impl Handlers {
         }
     }
 }
+
+/// The network of a node that is alone: it reaches nobody.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone(
+    /// The node.
+    pub NodeId,
+);
+
+impl Alone {
+    fn unreachable(to: NodeId) -> CallError {
+        CallError::Unreachable {
+            to,
+            cause: "this node is not connected to others: [cluster] listen is not set".into(),
+        }
+    }
+}
+
+impl Network for Alone {
+    fn node(&self) -> NodeId {
+        self.0
+    }
+
+    fn call(
+        &self,
+        to: NodeId,
+        _class: Class,
+        _request: Bytes,
+        _deadline: Instant,
+    ) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        Box::pin(async move { Err(Alone::unreachable(to)) })
+    }
+
+    fn open(&self, to: NodeId, _class: Class, _request: Bytes) -> Result<Duplex, CallError> {
+        Err(Alone::unreachable(to))
+    }
+
+    fn link(&self, _to: NodeId) -> Link {
+        Link::Down
+    }
+
+    fn links(&self) -> broadcast::Receiver<(NodeId, Link)> {
+        // Nothing ever changes: its sender is gone.
+        broadcast::channel(1).1
+    }
+}

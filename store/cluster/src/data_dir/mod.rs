@@ -80,11 +80,12 @@ impl DataDir {
         let unused = unused_or_format(root)?;
         let lock = lock(root)?;
         if unused {
-            make(root, first_groups)?;
+            let path = root.join(FORMAT);
+            let identity = Identity::random()
+                .map_err(|source| io("drawing an identity for", &path, source))?;
+            make(root, first_groups, &identity)?;
         }
-        let path = root.join(FORMAT);
-        let text = fs::read(&path).map_err(|source| io("reading", &path, source))?;
-        let identity = Identity::parse(&path, root, &text)?;
+        let identity = read_identity(root)?;
         for dir in [LOG, GROUPS, QUARANTINE] {
             let path = root.join(dir);
             if !path.is_dir() {
@@ -96,6 +97,29 @@ impl DataDir {
             identity,
             lock,
         })
+    }
+
+    /// Makes the directory at `root`, which must be empty or missing, for a node of a cluster that is there.
+    pub(crate) fn enrol(root: &Path, identity: &Identity) -> Result<(), OpenError> {
+        make_dir(root)?;
+        if !unused_or_format(root)? {
+            let known = read_identity(root)?;
+            return Err(OpenError::Known {
+                path: root.to_owned(),
+                cluster: known.cluster(),
+                node: known.node_id,
+            });
+        }
+        let _lock = lock(root)?;
+        make(root, &[], identity)
+    }
+
+    /// Who the directory at `root` belongs to; none if there is none yet.
+    pub(crate) fn identity_of(root: &Path) -> Result<Option<Identity>, OpenError> {
+        if !root.is_dir() || unused_or_format(root)? {
+            return Ok(None);
+        }
+        read_identity(root).map(Some)
     }
 
     /// Who this node is.
@@ -121,6 +145,25 @@ impl DataDir {
     /// Where a group's state lies.
     pub(crate) fn group(&self, shard: ShardId) -> PathBuf {
         self.root.join(GROUPS).join(shard.to_string())
+    }
+
+    /// Takes a group's state out of use.
+    pub(crate) fn quarantine(&self, shard: ShardId) -> Result<(), OpenError> {
+        let from = self.group(shard);
+        if !from.exists() {
+            return Ok(());
+        }
+        let folder = self.root.join(QUARANTINE);
+        let free = (1u32..).map(|number| folder.join(format!("group-{shard}-{number}")));
+        // The numbers do not end before the disk does.
+        let Some(to) = free.into_iter().find(|path| !path.exists()) else {
+            return Ok(());
+        };
+        fs::rename(&from, &to).map_err(|source| io("moving", &from, source))?;
+        for folder in [&self.root.join(GROUPS), &folder] {
+            sync_dir(folder).map_err(|source| io("syncing", folder, source))?;
+        }
+        Ok(())
     }
 
     /// Where the witness lies.
@@ -169,8 +212,14 @@ fn lock(root: &Path) -> Result<DirLock, OpenError> {
     }
 }
 
+fn read_identity(root: &Path) -> Result<Identity, OpenError> {
+    let path = root.join(FORMAT);
+    let text = fs::read(&path).map_err(|source| io("reading", &path, source))?;
+    Identity::parse(&path, root, &text)
+}
+
 /// Fills a new directory; `FORMAT` comes last.
-fn make(root: &Path, first_groups: &[ShardId]) -> Result<(), OpenError> {
+fn make(root: &Path, first_groups: &[ShardId], identity: &Identity) -> Result<(), OpenError> {
     for dir in [LOG, GROUPS, QUARANTINE] {
         make_dir(&root.join(dir))?;
     }
@@ -178,8 +227,6 @@ fn make(root: &Path, first_groups: &[ShardId]) -> Result<(), OpenError> {
     let witness = Witness::of_groups(first_groups);
     replace_file(&path, &witness.encode()).map_err(|source| io("writing", &path, source))?;
     let path = root.join(FORMAT);
-    let identity =
-        Identity::random().map_err(|source| io("drawing an identity for", &path, source))?;
     replace_file(&path, identity.print().as_bytes())
         .map_err(|source| io("writing", &path, source))?;
     if let Some(parent) = root

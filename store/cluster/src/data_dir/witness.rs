@@ -2,7 +2,11 @@
 //!
 //! A log that lost its end looks like a shorter log. The witness tells them apart: it keeps each group's vote, and
 //! the last entry that the log was known to hold, about a second ago. Both only ever grow, by (term, index): an
-//! entry that replaces others has a higher term. It also is the list of the groups that the node has a copy of.
+//! entry that replaces others has a higher term. It also is the list of the groups that the node has a copy of, and of
+//! those that it had one of: a vote that was given stays given, should the copy come back.
+//!
+//! Each write counts up the `beat`, which other nodes are told: a data directory that was put back from an old copy shows
+//! by a beat that is lower than what they heard.
 //!
 //! On disk: [`Witness`] as a versioned record, and the CRC-32 of it, little-endian.
 
@@ -36,23 +40,67 @@ pub(crate) struct LogMark {
 }
 
 /// What is known of one group.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Marks {
     /// The highest vote that was saved; none before the group's first start.
     pub(crate) vote: Option<VoteMark>,
     /// An entry that was durable.
     pub(crate) last: Option<LogMark>,
+    /// The copy was made after the group: it does not begin it.
+    pub(crate) given: bool,
+}
+
+/// [`Marks`] in version 1.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct MarksV1 {
+    vote: Option<VoteMark>,
+    last: Option<LogMark>,
+}
+
+/// [`Witness`] in version 2.
+#[derive(Serialize, Deserialize)]
+struct WitnessV2 {
+    beat: u64,
+    groups: BTreeMap<ShardId, (MarksV1, bool)>,
+    dropped: BTreeMap<ShardId, Option<VoteMark>>,
 }
 
 #[derive(Serialize, Deserialize)]
 enum Stored {
-    V1(BTreeMap<ShardId, Marks>),
+    V1(BTreeMap<ShardId, MarksV1>),
+    V2(WitnessV2),
 }
 
 /// The file's content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Witness {
+    /// How often it was written.
+    pub(crate) beat: u64,
+    /// The groups that the node has a copy of.
     pub(crate) groups: BTreeMap<ShardId, Marks>,
+    /// Those that it had one of, with the highest vote that the copy gave.
+    pub(crate) dropped: BTreeMap<ShardId, Option<VoteMark>>,
+}
+
+impl From<Stored> for Witness {
+    fn from(stored: Stored) -> Witness {
+        let marks = |MarksV1 { vote, last }, given| Marks { vote, last, given };
+        match stored {
+            Stored::V1(groups) => Witness {
+                groups: (groups.into_iter())
+                    .map(|(shard, old)| (shard, marks(old, false)))
+                    .collect(),
+                ..Witness::default()
+            },
+            Stored::V2(now) => Witness {
+                beat: now.beat,
+                groups: (now.groups.into_iter())
+                    .map(|(shard, (old, given))| (shard, marks(old, given)))
+                    .collect(),
+                dropped: now.dropped,
+            },
+        }
+    }
 }
 
 impl Witness {
@@ -63,12 +111,23 @@ impl Witness {
                 .iter()
                 .map(|shard| (*shard, Marks::default()))
                 .collect(),
+            ..Witness::default()
         }
     }
 
     /// The file's bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = encode(&Stored::V1(self.groups.clone()));
+        let marks = |marks: &Marks| {
+            let Marks { vote, last, given } = *marks;
+            (MarksV1 { vote, last }, given)
+        };
+        let mut bytes = encode(&Stored::V2(WitnessV2 {
+            beat: self.beat,
+            groups: (self.groups.iter())
+                .map(|(shard, known)| (*shard, marks(known)))
+                .collect(),
+            dropped: self.dropped.clone(),
+        }));
         let crc = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
         bytes
@@ -81,9 +140,8 @@ impl Witness {
         if crc32fast::hash(record) != u32::from_le_bytes(*crc) {
             return Err(damaged(path, "its checksum does not match"));
         }
-        let Stored::V1(groups) =
-            decode(record).map_err(|error| damaged(path, error.to_string()))?;
-        Ok(Witness { groups })
+        let stored: Stored = decode(record).map_err(|error| damaged(path, error.to_string()))?;
+        Ok(stored.into())
     }
 }
 
@@ -111,8 +169,14 @@ impl WitnessFile {
     pub(crate) fn raise_votes(&self, votes: &[(ShardId, VoteMark)]) -> io::Result<()> {
         self.change(|witness| {
             for (shard, vote) in votes {
-                let marks = witness.groups.entry(*shard).or_default();
-                marks.vote = marks.vote.max(Some(*vote));
+                match witness.groups.get_mut(shard) {
+                    Some(marks) => marks.vote = marks.vote.max(Some(*vote)),
+                    // The last one of a copy that is being dropped.
+                    None => {
+                        let known = witness.dropped.entry(*shard).or_default();
+                        *known = (*known).max(Some(*vote));
+                    }
+                }
             }
         })
     }
@@ -121,8 +185,30 @@ impl WitnessFile {
     pub(crate) fn raise_last(&self, last: &[(ShardId, LogMark)]) -> io::Result<()> {
         self.change(|witness| {
             for (shard, mark) in last {
-                let marks = witness.groups.entry(*shard).or_default();
-                marks.last = marks.last.max(Some(*mark));
+                if let Some(marks) = witness.groups.get_mut(shard) {
+                    marks.last = marks.last.max(Some(*mark));
+                }
+            }
+        })
+    }
+
+    /// Notes a copy of a group that others began; returns once that is durable. The vote of an earlier copy stays.
+    pub(crate) fn add_copy(&self, shard: ShardId) -> io::Result<()> {
+        self.change(|witness| {
+            let vote = witness.dropped.remove(&shard).flatten();
+            witness.groups.entry(shard).or_insert(Marks {
+                vote,
+                last: None,
+                given: true,
+            });
+        })
+    }
+
+    /// Notes that there is no copy of the group any more; returns once that is durable.
+    pub(crate) fn drop_copy(&self, shard: ShardId) -> io::Result<()> {
+        self.change(|witness| {
+            if let Some(marks) = witness.groups.remove(&shard) {
+                witness.dropped.insert(shard, marks.vote);
             }
         })
     }
@@ -132,6 +218,7 @@ impl WitnessFile {
         let mut next = content.clone();
         change(&mut next);
         if next != *content {
+            next.beat += 1;
             replace_file(&self.path, &next.encode())?;
             *content = next;
         }
@@ -171,6 +258,7 @@ mod tests {
             read.groups[&ShardId(3)].last,
             Some(LogMark { term: 2, index: 9 })
         );
+        assert_eq!(read.beat, 3, "a lower vote wrote nothing");
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[2] ^= 1;
         std::fs::write(&path, bytes).unwrap();
@@ -178,5 +266,45 @@ mod tests {
             WitnessFile::open(path),
             Err(OpenError::Damaged { .. })
         ));
+    }
+
+    #[test]
+    fn the_first_version_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("witness");
+        // Version 0, one group, number 3: a vote of term 5 by node 7, committed; no last entry.
+        let mut bytes = vec![0, 1, 3, 1, 5, 7, 1, 0];
+        let crc = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        replace_file(&path, &bytes).unwrap();
+        let read = WitnessFile::open(path).unwrap().content();
+        let vote = VoteMark {
+            term: 5,
+            node: 7,
+            committed: true,
+        };
+        assert_eq!(read.groups[&ShardId(3)].vote, Some(vote));
+        assert!(!read.groups[&ShardId(3)].given);
+    }
+
+    #[test]
+    fn a_copy_that_comes_back_has_its_vote() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("witness");
+        replace_file(&path, &Witness::of_groups(&[]).encode()).unwrap();
+        let file = WitnessFile::open(path.clone()).unwrap();
+        let vote = VoteMark {
+            term: 5,
+            node: 7,
+            committed: false,
+        };
+        file.add_copy(ShardId(3)).unwrap();
+        file.raise_votes(&[(ShardId(3), vote)]).unwrap();
+        file.drop_copy(ShardId(3)).unwrap();
+        assert!(file.content().groups.is_empty());
+        let file = WitnessFile::open(path).unwrap();
+        file.add_copy(ShardId(3)).unwrap();
+        let marks = file.content().groups[&ShardId(3)];
+        assert_eq!((marks.vote, marks.given), (Some(vote), true));
     }
 }

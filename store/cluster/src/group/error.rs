@@ -33,6 +33,12 @@ pub enum GroupError {
         /// The leader's node id, where known.
         leader: Option<u64>,
     },
+    /// The change of the group's members cannot be made, as things are.
+    #[error("the members of the group cannot be changed so: {cause}")]
+    Refused {
+        /// Why.
+        cause: String,
+    },
     /// No answer within the deadline. For a read: try again.
     #[error("no answer in time")]
     Timeout,

@@ -130,6 +130,7 @@ fn batch_of(writes: Vec<LogWrite>) -> raft_engine::Result<LogBatch> {
             LogWrite::Compact { group, first_kept } => {
                 batch.add_command(group, Command::Compact { index: first_kept });
             }
+            LogWrite::Forget { group } => batch.add_command(group, Command::Clean),
         }
     }
     Ok(batch)

@@ -11,11 +11,9 @@ mod writer;
 use bytes::Bytes;
 use thiserror::Error;
 
-#[cfg(test)]
-pub(crate) use codec::log_id;
 pub(crate) use codec::{
     HEAD_BYTES, decode_entry, decode_log_id, decode_membership, decode_vote, encode_entry,
-    encode_log_id, encode_membership, encode_vote,
+    encode_log_id, encode_membership, encode_vote, log_id,
 };
 pub(crate) use engine::{EngineLog, EngineOptions, QUEUES, Queue};
 pub(crate) use writer::{OnFatal, SharedLog, WriterOptions};
@@ -39,6 +37,15 @@ pub(crate) struct RawEntry {
 }
 
 impl RawEntry {
+    /// An entry that was sent.
+    pub(crate) fn of_parts(head: [u8; HEAD_BYTES], body: Bytes) -> RawEntry {
+        RawEntry {
+            index: codec::entry_index(&head),
+            head,
+            body,
+        }
+    }
+
     /// What it takes in the log.
     pub(crate) fn len_bytes(&self) -> usize {
         HEAD_BYTES + self.body.len()
@@ -58,6 +65,8 @@ pub(crate) enum LogWrite {
     },
     /// The group's entries before `first_kept` are not needed any more. May lie beyond the last one.
     Compact { group: u64, first_kept: u64 },
+    /// Nothing of the group is needed any more: neither entries nor records.
+    Forget { group: u64 },
 }
 
 /// The records that a group has in the log.

@@ -68,7 +68,7 @@ impl Job {
                 entries.iter().map(super::RawEntry::len_bytes).sum()
             }
             LogWrite::Record { value, .. } => value.len(),
-            LogWrite::Compact { .. } => 0,
+            LogWrite::Compact { .. } | LogWrite::Forget { .. } => 0,
         }
     }
 }

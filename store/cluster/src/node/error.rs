@@ -36,6 +36,18 @@ pub enum OpenError {
         /// One thing that lies there.
         found: String,
     },
+    /// The directory belongs to a node already.
+    #[error(
+        "{path} belongs to node {node} of cluster {cluster} already; give a new directory, or start that node with it"
+    )]
+    Known {
+        /// The data directory.
+        path: PathBuf,
+        /// Its cluster.
+        cluster: String,
+        /// Its node.
+        node: u64,
+    },
     /// A newer version wrote it.
     #[error(
         "{path} was written in format {found}, this version knows formats up to {known}; install the newer version of Mailrook that wrote it"

@@ -1,18 +1,28 @@
 //! A node's back end: its data directory, its log, and the groups it has copies of.
 
+mod copies;
 mod error;
 mod open;
 mod options;
+mod serve;
 mod status;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod upkeep;
 
-use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+    thread::JoinHandle,
+};
 
 use mailrook_kv::StateMachine;
-use mailrook_types::ShardId;
-use tokio::runtime::Runtime;
+use mailrook_transport::Network;
+use mailrook_types::{NodeId, ShardId};
+use parking_lot::RwLock;
+use tokio::{runtime::Runtime, task::JoinHandle as Task};
 
 pub use error::OpenError;
 pub use options::{NodeOptions, Plant, SHARDS_MAX};
@@ -20,10 +30,11 @@ pub use status::NodeStatus;
 
 use crate::{
     Group,
-    data_dir::{DataDir, WitnessFile},
+    data_dir::{DataDir, Identity, WitnessFile},
     disk::Reserve,
-    group::raft::RaftGroup,
+    group::raft::{RaftGroup, SnapshotSender},
     log::SharedLog,
+    state::StateEngine,
 };
 
 /// Gives the state machine of each group.
@@ -37,7 +48,29 @@ struct Inner {
     reserve: Arc<Reserve>,
     write_buffer_bytes: u64,
     garbage: upkeep::GarbagePolicy,
-    groups: BTreeMap<ShardId, Arc<RaftGroup>>,
+    log_bytes_max: u64,
+    log_cache_bytes: usize,
+    machines: Machines,
+    network: Arc<dyn Network>,
+    snapshots: SnapshotSender,
+    state_engine: Arc<StateEngine>,
+    groups: RwLock<BTreeMap<ShardId, Arc<RaftGroup>>>,
+    /// Held while a copy is made or dropped.
+    making: tokio::sync::Mutex<()>,
+    reports: takeover::Reports,
+    /// Leaderships are given away, and none is sought.
+    leaving: AtomicBool,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Inner {
+    fn group(&self, shard: ShardId) -> Option<Arc<RaftGroup>> {
+        self.groups.read().get(&shard).cloned()
+    }
+
+    fn groups(&self) -> Vec<Arc<RaftGroup>> {
+        self.groups.read().values().cloned().collect()
+    }
 }
 
 /// A node's back end, open.
@@ -48,6 +81,8 @@ pub struct Node {
     inner: Arc<Inner>,
     /// Dropping a sender ends its upkeep thread.
     upkeep: Vec<upkeep::Thread>,
+    /// Ends with the node.
+    takeover: Task<()>,
     /// Its own, if it has one. Taken at the end. Declared last: what runs on it goes first.
     runtime: Option<Runtime>,
 }
@@ -62,23 +97,43 @@ impl Node {
         open::open(options, machines, open::Parts::default()).await
     }
 
+    /// Makes the data directory at `data_dir`, which must be empty or missing, for node `node` of a cluster that is
+    /// there. It has no copies yet.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn enrol(data_dir: &Path, cluster_id: u128, node: NodeId) -> Result<(), OpenError> {
+        let identity = Identity {
+            cluster_id,
+            node_id: node.0,
+        };
+        DataDir::enrol(data_dir, &identity)
+    }
+
+    /// The cluster and the node that the directory at `data_dir` belongs to; none if it is empty or missing.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn identity(data_dir: &Path) -> Result<Option<(u128, NodeId)>, OpenError> {
+        let identity = DataDir::identity_of(data_dir)?;
+        Ok(identity.map(|known| (known.cluster_id, NodeId(known.node_id))))
+    }
+
     /// The copy of a group, if this node has one.
     pub fn group(&self, shard: ShardId) -> Option<Arc<dyn Group>> {
-        let group = self.inner.groups.get(&shard)?;
-        Some(Arc::clone(group) as Arc<dyn Group>)
+        let group = self.inner.group(shard)?;
+        Some(group as Arc<dyn Group>)
     }
 
     /// Every copy, the meta group's first.
     pub fn groups(&self) -> impl Iterator<Item = Arc<dyn Group>> {
-        self.inner
-            .groups
-            .values()
-            .map(|group| Arc::clone(group) as Arc<dyn Group>)
+        let groups = self.inner.groups();
+        groups.into_iter().map(|group| group as Arc<dyn Group>)
     }
 
     /// Names this node within its cluster. Chosen at random when the directory was made.
-    pub fn node_id(&self) -> u64 {
-        self.inner.dir.identity().node_id
+    pub fn node_id(&self) -> NodeId {
+        NodeId(self.inner.dir.identity().node_id)
     }
 
     /// Names the cluster.
@@ -86,25 +141,32 @@ impl Node {
         self.inner.dir.identity().cluster_id
     }
 
+    /// Counts up with what the node has promised to remember: lower than what others heard, the directory is an old copy.
+    pub fn beat(&self) -> u64 {
+        self.inner.witness.content().beat
+    }
+
     /// How the node fares.
     pub fn status(&self) -> NodeStatus {
         let inner = &self.inner;
         NodeStatus {
             cluster_id: inner.dir.identity().cluster(),
-            node_id: self.node_id(),
+            node_id: self.node_id().0,
             disk_free_bytes: inner.reserve.free_bytes(),
             disk_reserve_bytes: inner.reserve.reserve_bytes(),
             disk_full: inner.reserve.is_full(),
             log_bytes: inner.log.store().map_or(0, |log| log.used_bytes()),
-            groups: inner.groups.values().map(|group| group.status()).collect(),
+            groups: inner.groups().iter().map(|group| group.status()).collect(),
         }
     }
 
     /// Ends proposals under way, flushes every group, and closes the directory. After it, opening replays nothing.
     pub async fn shutdown(mut self) {
+        self.takeover.abort();
         let upkeep = self.end_upkeep();
         // Closing a group ends its compactions, which the upkeep may be waiting for.
-        futures::future::join_all(self.inner.groups.values().map(|group| group.shutdown())).await;
+        let groups = self.inner.groups();
+        futures::future::join_all(groups.iter().map(|group| group.shutdown())).await;
         let inner = Arc::clone(&self.inner);
         let closed = tokio::task::spawn_blocking(move || {
             for thread in upkeep {
@@ -137,6 +199,7 @@ impl Drop for Node {
         // Not waited for, neither these nor the runtime: it may be dropped within another runtime. A thread keeps the
         // directory until it has ended.
         drop(self.end_upkeep());
+        self.takeover.abort();
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

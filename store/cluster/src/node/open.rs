@@ -1,16 +1,22 @@
 //! How a node is opened: look first, then start.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use futures::future::try_join_all;
-use mailrook_types::ShardId;
+use mailrook_transport::{Alone, Network};
+use mailrook_types::{NodeId, ShardId};
+use parking_lot::RwLock;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Inner, Machines, Node, NodeOptions, OpenError, SHARDS_MAX, upkeep};
+use super::{Inner, Machines, Node, NodeOptions, OpenError, SHARDS_MAX, takeover, upkeep};
 use crate::{
     data_dir::{DataDir, Marks, WitnessFile, damaged, io},
     disk::{DiskSpace, FileSystemSpace, Reserve},
-    group::raft::{GroupParts, RaftGroup},
+    group::raft::{GroupParts, Origin, RaftGroup, SnapshotSender},
     guard::{FilesReport, GroupEvidence, check_entries, check_files, check_group},
     log::{EngineLog, EngineOptions, LogError, LogStore, OnFatal, SharedLog, WriterOptions},
     state::{GroupState, StateEngine},
@@ -58,7 +64,9 @@ struct Looked {
     log: Arc<SharedLog>,
     reserve: Arc<Reserve>,
     garbage: upkeep::GarbagePolicy,
+    state_engine: Arc<StateEngine>,
     states: Vec<(ShardId, GroupState)>,
+    groups: BTreeMap<ShardId, Marks>,
 }
 
 pub(super) async fn open(
@@ -95,9 +103,10 @@ pub(super) async fn open(
         Ok(Ok(inner)) => {
             let inner = Arc::new(inner);
             let upkeep = upkeep::start(&inner)
-                .map_err(|source| io("starting the upkeep of", inner.dir.root(), source));
+                .map_err(|source| io("starting the upkeep of", inner.dir.root(), source))?;
             Ok(Node {
-                upkeep: upkeep?,
+                takeover: takeover::start(&inner),
+                upkeep,
                 inner,
                 runtime: own,
             })
@@ -137,7 +146,8 @@ fn look(options: &NodeOptions, parts: Parts) -> Result<Looked, OpenError> {
     let reserve = Reserve::new(space, options.disk_reserve_bytes)
         .map_err(|source| io("asking for the free space of", dir.root(), source))?;
     let groups = witness.content().groups;
-    let states = open_states(options, &dir, &groups, parts.table_bytes_per_second)?;
+    let state_engine = state_engine(options, &dir, groups.len(), parts.table_bytes_per_second)?;
+    let states = open_states(&state_engine, &dir, &groups)?;
     let store = open_log(
         options,
         &dir,
@@ -158,27 +168,39 @@ fn look(options: &NodeOptions, parts: Parts) -> Result<Looked, OpenError> {
         log: Arc::new(log),
         reserve: Arc::new(reserve),
         garbage: parts.garbage,
+        state_engine,
         states,
+        groups,
     })
 }
 
-fn open_states(
+/// Copies are made later, too: a node that has few now may have these soon.
+const GROUPS_SOON: usize = 9;
+
+fn state_engine(
     options: &NodeOptions,
     dir: &DataDir,
-    groups: &BTreeMap<ShardId, Marks>,
+    groups: usize,
     table_bytes_per_second: Option<i64>,
-) -> Result<Vec<(ShardId, GroupState)>, OpenError> {
+) -> Result<Arc<StateEngine>, OpenError> {
     let mut engine = StateEngine::new(
         options.block_cache_bytes,
         options.write_buffer_bytes,
-        groups.len(),
+        groups.max(GROUPS_SOON),
         &dir.lock(),
     )
     .map_err(|error| OpenError::Options(format!("RocksDB did not start: {error}")))?;
     if let Some(bytes_per_second) = table_bytes_per_second {
         engine.write_at_most(bytes_per_second);
     }
-    let engine = Arc::new(engine);
+    Ok(Arc::new(engine))
+}
+
+fn open_states(
+    engine: &Arc<StateEngine>,
+    dir: &DataDir,
+    groups: &BTreeMap<ShardId, Marks>,
+) -> Result<Vec<(ShardId, GroupState)>, OpenError> {
     let groups: Vec<_> = groups.iter().collect();
     // A first start syncs a dozen files for each: several at a time share the disk's waits.
     let each = groups.len().div_ceil(OPENERS_MAX).max(1);
@@ -186,7 +208,6 @@ fn open_states(
         let openers: Vec<_> = groups
             .chunks(each)
             .map(|part| {
-                let engine = &engine;
                 scope.spawn(move || {
                     let open = |(shard, marks): &(&ShardId, &Marks)| {
                         open_state(engine, dir, **shard, marks)
@@ -282,19 +303,28 @@ async fn start(
         log,
         reserve,
         garbage,
+        state_engine,
         states,
+        groups: marks,
     } = looked;
-    let node_id = dir.identity().node_id;
+    let network = network(&options, &dir)?;
     let count = states.len();
-    let log_cache_bytes = options.log_cache_bytes / count.max(1);
+    let snapshots = SnapshotSender::default();
     let groups = states.into_iter().map(|(shard, state)| {
+        let given = marks.get(&shard).is_some_and(|marks| marks.given);
         let parts = GroupParts {
             shard,
-            node_id,
+            network: Arc::clone(&network),
+            snapshots: snapshots.clone(),
+            origin: if given {
+                Origin::Given
+            } else {
+                Origin::Founded
+            },
             machine: machines(shard),
-            state,
+            state: Arc::new(state),
             log: Arc::clone(&log),
-            log_cache_bytes,
+            log_cache_bytes: options.log_cache_bytes / count.max(1),
             groups: count,
             reserve: Arc::clone(&reserve),
         };
@@ -315,6 +345,29 @@ async fn start(
         reserve,
         write_buffer_bytes: options.write_buffer_bytes as u64,
         garbage,
-        groups,
+        log_bytes_max: options.log_bytes_max,
+        log_cache_bytes: options.log_cache_bytes,
+        machines,
+        network,
+        snapshots,
+        state_engine,
+        groups: RwLock::new(groups),
+        making: tokio::sync::Mutex::default(),
+        reports: takeover::Reports::default(),
+        leaving: AtomicBool::new(false),
+        runtime: tokio::runtime::Handle::current(),
     })
+}
+
+/// The way to other nodes, which must know who this one is.
+fn network(options: &NodeOptions, dir: &DataDir) -> Result<Arc<dyn Network>, OpenError> {
+    let node = NodeId(dir.identity().node_id);
+    match &options.network {
+        None => Ok(Arc::new(Alone(node))),
+        Some(network) if network.node() == node => Ok(Arc::clone(network)),
+        Some(network) => Err(OpenError::Options(format!(
+            "the data directory is that of {node}, and not of {}",
+            network.node()
+        ))),
+    }
 }

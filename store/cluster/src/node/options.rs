@@ -1,11 +1,12 @@
 //! What a node is opened with.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf, sync::Arc};
 
+use mailrook_transport::Network;
 use tokio::runtime::Handle;
 
 /// How to open a node.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NodeOptions {
     /// Where everything is kept. Created at the first start.
     pub data_dir: PathBuf,
@@ -25,8 +26,18 @@ pub struct NodeOptions {
     /// Where the groups run. None for a runtime of their own, which ends with the node: then dropping the node is like a
     /// crash. On the sessions' own a command wakes fewer threads on its way: a fifth less CPU for a delivery, measured.
     pub runtime: Option<Handle>,
+    /// The way to other nodes; none for a node that is alone.
+    pub network: Option<Arc<dyn Network>>,
     /// A fault that tests plant, to see that they would catch it.
     pub plant: Option<Plant>,
+}
+
+impl fmt::Debug for NodeOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeOptions")
+            .field("data_dir", &self.data_dir)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The most shards a node has copies of (DESIGN "Sizes"): with the meta group 64 groups, which openraft's idle cost
@@ -45,6 +56,7 @@ impl NodeOptions {
             log_bytes_max: 1 << 30,
             disk_reserve_bytes: 512 << 20,
             runtime: None,
+            network: None,
             plant: None,
         }
     }

@@ -91,7 +91,7 @@ fn wait(stop: &Receiver<()>, time: Duration) -> bool {
 }
 
 fn collect_garbage(inner: &Inner, stop: &Receiver<()>) {
-    for group in inner.groups.values().filter(|group| group.is_running()) {
+    for group in inner.groups().iter().filter(|group| group.is_running()) {
         let collected = group
             .state()
             .collect_garbage(inner.garbage.bytes_min, room_bytes(inner));
@@ -139,11 +139,9 @@ impl Upkeep<'_> {
         }
     }
 
-    fn running(&self) -> impl Iterator<Item = &Arc<RaftGroup>> {
-        self.inner
-            .groups
-            .values()
-            .filter(|group| group.is_running())
+    fn running(&self) -> impl Iterator<Item = Arc<RaftGroup>> {
+        let groups = self.inner.groups();
+        groups.into_iter().filter(|group| group.is_running())
     }
 
     /// Half of the budget is for what is being flushed.
@@ -157,7 +155,7 @@ impl Upkeep<'_> {
             let largest = self
                 .running()
                 .max_by_key(|group| group.state().unflushed_bytes());
-            if !largest.is_some_and(|group| flush(group)) {
+            if !largest.is_some_and(|group| self.flush(&group)) {
                 return;
             }
         }
@@ -170,7 +168,7 @@ impl Upkeep<'_> {
                 .unflushed_since()
                 .is_some_and(|since| since.elapsed() >= FLUSH_AGE)
             {
-                flush(group);
+                self.flush(&group);
             }
         }
     }
@@ -204,24 +202,37 @@ impl Upkeep<'_> {
             .filter(|group| lagging.contains(&log_group(group.shard())))
         {
             tracing::debug!(shard = %group.shard(), "flushed because its old entries keep the log from being cut");
-            flush(group);
+            self.flush(&group);
+            group.cut_log();
         }
-        self.running().for_each(|group| group.cut_log());
+        self.cut_logs();
     }
-}
 
-/// Flushes the group and has its log cut; false if that failed.
-fn flush(group: &RaftGroup) -> bool {
-    let started = Instant::now();
-    if let Err(error) = group.state().flush() {
-        if !group.is_running() {
-            // It was shut down meanwhile, which flushed it.
+    /// Cuts what is flushed. A copy that was away for a while gets what it missed from the log, if it is still there, and
+    /// else the whole state: so, of a group with several copies, only once the log is half full.
+    fn cut_logs(&self) {
+        let used = self.inner.log.store().map_or(0, |log| log.used_bytes());
+        let keep = used < self.inner.log_bytes_max / 2;
+        self.running()
+            .filter(|group| !keep || group.is_alone())
+            .for_each(|group| group.cut_log());
+    }
+
+    /// Flushes the group and has its log cut where it may be; false if that failed.
+    fn flush(&self, group: &RaftGroup) -> bool {
+        let started = Instant::now();
+        if let Err(error) = group.state().flush() {
+            if !group.is_running() {
+                // It was shut down meanwhile, which flushed it.
+                return false;
+            }
+            group.stop(&format!("flushing failed: {error}"));
             return false;
         }
-        group.stop(&format!("flushing failed: {error}"));
-        return false;
+        tracing::debug!(shard = %group.shard(), elapsed = ?started.elapsed(), "flushed");
+        if group.is_alone() {
+            group.cut_log();
+        }
+        true
     }
-    tracing::debug!(shard = %group.shard(), elapsed = ?started.elapsed(), "flushed");
-    group.cut_log();
-    true
 }

@@ -13,6 +13,8 @@ use rocksdb::checkpoint::Checkpoint;
 use super::{Applied, CURRENT, Flushed, GroupState, Tables, tables::kv_error};
 use crate::data_dir::{replace_file, sync_dir};
 
+const WHOLE: &str = "incoming-whole";
+
 impl GroupState {
     /// Makes `folder`, which must not exist, a database of its own with all that is applied, and says how far it is.
     /// Its files are shared with the group's until one of both removes them; it must lie on the same file system.
@@ -69,6 +71,22 @@ impl GroupState {
         self.dir.join(format!("checkpoint-{name}"))
     }
 
+    /// Where the files of a snapshot gather that arrives. They stay over a restart: the transfer goes on.
+    pub(crate) fn incoming_folder(&self) -> PathBuf {
+        self.dir.join("incoming")
+    }
+
+    /// Where they lie once all are there, under their names.
+    pub(crate) fn whole_folder(&self) -> PathBuf {
+        self.dir.join(WHOLE)
+    }
+
+    /// The folder of the tables in use.
+    pub(crate) fn current_folder(&self) -> std::io::Result<PathBuf> {
+        let current = fs::read_to_string(self.dir.join(CURRENT))?;
+        Ok(self.dir.join(current.trim_end()))
+    }
+
     /// Removes what earlier installs and checkpoints left: states that `current` does not name any more, and
     /// checkpoints, which are for one transfer each.
     pub(crate) fn remove_leftovers(&self) -> std::io::Result<()> {
@@ -77,7 +95,7 @@ impl GroupState {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let old_state = name.starts_with("state-") && name != current.trim_end();
-            if old_state || name.starts_with("checkpoint-") {
+            if old_state || name == WHOLE || name.starts_with("checkpoint-") {
                 tracing::info!(shard = %self.shard, folder = name, "removing what a newer snapshot replaced");
                 fs::remove_dir_all(entry.path())?;
             }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use mailrook_kv::StateMachine;
+use mailrook_transport::Network;
 use mailrook_types::ShardId;
 use openraft::{
     Config, SnapshotPolicy, async_runtime::watch::WatchReceiver, error::Fatal, impls::EmptyNode,
@@ -20,7 +21,8 @@ use super::{
     clock::LogClock,
     log::GroupLog,
     machine::Machine,
-    network::NoNetwork,
+    network::Ways,
+    send::SnapshotSender,
     standing::Standing,
     types::{LogId, Raft, Types},
 };
@@ -44,12 +46,23 @@ pub(super) fn in_flight_kib(command: &[u8]) -> u32 {
 /// Batches of touched keys that a watcher may lag behind before it is told that anything may have been touched.
 const WATCH_BATCHES_MAX: usize = 1024;
 
+/// How a copy came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The group's first: it begins alone.
+    Founded,
+    /// A further one: it waits for the group's leader.
+    Given,
+}
+
 /// What a group is made of.
 pub(crate) struct GroupParts {
     pub(crate) shard: ShardId,
-    pub(crate) node_id: u64,
+    pub(crate) network: Arc<dyn Network>,
+    pub(crate) snapshots: SnapshotSender,
+    pub(crate) origin: Origin,
     pub(crate) machine: Arc<dyn StateMachine>,
-    pub(crate) state: GroupState,
+    pub(crate) state: Arc<GroupState>,
     pub(crate) log: Arc<SharedLog>,
     pub(crate) log_cache_bytes: usize,
     /// How many groups the node has.
@@ -62,9 +75,12 @@ pub(crate) struct RaftGroup {
     pub(super) shard: ShardId,
     pub(super) raft: Raft,
     pub(super) barrier: Arc<Barrier>,
-    pub(super) state: Arc<GroupState>,
-    log: GroupLog,
+    pub(crate) state: Arc<GroupState>,
+    pub(super) log: GroupLog,
     pub(super) standing: Arc<Standing>,
+    pub(super) network: Arc<dyn Network>,
+    /// Held while a snapshot arrives.
+    pub(super) receiving: tokio::sync::Mutex<()>,
     pub(super) reserve: Arc<Reserve>,
     pub(super) clock: LogClock,
     pub(super) in_flight: Arc<Semaphore>,
@@ -99,84 +115,91 @@ pub(super) fn config(shard: ShardId) -> Result<Arc<Config>, GroupError> {
 }
 
 impl RaftGroup {
-    /// Starts the copy, and returns once it leads and has applied what was committed, or is stopped because it cannot.
-    /// Other voters than this node cannot be reached yet.
+    /// Starts the copy. One that is alone leads and has applied what was committed when this returns, or is stopped
+    /// because it cannot; one of several may not know its leader yet.
     pub(crate) async fn start(parts: GroupParts) -> Result<Arc<RaftGroup>, GroupError> {
-        let GroupParts {
-            shard,
-            node_id,
-            machine,
-            state,
-            log,
-            log_cache_bytes,
-            groups,
-            reserve,
-        } = parts;
-        let stopped = |cause: String| GroupError::Stopped { cause };
-        let standing = Arc::new(Standing::new(node_id));
-        let state = Arc::new(state);
-        let log = GroupLog::open(shard, log, Arc::clone(&standing), log_cache_bytes)
-            .map_err(|error| stopped(error.to_string()))?;
-        let touched = broadcast::Sender::new(WATCH_BATCHES_MAX);
-        let machine = Machine {
-            machine,
-            state: Arc::clone(&state),
-            log: log.clone(),
-            standing: Arc::clone(&standing),
-            touched: touched.clone(),
-        };
-        let raft = Raft::new(node_id, config(shard)?, NoNetwork, log.clone(), machine)
-            .await
-            .map_err(|fatal| stopped(fatal.to_string()))?;
-        standing.membership_appended(Some(&raft.metrics().borrow_watched().membership_config));
-        let in_flight_kib_max =
-            NODE_IN_FLIGHT_KIB / u32::try_from(groups).unwrap_or(u32::MAX).max(1);
-        let in_flight_kib_max = in_flight_kib_max.clamp(IN_FLIGHT_KIB_MIN, IN_FLIGHT_KIB_MAX);
-        let runtime = tokio::runtime::Handle::current();
-        let group = Arc::new(RaftGroup {
-            shard,
-            barrier: Arc::new(Barrier::new(
-                raft.clone(),
-                Arc::clone(&standing),
-                runtime.clone(),
-            )),
-            raft,
-            clock: LogClock::new(state.applied().time_ms),
-            state,
-            log,
-            standing,
-            reserve,
-            in_flight: Arc::new(Semaphore::new(in_flight_kib_max as usize)),
-            in_flight_kib_max,
-            touched,
-            told_flushed: AtomicU64::new(0),
-            runtime,
-            shut_down: OnceCell::new(),
-        });
+        let group = Arc::new(RaftGroup::make(&parts).await?);
         let standing = Arc::clone(&group.standing);
         group
             .runtime
             .spawn(RaftGroup::watch_engine(group.raft.clone(), standing));
-        if let Err(error) = group.take_the_lead(node_id).await {
+        if let Err(error) = group.take_the_lead(parts.origin).await {
             // A command of the log that cannot be applied: this copy says so, the others of the node serve.
             group.stop(&error.to_string());
         }
         Ok(group)
     }
 
+    async fn make(parts: &GroupParts) -> Result<RaftGroup, GroupError> {
+        let stopped = |cause: String| GroupError::Stopped { cause };
+        let shard = parts.shard;
+        let node_id = parts.network.node().0;
+        let standing = Arc::new(Standing::new(node_id));
+        let state = Arc::clone(&parts.state);
+        let shared = Arc::clone(&parts.log);
+        let log = GroupLog::open(shard, shared, Arc::clone(&standing), parts.log_cache_bytes)
+            .map_err(|error| stopped(error.to_string()))?;
+        let touched = broadcast::Sender::new(WATCH_BATCHES_MAX);
+        let machine = Machine {
+            machine: Arc::clone(&parts.machine),
+            state: Arc::clone(&state),
+            log: log.clone(),
+            standing: Arc::clone(&standing),
+            touched: touched.clone(),
+        };
+        let ways = Ways {
+            shard,
+            network: Arc::clone(&parts.network),
+            snapshots: parts.snapshots.clone(),
+        };
+        let raft = Raft::new(node_id, config(shard)?, ways, log.clone(), machine)
+            .await
+            .map_err(|fatal| stopped(fatal.to_string()))?;
+        standing.membership_appended(Some(&raft.metrics().borrow_watched().membership_config));
+        let groups = u32::try_from(parts.groups).unwrap_or(u32::MAX).max(1);
+        let in_flight_kib_max =
+            (NODE_IN_FLIGHT_KIB / groups).clamp(IN_FLIGHT_KIB_MIN, IN_FLIGHT_KIB_MAX);
+        let runtime = tokio::runtime::Handle::current();
+        let barrier = Barrier::new(raft.clone(), Arc::clone(&standing), runtime.clone());
+        Ok(RaftGroup {
+            shard,
+            barrier: Arc::new(barrier),
+            raft,
+            clock: LogClock::new(state.applied().time_ms),
+            state,
+            log,
+            standing,
+            network: Arc::clone(&parts.network),
+            receiving: tokio::sync::Mutex::default(),
+            reserve: Arc::clone(&parts.reserve),
+            in_flight: Arc::new(Semaphore::new(in_flight_kib_max as usize)),
+            in_flight_kib_max,
+            touched,
+            told_flushed: AtomicU64::new(0),
+            runtime,
+            shut_down: OnceCell::new(),
+        })
+    }
+
     /// The only voter needs nobody's vote: at once, not after the time a silent leader is given.
-    async fn take_the_lead(&self, node_id: u64) -> Result<(), GroupError> {
+    async fn take_the_lead(&self, origin: Origin) -> Result<(), GroupError> {
         let stopped = |fatal: Fatal<_>| self.stopped(&fatal);
+        let node = self.network.node();
         if self.raft.is_initialized().await.map_err(stopped)? {
+            if !self.raft.voter_ids().eq([node.0]) {
+                return Ok(());
+            }
             self.raft.trigger().elect(false).await.map_err(stopped)?;
-        } else {
-            let members = BTreeMap::from([(node_id, EmptyNode {})]);
+        } else if origin == Origin::Founded {
+            let members = BTreeMap::from([(node.0, EmptyNode {})]);
             self.raft
                 .initialize(members)
                 .await
                 .map_err(|error| GroupError::Stopped {
                     cause: error.to_string(),
                 })?;
+        } else {
+            return Ok(());
         }
         self.standing.wait_until(Standing::caught_up).await
     }
@@ -222,6 +245,13 @@ impl RaftGroup {
     /// The last entry of the group's log that is durable.
     pub(crate) fn durable_last(&self) -> Option<LogId> {
         self.log.durable_last()
+    }
+
+    /// Whether the group has no other copy.
+    pub(crate) fn is_alone(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().nodes().count() <= 1
     }
 
     /// Whether the copy still runs.

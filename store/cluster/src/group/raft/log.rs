@@ -107,6 +107,11 @@ impl GroupLog {
         })
     }
 
+    /// The last entry, durable or not.
+    pub(crate) fn last(&self) -> Option<LogId> {
+        self.inner.lock().last
+    }
+
     /// The last entry that is durable.
     pub(crate) fn durable_last(&self) -> Option<LogId> {
         self.written.lock().last

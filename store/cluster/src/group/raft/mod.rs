@@ -1,7 +1,7 @@
 //! A group on openraft.
 //!
-//! openraft decides; [`log`] and [`machine`] keep what it decides, [`network`] will carry it, and [`RaftGroup`] is
-//! the [`Group`](crate::Group) on top. openraft's types stay within this folder and the log's codec.
+//! openraft decides; [`log`] and [`machine`] keep what it decides, [`network`] carries it to the other copies and
+//! [`serve`] takes it from them, and [`RaftGroup`] is the [`Group`](crate::Group) on top. openraft's types stay within this folder and the log's codec.
 
 mod barrier;
 mod cache;
@@ -10,12 +10,19 @@ mod clock;
 mod handle;
 mod log;
 mod machine;
+mod members;
 mod network;
+mod receive;
+mod send;
+mod serve;
 mod snapshot;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod types;
+pub(crate) mod wire;
 
-pub(crate) use handle::{GroupParts, RaftGroup};
+pub(crate) use handle::{GroupParts, Origin, RaftGroup};
+pub(crate) use send::SnapshotSender;
 pub(crate) use types::{Command, Entry, LogId, StoredMembership, Vote, log_mark, vote_mark};

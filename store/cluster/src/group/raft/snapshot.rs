@@ -1,7 +1,7 @@
 //! Snapshots, as openraft asks for them.
 //!
-//! A group's flushed state is its snapshot: nothing is copied until one is sent. A snapshot that arrives is a folder
-//! on the group's file system.
+//! A group's flushed state is its snapshot: nothing is copied until one is sent. What is sent is a checkpoint, file by
+//! file: see [`send`](super::send) and [`receive`](super::receive). What has arrived is a folder on the group's file system.
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -17,22 +17,11 @@ pub(crate) enum SnapshotSource {
     /// was: [`SnapshotSource::checkpoint`].
     Live(Arc<GroupState>),
     /// In a folder that holds a checkpoint.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "as for `SnapshotSource::checkpoint`")
-    )]
     Folder(PathBuf),
 }
 
 impl SnapshotSource {
     /// A folder with the data, and how far it is. Blocks.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "the network of several nodes sends snapshots, there is none yet"
-        )
-    )]
     pub(crate) fn checkpoint(&self, name: &str) -> io::Result<(SnapshotMeta, PathBuf)> {
         match self {
             SnapshotSource::Live(state) => {

@@ -4,16 +4,18 @@ use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use mailrook_kv::{Applied, ApplyError, Read, Space, StateMachine, View};
-use mailrook_types::ShardId;
+use mailrook_transport::Alone;
+use mailrook_types::{NodeId, ShardId};
 use openraft::{EntryPayload, raft::AppendEntriesRequest};
 use tokio::sync::broadcast;
 
 use super::{
-    Command, Entry, GroupParts, RaftGroup,
+    Command, Entry, GroupParts, Origin, RaftGroup,
     handle::config,
     log::GroupLog,
     machine::Machine,
-    network::NoNetwork,
+    network::Ways,
+    send::SnapshotSender,
     snapshot::SnapshotSource,
     standing::Standing,
     types::{Raft, Snapshot, SnapshotMeta, Vote},
@@ -93,7 +95,12 @@ impl Copy {
     /// A copy that waits for a leader.
     async fn follow(&self, node_id: u64) -> Raft {
         let (machine, log) = self.machine(node_id);
-        Raft::new(node_id, config(ONE).unwrap(), NoNetwork, log, machine)
+        let ways = Ways {
+            shard: ONE,
+            network: Arc::new(Alone(NodeId(node_id))),
+            snapshots: SnapshotSender::default(),
+        };
+        Raft::new(node_id, config(ONE).unwrap(), ways, log, machine)
             .await
             .unwrap()
     }
@@ -132,9 +139,11 @@ async fn snapshot_for(to: &Path) -> (Vote, SnapshotMeta, SnapshotSource) {
     let Copy { log, state, .. } = leader;
     let group = RaftGroup::start(GroupParts {
         shard: ONE,
-        node_id: 1,
+        network: Arc::new(Alone(NodeId(1))),
+        snapshots: SnapshotSender::default(),
+        origin: Origin::Founded,
         machine: Arc::new(Last),
-        state: Arc::into_inner(state).unwrap(),
+        state,
         log,
         log_cache_bytes: 1 << 20,
         groups: 1,

@@ -94,7 +94,8 @@ async fn reads_have_the_time_of_the_log() {
         assert!(between <= stamped(&*group).await);
     }
     // The machine's clock was a day ahead, and is right again after a restart.
-    let state = node.inner.groups[&ONE].state();
+    let copy = node.inner.group(ONE).unwrap();
+    let state = copy.state();
     let mut applied = state.applied();
     applied.time_ms += DAY_MS;
     let ahead = applied.time_ms;

@@ -1,6 +1,7 @@
 //! Tests of the whole back end, with a toy state machine.
 
 mod basics;
+mod cluster;
 mod crash;
 mod damage;
 mod machine;

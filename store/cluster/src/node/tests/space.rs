@@ -120,7 +120,8 @@ async fn the_disk_is_looked_at_while_a_flush_hangs() {
     options.disk_reserve_bytes = 1 << 20;
     let budget = options.write_buffer_bytes as u64;
     let node = open::open(options, machines(), parts).await.unwrap();
-    let state = node.inner.groups[&ONE].state();
+    let copy = node.inner.group(ONE).unwrap();
+    let state = copy.state();
     let held = state.hold_flushes();
     // More than the half of the budget that makes the upkeep flush; several of its rounds.
     write_mebibytes(&node, (budget >> 20) * 3 / 4).await;
@@ -140,7 +141,8 @@ async fn a_stop_waits_for_no_compaction() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(dir.path()).await;
     let group = node.group(ONE).unwrap();
-    let state = node.inner.groups[&ONE].state();
+    let copy = node.inner.group(ONE).unwrap();
+    let state = copy.state();
     let write = |keys: Vec<u64>, value: u8| {
         let proposals = keys
             .into_iter()
@@ -164,7 +166,8 @@ async fn a_stop_waits_for_no_compaction() {
     let node = open::open(options(dir.path()), machines(), parts)
         .await
         .unwrap();
-    let state = node.inner.groups[&ONE].state();
+    let copy = node.inner.group(ONE).unwrap();
+    let state = copy.state();
     eventually("garbage is collected", || state.compactions() > 0).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(state.compactions() > 0, "it takes long");

@@ -1,0 +1,127 @@
+//! What other copies ask of this one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use mailrook_transport::Duplex;
+use mailrook_types::NodeId;
+use openraft::{async_runtime::watch::WatchReceiver, raft::TransferLeaderRequest};
+
+use super::{
+    handle::RaftGroup,
+    types::{LogId, Types, Vote},
+    wire::{self, Ask, Told, WireError},
+};
+
+impl RaftGroup {
+    /// Answers a request of another copy. The error goes to who asked.
+    pub(crate) async fn answer(&self, body: Bytes) -> Result<Bytes, String> {
+        self.standing
+            .check_running()
+            .map_err(|error| error.to_string())?;
+        let (ask, rest) = wire::read_ask(&body).map_err(|error| error.to_string())?;
+        let told = self.told(ask, rest).await?;
+        Ok(wire::reply(&told))
+    }
+
+    async fn told(&self, ask: Ask, rest: Bytes) -> Result<Told, String> {
+        let stopped = |error: &dyn std::fmt::Display| error.to_string();
+        match ask {
+            append @ Ask::Append { .. } => {
+                let request = wire::read_append(append, rest).map_err(|error| stopped(&error))?;
+                let response = self.raft.append_entries(request).await;
+                Ok(wire::of_appended(
+                    &response.map_err(|error| stopped(&error))?,
+                ))
+            }
+            Ask::Vote(request) => {
+                let response = self.raft.vote(wire::to_vote(request)).await;
+                Ok(wire::of_vote_response(
+                    &response.map_err(|error| stopped(&error))?,
+                ))
+            }
+            Ask::PreVote(request) => {
+                let response = self.raft.pre_vote(wire::to_vote(request)).await;
+                Ok(wire::of_vote_response(
+                    &response.map_err(|error| stopped(&error))?,
+                ))
+            }
+            Ask::WouldLead => Err("the node answers that".to_owned()),
+            Ask::Transfer { from, to, last } => {
+                let request = TransferLeaderRequest::new(from.into(), to, last.map(LogId::from));
+                let response = self.raft.handle_transfer_leader(request).await;
+                match response.map_err(|error| stopped(&error))? {
+                    Ok(()) => Ok(Told::Transferred),
+                    Err(refused) => Err(stopped(&refused)),
+                }
+            }
+        }
+    }
+
+    /// Takes a stream of entries, and answers each request in turn.
+    pub(crate) async fn take_entries(self: Arc<Self>, stream: Duplex) {
+        let Duplex { outgoing, incoming } = stream;
+        let requests = stream::unfold(incoming, |mut incoming| async {
+            let item = incoming.recv().await?;
+            match read_item(item) {
+                Ok(request) => Some((request, incoming)),
+                Err(error) => {
+                    tracing::warn!(%error, "a stream of entries ends");
+                    None
+                }
+            }
+        });
+        let mut answers = std::pin::pin!(self.raft.stream_append(requests));
+        loop {
+            let answer = tokio::select! {
+                answer = answers.next() => answer,
+                // The leader is gone, or has begun another stream.
+                () = outgoing.closed() => return,
+                _ = self.standing.wait_until(|_| false) => return,
+            };
+            // A fatal error of the engine ends the stream: the group is stopped.
+            let Some(Ok(result)) = answer else { return };
+            let item = wire::reply(&wire::of_stream_result(&result));
+            if outgoing.send(item).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The vote that this copy gave last: for the leader, or for who asked to lead.
+    pub(crate) fn last_vote(&self) -> Option<Vote> {
+        let vote = self.raft.metrics().borrow_watched().vote;
+        (vote.leader_id.term > 0).then_some(vote)
+    }
+
+    /// Asks for votes in the place of the leader that gave `gone`, or of a candidate.
+    pub(crate) async fn take_over(&self, gone: Vote) {
+        let own = self.network.node().0;
+        let asked = if gone.committed {
+            let request = TransferLeaderRequest::new(gone, own, None);
+            self.raft.handle_transfer_leader(request).await.map(drop)
+        } else {
+            self.raft.trigger().elect(false).await
+        };
+        if let Err(fatal) = asked {
+            tracing::warn!(shard = %self.shard(), %fatal, "no votes were asked for");
+        }
+    }
+
+    /// Who votes, as of the last membership in the log.
+    pub(crate) fn voters(&self) -> Vec<NodeId> {
+        self.raft.voter_ids().map(NodeId).collect()
+    }
+
+    /// The last entry of this copy's log.
+    pub(crate) fn last_entry(&self) -> Option<LogId> {
+        self.log.last()
+    }
+}
+
+fn read_item(item: Bytes) -> Result<openraft::raft::AppendEntriesRequest<Types>, WireError> {
+    let (_shard, body) = wire::split(item)?;
+    let (ask, rest) = wire::read_ask(&body)?;
+    wire::read_append(ask, rest)
+}

@@ -1,0 +1,214 @@
+//! Copies that a running node is given and that are taken from it, and changes of a group's members.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use futures::future::join_all;
+use mailrook_types::{NodeId, ShardId};
+use openraft::vote::leader_id_adv::LeaderId;
+
+use super::{Inner, Node, SHARDS_MAX};
+use crate::{
+    Group, GroupError, GroupRole,
+    data_dir::VoteMark,
+    group::raft::{GroupParts, Origin, RaftGroup, Vote},
+    guard::log_group,
+    log::{LogWrite, RecordKey, encode_vote},
+    state::GroupState,
+};
+
+/// Leaderships are given away at most for so long when a node leaves.
+const HAND_OVER_MAX: Duration = Duration::from_secs(10);
+
+impl Node {
+    /// Gives this node a copy of a group, which then waits for the group's leader. It has one already: no change.
+    ///
+    /// # Errors
+    /// [`GroupError::Refused`] with the cause.
+    pub async fn add_copy(&self, shard: ShardId) -> Result<(), GroupError> {
+        let _one = self.inner.making.lock().await;
+        if self.inner.group(shard).is_some() {
+            return Ok(());
+        }
+        let count = self.inner.groups.read().len();
+        if count > SHARDS_MAX as usize {
+            return Err(refused(format!("this node has {count} copies already")));
+        }
+        let group = self.inner.make_copy(shard).await?;
+        self.inner.groups.write().insert(shard, group);
+        tracing::info!(%shard, "a copy of the group is made");
+        Ok(())
+    }
+
+    /// Takes this node's copy of a group away, and puts what it held into quarantine. There is none: no change.
+    ///
+    /// # Errors
+    /// [`GroupError::Refused`] while the group counts this node among its members, as far as the copy knows.
+    pub async fn drop_copy(&self, shard: ShardId) -> Result<(), GroupError> {
+        let _one = self.inner.making.lock().await;
+        let Some(group) = self.inner.group(shard) else {
+            return Ok(());
+        };
+        // In this order: a copy that the witness knows must have all it knows of; one that it does not know may leave
+        // anything behind.
+        self.inner.groups.write().remove(&shard);
+        group.shutdown().await;
+        let inner = Arc::clone(&self.inner);
+        let dropped = tokio::task::spawn_blocking(move || {
+            inner.witness.drop_copy(shard)?;
+            inner.dir.quarantine(shard).map_err(std::io::Error::other)
+        });
+        let dropped = dropped.await.map_err(|error| refused(error.to_string()))?;
+        dropped.map_err(|error| refused(error.to_string()))?;
+        self.inner.forget_log(shard, None).await?;
+        tracing::info!(%shard, "the copy of the group is dropped");
+        Ok(())
+    }
+
+    /// Has `node` follow a group that this node leads.
+    ///
+    /// # Errors
+    /// As any call to a group.
+    pub async fn add_learner(&self, shard: ShardId, node: NodeId) -> Result<(), GroupError> {
+        self.copy(shard)?.add_learner(node).await
+    }
+
+    /// Has exactly `voters` vote in a group that this node leads; others that voted leave it.
+    ///
+    /// # Errors
+    /// As any call to a group.
+    pub async fn change_voters(
+        &self,
+        shard: ShardId,
+        voters: BTreeSet<NodeId>,
+    ) -> Result<(), GroupError> {
+        self.copy(shard)?.change_voters(voters).await
+    }
+
+    /// Has a node without a vote leave a group that this node leads.
+    ///
+    /// # Errors
+    /// As any call to a group.
+    pub async fn remove_learner(&self, shard: ShardId, node: NodeId) -> Result<(), GroupError> {
+        self.copy(shard)?.remove_learner(node).await
+    }
+
+    /// Has `to` lead a group that this node leads; returns once it is given up.
+    ///
+    /// # Errors
+    /// As any call to a group.
+    pub async fn transfer_leader(&self, shard: ShardId, to: NodeId) -> Result<(), GroupError> {
+        self.copy(shard)?.transfer_leader(to).await
+    }
+
+    /// Gives all leaderships away and seeks none from now on: what follows, a stop or a repair, costs others nothing.
+    /// Says which groups it still leads, because nobody else can.
+    pub async fn leave(&self) -> Vec<ShardId> {
+        self.inner.leaving.store(true, Ordering::Release);
+        self.inner.hand_over("the node is leaving").await
+    }
+
+    fn copy(&self, shard: ShardId) -> Result<Arc<RaftGroup>, GroupError> {
+        let missing = || GroupError::Stopped {
+            cause: "this node has no copy of it".into(),
+        };
+        self.inner.group(shard).ok_or_else(missing)
+    }
+}
+
+fn refused(cause: String) -> GroupError {
+    GroupError::Refused { cause }
+}
+
+impl Inner {
+    async fn make_copy(self: &Arc<Self>, shard: ShardId) -> Result<Arc<RaftGroup>, GroupError> {
+        let vote = self.witness.content().dropped.get(&shard).copied();
+        self.forget_log(shard, vote.flatten()).await?;
+        let inner = Arc::clone(self);
+        let opened = tokio::task::spawn_blocking(move || {
+            inner.dir.quarantine(shard)?;
+            let path = inner.dir.group(shard);
+            GroupState::open(&inner.state_engine, &path, shard, true)
+        });
+        let state = opened.await.map_err(|error| refused(error.to_string()))?;
+        let state = state.map_err(|error| refused(error.to_string()))?;
+        let inner = Arc::clone(self);
+        let noted = tokio::task::spawn_blocking(move || inner.witness.add_copy(shard));
+        let noted = noted.await.map_err(|error| refused(error.to_string()))?;
+        noted.map_err(|error| refused(error.to_string()))?;
+        let count = self.groups.read().len() + 1;
+        let parts = GroupParts {
+            shard,
+            network: Arc::clone(&self.network),
+            snapshots: self.snapshots.clone(),
+            origin: Origin::Given,
+            machine: (self.machines)(shard),
+            state: Arc::new(state),
+            log: Arc::clone(&self.log),
+            log_cache_bytes: self.log_cache_bytes / count,
+            groups: count,
+            reserve: Arc::clone(&self.reserve),
+        };
+        // On the groups' runtime, wherever the caller is.
+        let started = self.runtime.spawn(RaftGroup::start(parts)).await;
+        started.map_err(|error| refused(error.to_string()))?
+    }
+
+    /// Removes what the log holds of a group that there is no copy of, but for the vote that it gave.
+    async fn forget_log(&self, shard: ShardId, vote: Option<VoteMark>) -> Result<(), GroupError> {
+        let group = log_group(shard);
+        let failed = |error: crate::log::LogError| refused(error.to_string());
+        let forget = LogWrite::Forget { group };
+        self.log.write_durably(forget, None).await.map_err(failed)?;
+        let Some(VoteMark {
+            term,
+            node,
+            committed,
+        }) = vote
+        else {
+            return Ok(());
+        };
+        let leader_id = LeaderId {
+            term,
+            node_id: node,
+        };
+        let vote = Vote {
+            leader_id,
+            committed,
+        };
+        let record = LogWrite::Record {
+            group,
+            key: RecordKey::Vote,
+            value: encode_vote(&vote),
+        };
+        self.log.write_durably(record, None).await.map_err(failed)
+    }
+
+    /// Gives away what this node leads, where somebody else can lead it; says what is left.
+    pub(super) async fn hand_over(&self, why: &str) -> Vec<ShardId> {
+        let led = |group: &Arc<RaftGroup>| group.status().role == GroupRole::Leader;
+        let groups: Vec<_> = self.groups().into_iter().filter(led).collect();
+        let handed = groups.iter().map(|group| async move {
+            let candidates = group.successors();
+            let to = *self.willing(group.shard(), candidates).await.first()?;
+            tracing::info!(shard = %group.shard(), %to, why, "handing leadership over");
+            let result = tokio::time::timeout(HAND_OVER_MAX, group.transfer_leader(to)).await;
+            match result {
+                Ok(Ok(())) => Some(()),
+                Ok(Err(error)) => {
+                    tracing::warn!(shard = %group.shard(), %error, "leadership was not handed over");
+                    None
+                }
+                Err(_) => None,
+            }
+        });
+        let handed = join_all(handed).await;
+        let left = groups.iter().zip(handed);
+        left.filter(|(_, handed)| handed.is_none())
+            .map(|(group, _)| group.shard())
+            .collect()
+    }
+}

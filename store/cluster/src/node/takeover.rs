@@ -1,0 +1,290 @@
+//! Taking over from a leader that is gone, without waiting for its heartbeat to time out.
+//!
+//! A process that dies closes its connections, and then nobody listens where it did: both are known at once. A node that
+//! sees this of a leader tells the other voters, with how far its own log goes. Once a majority of the voters say so, the
+//! one among them with the longest log asks for votes, as if the leader had handed over to it: the others need not wait
+//! for its lease to end. One broken connection deposes nobody. Should several ask at once, or the leader live after all,
+//! Raft's own rules hold: it is only sooner that the question is put.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use mailrook_kv::{decode, encode};
+use mailrook_transport::{Class, Link};
+use mailrook_types::{NodeId, ShardId};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::broadcast::error::RecvError,
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior},
+};
+
+use super::Inner;
+use crate::group::raft::{
+    RaftGroup, Vote,
+    wire::{self, WireLogId, WireVote},
+};
+
+/// Reports are about the node, not one of its groups: they carry a shard that there is none of.
+const NO_SHARD: ShardId = ShardId(u32::MAX);
+
+/// How long a report may be on its way.
+const REPORT_MAX: Duration = Duration::from_secs(1);
+
+/// How often what is not settled is looked at again: an election takes some tens of milliseconds.
+const TICK: Duration = Duration::from_millis(250);
+
+/// How often a node that should not lead tries to hand over.
+const HAND_OVER_EVERY: Duration = Duration::from_secs(2);
+
+#[derive(Serialize, Deserialize)]
+enum Report {
+    /// `node` is gone; it led these groups.
+    Gone { node: u64, groups: Vec<Led> },
+}
+
+/// A group that lost its leader.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Led {
+    shard: ShardId,
+    /// The leader's.
+    vote: WireVote,
+    /// The end of the reporter's log; none if it should not lead.
+    last: Option<WireLogId>,
+}
+
+/// Who says of a leader that it is gone, with how far their logs go.
+#[derive(Default)]
+pub(super) struct Reports {
+    groups: Mutex<BTreeMap<ShardId, (WireVote, BTreeMap<NodeId, Option<WireLogId>>)>>,
+}
+
+impl Reports {
+    /// Takes a report up, and says who has reported the same.
+    fn add(&self, from: NodeId, led: &Led) {
+        let mut groups = self.groups.lock();
+        let known = groups
+            .entry(led.shard)
+            .or_insert((led.vote, BTreeMap::new()));
+        if (known.0.term, known.0.node) < (led.vote.term, led.vote.node) {
+            *known = (led.vote, BTreeMap::new());
+        }
+        if known.0 == led.vote {
+            known.1.insert(from, led.last);
+        }
+    }
+
+    fn of(&self, shard: ShardId, vote: WireVote) -> BTreeMap<NodeId, Option<WireLogId>> {
+        let groups = self.groups.lock();
+        match groups.get(&shard) {
+            Some((of, by)) if *of == vote => by.clone(),
+            _ => BTreeMap::new(),
+        }
+    }
+
+    /// What `node` said of `leader` holds no more.
+    fn withdraw(&self, node: NodeId, leader: NodeId) {
+        for (vote, by) in self.groups.lock().values_mut() {
+            if vote.node == leader.0 {
+                by.remove(&node);
+            }
+        }
+    }
+}
+
+/// Whether a request is a report.
+pub(super) fn is_report(request: &Bytes) -> bool {
+    wire::split(request.clone()).is_ok_and(|(shard, _)| shard == NO_SHARD)
+}
+
+/// Follows the links to other nodes, until the node is closed.
+pub(super) fn start(inner: &Arc<Inner>) -> JoinHandle<()> {
+    let mut links = inner.network.links();
+    let weak = Arc::downgrade(inner);
+    inner.runtime.spawn(async move {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut handed_over = Instant::now();
+        loop {
+            let event = tokio::select! {
+                event = links.recv() => Some(event),
+                _ = tick.tick() => None,
+            };
+            let Some(inner) = weak.upgrade() else { return };
+            match event {
+                Some(Ok((node, link))) => inner.link_changed(node, link),
+                // Some were missed: the tick looks at all.
+                Some(Err(RecvError::Lagged(_))) => {}
+                // A network without others.
+                Some(Err(RecvError::Closed)) => return,
+                None => {
+                    inner.look_again();
+                    if handed_over.elapsed() >= HAND_OVER_EVERY {
+                        handed_over = Instant::now();
+                        inner.give_way_if_full(&weak);
+                    }
+                }
+            }
+        }
+    })
+}
+
+impl Inner {
+    fn link_changed(self: &Arc<Self>, node: NodeId, link: Link) {
+        let own = self.network.node();
+        match link {
+            Link::Up => self.reports.withdraw(own, node),
+            Link::Refused | Link::Silent => self.report(node),
+            // Something else than its end may be wrong, with this machine for instance.
+            Link::Down => {}
+        }
+    }
+
+    /// Links that are down are reported as long as those behind them are believed to lead.
+    fn look_again(self: &Arc<Self>) {
+        let leaders = self.groups().into_iter().filter_map(|group| {
+            let vote = group.last_vote();
+            Some(NodeId(vote?.leader_id.node_id))
+        });
+        let mut leaders: Vec<NodeId> = leaders.collect();
+        leaders.sort_unstable();
+        leaders.dedup();
+        for node in leaders {
+            if node != self.network.node()
+                && matches!(self.network.link(node), Link::Refused | Link::Silent)
+            {
+                self.report(node);
+            }
+        }
+    }
+
+    /// Tells the other voters of the groups that `gone` led, or asked for votes in.
+    fn report(self: &Arc<Self>, gone: NodeId) {
+        let own = self.network.node();
+        let unfit = self.leaving.load(Ordering::Acquire) || self.reserve.is_full();
+        let mut of_peers: BTreeMap<NodeId, Vec<Led>> = BTreeMap::new();
+        for group in self.groups() {
+            let Some(vote) = group
+                .last_vote()
+                .filter(|vote| vote.leader_id.node_id == gone.0)
+            else {
+                continue;
+            };
+            let voters = group.voters();
+            if !voters.contains(&own) {
+                continue;
+            }
+            let led = Led {
+                shard: group.shard(),
+                vote: (&vote).into(),
+                last: (group.last_entry().as_ref().map(WireLogId::from)).filter(|_| !unfit),
+            };
+            self.reports.add(own, &led);
+            for voter in voters
+                .iter()
+                .filter(|voter| **voter != own && **voter != gone)
+            {
+                of_peers.entry(*voter).or_default().push(led);
+            }
+            self.consider(&group, vote);
+        }
+        for (peer, groups) in of_peers {
+            let report = Report::Gone {
+                node: gone.0,
+                groups,
+            };
+            let request = wire::with_body(NO_SHARD, &encode(&report));
+            let deadline = Instant::now() + REPORT_MAX;
+            let call = self.network.call(peer, Class::Consensus, request, deadline);
+            self.runtime.spawn(async move {
+                if let Err(error) = call.await {
+                    tracing::debug!(%peer, %error, "a report did not arrive");
+                }
+            });
+        }
+    }
+
+    /// Takes another node's report.
+    pub(super) async fn take_report(
+        self: &Arc<Self>,
+        from: NodeId,
+        request: &Bytes,
+    ) -> Result<Bytes, String> {
+        let (_, body) = wire::split(request.clone()).map_err(|error| error.to_string())?;
+        let Report::Gone { node, groups } = decode(&body).map_err(|error| error.to_string())?;
+        for led in groups {
+            let Some(group) = self.group(led.shard) else {
+                continue;
+            };
+            self.reports.add(from, &led);
+            if let Some(vote) = group
+                .last_vote()
+                .filter(|vote| vote.leader_id.node_id == node)
+            {
+                self.consider(&group, vote);
+            }
+        }
+        Ok(Bytes::new())
+    }
+
+    /// Asks for votes, if a majority say that the leader is gone, this node among them, and its log is the longest.
+    fn consider(self: &Arc<Self>, group: &Arc<RaftGroup>, vote: Vote) {
+        let own = self.network.node();
+        let reports = self.reports.of(group.shard(), (&vote).into());
+        let voters = group.voters();
+        let agree = reports.keys().filter(|node| voters.contains(node)).count();
+        if agree <= voters.len() / 2 {
+            return;
+        }
+        let longest = reports.iter().max_by_key(|(node, last)| (**last, **node));
+        if longest.is_some_and(|(node, last)| *node == own && last.is_some()) {
+            tracing::info!(shard = %group.shard(), gone = %NodeId(vote.leader_id.node_id), "the leader is gone; asking for votes");
+            let group = Arc::clone(group);
+            self.runtime
+                .spawn(async move { group.take_over(vote).await });
+        }
+    }
+
+    /// Hands over what it leads when the disk is full: others may have room.
+    fn give_way_if_full(self: &Arc<Self>, weak: &Weak<Inner>) {
+        if !self.reserve.is_full() {
+            return;
+        }
+        let weak = weak.clone();
+        self.runtime.spawn(async move {
+            if let Some(inner) = weak.upgrade() {
+                inner.hand_over("the disk is nearly full").await;
+            }
+        });
+    }
+
+    /// Those of `candidates` who would lead, in the same order.
+    pub(super) async fn willing(&self, shard: ShardId, candidates: Vec<NodeId>) -> Vec<NodeId> {
+        let request = wire::ask(shard, &wire::Ask::WouldLead);
+        let deadline = Instant::now() + REPORT_MAX;
+        let asked = candidates.iter().map(|node| {
+            let call = self
+                .network
+                .call(*node, Class::Consensus, request.clone(), deadline);
+            async move {
+                let reply = call.await.ok()?;
+                match wire::read_reply(&reply) {
+                    Ok(wire::Told::WouldLead(true)) => Some(*node),
+                    _ => None,
+                }
+            }
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// Whether this node may lead.
+    pub(super) fn would_lead(&self) -> bool {
+        !self.leaving.load(Ordering::Acquire) && !self.reserve.is_full()
+    }
+}

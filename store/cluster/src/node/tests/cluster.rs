@@ -1,0 +1,350 @@
+//! Several nodes, connected in memory: copies, changes of members, fail-over, snapshots.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
+use mailrook_transport::{Duplex, Handler, Handlers, MemoryHub};
+use mailrook_types::{NodeId, ShardId};
+
+use super::{
+    machine::{command, count, machines, value},
+    open, options, parts,
+};
+use crate::{Group, GroupError, GroupRole, Node, NodeOptions};
+
+const ONE: ShardId = ShardId(1);
+/// A busy machine gets as long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Nobody;
+
+impl Handler for Nobody {
+    fn call(&self, _from: NodeId, _request: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
+        async { Err("nobody answers this".to_owned()) }.boxed()
+    }
+
+    fn open(&self, _from: NodeId, _request: Bytes, _stream: Duplex) -> BoxFuture<'static, ()> {
+        async {}.boxed()
+    }
+}
+
+/// Nodes that can be stopped, crashed and started again.
+struct Cluster {
+    hub: MemoryHub,
+    dirs: BTreeMap<NodeId, tempfile::TempDir>,
+    nodes: BTreeMap<NodeId, Node>,
+    change: fn(&mut NodeOptions),
+}
+
+impl Cluster {
+    /// A node that has founded a cluster, and `more` that were enrolled.
+    async fn new(more: usize, change: fn(&mut NodeOptions)) -> Cluster {
+        // RUST_LOG=mailrook=debug,openraft=info shows what happens. An earlier test may have set it up.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
+        let first = tempfile::tempdir().unwrap();
+        let founder = open::open(options(first.path()), machines(), parts()).await;
+        let founder = founder.unwrap();
+        let (cluster_id, id) = (founder.cluster_id(), founder.node_id());
+        founder.shutdown().await;
+        let mut cluster = Cluster {
+            hub: MemoryHub::default(),
+            dirs: BTreeMap::from([(id, first)]),
+            nodes: BTreeMap::new(),
+            change,
+        };
+        for number in 1..=more as u64 {
+            let dir = tempfile::tempdir().unwrap();
+            let id = NodeId(number);
+            Node::enrol(dir.path(), cluster_id, id).unwrap();
+            cluster.dirs.insert(id, dir);
+        }
+        for id in cluster.dirs.keys().copied().collect::<Vec<_>>() {
+            cluster.start(id).await;
+        }
+        cluster
+    }
+
+    /// Three copies of everything.
+    async fn of_three(change: fn(&mut NodeOptions)) -> Cluster {
+        let cluster = Cluster::new(2, change).await;
+        for shard in [ShardId::META, ONE] {
+            cluster.spread(shard).await;
+        }
+        cluster
+    }
+
+    fn path(&self, id: NodeId) -> PathBuf {
+        self.dirs[&id].path().to_owned()
+    }
+
+    fn ids(&self) -> BTreeSet<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    async fn start(&mut self, id: NodeId) {
+        let mut options = options(&self.path(id));
+        options.network = Some(Arc::new(self.hub.network(id)));
+        (self.change)(&mut options);
+        // A node that was dropped closes its files a little later.
+        let begun = Instant::now();
+        let node = loop {
+            match open::open(options.clone(), machines(), parts()).await {
+                Ok(node) => break node,
+                Err(crate::OpenError::Locked { .. }) if begun.elapsed() < PATIENCE => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let handlers = Handlers {
+            consensus: node.consensus_handler(),
+            bulk: node.bulk_handler(),
+            store: Arc::new(Nobody),
+            control: Arc::new(Nobody),
+        };
+        self.hub.start(id, handlers);
+        self.nodes.insert(id, node);
+    }
+
+    /// As if its process were killed.
+    fn crash(&mut self, id: NodeId) {
+        self.hub.stop(id);
+        drop(self.nodes.remove(&id));
+    }
+
+    async fn stop(&mut self, id: NodeId) {
+        let node = self.nodes.remove(&id).unwrap();
+        node.leave().await;
+        self.hub.stop(id);
+        node.shutdown().await;
+    }
+
+    /// Gives every node a voting copy.
+    async fn spread(&self, shard: ShardId) {
+        let leader = self.leader(shard).await;
+        for (id, node) in &self.nodes {
+            if *id != leader {
+                node.add_copy(shard).await.unwrap();
+                self.nodes[&leader].add_learner(shard, *id).await.unwrap();
+            }
+        }
+        self.nodes[&leader]
+            .change_voters(shard, self.ids())
+            .await
+            .unwrap();
+    }
+
+    /// The node that leads and knows it.
+    async fn leader(&self, shard: ShardId) -> NodeId {
+        let begun = Instant::now();
+        loop {
+            for (id, node) in &self.nodes {
+                let group = node.group(shard);
+                if let Some(group) = group
+                    && group.status().role == GroupRole::Leader
+                    && matches!(
+                        tokio::time::timeout(Duration::from_secs(1), group.read_barrier()).await,
+                        Ok(Ok(()))
+                    )
+                {
+                    return *id;
+                }
+            }
+            assert!(begun.elapsed() < PATIENCE, "nobody leads {shard}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    fn group(&self, id: NodeId, shard: ShardId) -> Arc<dyn Group> {
+        self.nodes[&id].group(shard).unwrap()
+    }
+
+    /// Proposes until it is acknowledged, wherever that is.
+    async fn put(&self, shard: ShardId, key: u64, value: &[u8]) {
+        let begun = Instant::now();
+        loop {
+            let leader = self.leader(shard).await;
+            let group = self.group(leader, shard);
+            let proposed = group.propose(command(key, value));
+            match tokio::time::timeout(Duration::from_secs(5), proposed).await {
+                Ok(Ok(_)) => return,
+                other => assert!(begun.elapsed() < PATIENCE, "{other:?}"),
+            }
+        }
+    }
+
+    /// Waits until every node shows the value.
+    async fn shows(&self, shard: ShardId, key: u64, expected: &[u8]) {
+        for id in self.ids() {
+            let begun = Instant::now();
+            while value(&*self.group(id, shard), key).as_deref() != Some(expected) {
+                assert!(begun.elapsed() < PATIENCE, "{id} does not show {key}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+
+    fn other_than(&self, id: NodeId) -> NodeId {
+        self.ids().into_iter().find(|other| *other != id).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_acknowledged_is_on_every_node() {
+    let cluster = Cluster::of_three(|_| {}).await;
+    for key in 1..=50 {
+        cluster.put(ONE, key, b"letter").await;
+    }
+    cluster.shows(ONE, 50, b"letter").await;
+    let leader = cluster.leader(ONE).await;
+    let status = cluster.group(leader, ONE).status();
+    assert_eq!(status.voters.len(), 3);
+    let follower = cluster.other_than(leader);
+    assert_eq!(
+        cluster.group(follower, ONE).propose(command(51, b"")).await,
+        Err(GroupError::NotLeader {
+            leader: Some(leader.0)
+        })
+    );
+    assert_eq!(
+        cluster.group(follower, ONE).read_barrier().await,
+        Err(GroupError::NotLeader {
+            leader: Some(leader.0)
+        })
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_dies_is_replaced_before_its_lease_ends() {
+    let mut cluster = Cluster::of_three(|_| {}).await;
+    let mut times = Vec::new();
+    for round in 0..5 {
+        cluster.put(ONE, round, b"before").await;
+        let leader = cluster.leader(ONE).await;
+        let begun = Instant::now();
+        cluster.crash(leader);
+        cluster.put(ONE, round, b"after").await;
+        times.push(begun.elapsed());
+        cluster.start(leader).await;
+        cluster.shows(ONE, round, b"after").await;
+    }
+    times.sort();
+    // The lease is two seconds, and an election comes one to two later. Not the slowest: the machine may be busy.
+    assert!(times[2] < Duration::from_millis(1500), "{times:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_cut_off_acknowledges_nothing_and_others_go_on() {
+    let cluster = Cluster::of_three(|_| {}).await;
+    cluster.put(ONE, 1, b"before").await;
+    let old = cluster.leader(ONE).await;
+    for other in cluster.ids().into_iter().filter(|id| *id != old) {
+        cluster.hub.cut(old, other);
+        cluster.hub.cut(other, old);
+    }
+    let cut_off = cluster.group(old, ONE);
+    let proposal = tokio::spawn(async move { cut_off.propose(command(1, b"lost")).await });
+    let begun = Instant::now();
+    let new = loop {
+        let leads =
+            |id: &NodeId| *id != old && cluster.group(*id, ONE).status().role == GroupRole::Leader;
+        if let Some(new) = cluster.ids().into_iter().find(leads) {
+            break new;
+        }
+        assert!(begun.elapsed() < PATIENCE, "nobody took over");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    cluster
+        .group(new, ONE)
+        .propose(command(1, b"after"))
+        .await
+        .unwrap();
+    assert!(!proposal.is_finished());
+    let cut_off = cluster.group(old, ONE);
+    let barrier = tokio::time::timeout(Duration::from_secs(1), cut_off.read_barrier());
+    assert!(!matches!(barrier.await, Ok(Ok(()))), "a stale read");
+    for other in cluster.ids().into_iter().filter(|id| *id != old) {
+        cluster.hub.heal(old, other);
+        cluster.hub.heal(other, old);
+    }
+    assert!(proposal.await.unwrap().is_err());
+    cluster.shows(ONE, 1, b"after").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_away_for_long_gets_a_snapshot() {
+    // What is flushed is cut at once, so that the log has nothing for who was away.
+    let mut cluster = Cluster::of_three(|options| options.log_bytes_max = 2 << 20).await;
+    let leader = cluster.leader(ONE).await;
+    let away = cluster.other_than(leader);
+    cluster.put(ONE, 1, b"before").await;
+    cluster.crash(away);
+    for key in 2..=60 {
+        cluster.put(ONE, key, &vec![7; 256 << 10]).await;
+    }
+    let begun = Instant::now();
+    while cluster.group(leader, ONE).status().purged_index < 30 {
+        assert!(begun.elapsed() < PATIENCE, "the log is not cut");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    cluster.start(away).await;
+    cluster.put(ONE, 61, b"after").await;
+    cluster.shows(ONE, 61, b"after").await;
+    cluster.shows(ONE, 40, &vec![7; 256 << 10]).await;
+    let applied = cluster.group(away, ONE).read(|state| count(state).unwrap());
+    assert_eq!(applied.unwrap(), 61);
+    // And it is a copy like any other afterwards.
+    cluster.crash(away);
+    cluster.start(away).await;
+    cluster.put(ONE, 62, b"again").await;
+    cluster.shows(ONE, 62, b"again").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_leaves_hands_over_first() {
+    let mut cluster = Cluster::of_three(|_| {}).await;
+    for round in 0..3u64 {
+        let leader = cluster.leader(ONE).await;
+        cluster.put(ONE, round, b"before").await;
+        let began = Instant::now();
+        cluster.stop(leader).await;
+        cluster.put(ONE, round, b"after").await;
+        assert!(began.elapsed() < PATIENCE);
+        cluster.start(leader).await;
+    }
+    cluster.shows(ONE, 2, b"after").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_dropped_and_comes_back() {
+    let cluster = Cluster::of_three(|_| {}).await;
+    cluster.put(ONE, 1, b"before").await;
+    let leader = cluster.leader(ONE).await;
+    let gone = cluster.other_than(leader);
+    let mut left = cluster.ids();
+    left.remove(&gone);
+    let node = &cluster.nodes[&leader];
+    node.change_voters(ONE, left).await.unwrap();
+    cluster.nodes[&gone].drop_copy(ONE).await.unwrap();
+    assert!(cluster.nodes[&gone].group(ONE).is_none());
+    assert!(cluster.path(gone).join("quarantine/group-1-1").is_dir());
+    cluster.put(ONE, 2, b"meanwhile").await;
+    cluster.nodes[&gone].add_copy(ONE).await.unwrap();
+    let leader = cluster.leader(ONE).await;
+    cluster.nodes[&leader].add_learner(ONE, gone).await.unwrap();
+    cluster.nodes[&leader]
+        .change_voters(ONE, cluster.ids())
+        .await
+        .unwrap();
+    cluster.shows(ONE, 2, b"meanwhile").await;
+    assert_eq!(cluster.group(gone, ONE).status().voters.len(), 3);
+}
