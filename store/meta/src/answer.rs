@@ -6,9 +6,9 @@ use mailrook_kv::{KvError, Read};
 use mailrook_types::Address;
 
 use crate::{
-    AccountRecord, LoginAccount, MetaAnswer, MetaQuery, key,
+    AccountRecord, LoginAccount, MetaAnswer, MetaQuery, NodeRecord, key,
     resolve::{Rules, WalkError, resolve, walk},
-    tables::{ReferrerKind, Tables},
+    tables::{NodeRow, ReferrerKind, Tables},
 };
 
 /// The most records in one answer: about 1 MB with a few passwords each. Who wants more asks for those after the last.
@@ -52,7 +52,31 @@ pub fn answer(view: &dyn Read, query: &MetaQuery) -> Result<MetaAnswer, KvError>
         MetaQuery::Removals { after, limit } => {
             MetaAnswer::Removals(tables.removals(*after, bounded(*limit))?)
         }
+        MetaQuery::Nodes { after, limit } => {
+            let rows = tables.nodes(*after, bounded(*limit))?;
+            MetaAnswer::Nodes(rows.into_iter().map(|row| row.record).collect())
+        }
+        MetaQuery::Node(name) => MetaAnswer::Node(boxed(tables.node_called(name)?)),
+        MetaQuery::NodeById(id) => MetaAnswer::Node(boxed(tables.node(*id)?)),
+        MetaQuery::Placement { shard: None } => MetaAnswer::Placement(tables.placement()?),
+        MetaQuery::Placement { shard: Some(shard) } => {
+            MetaAnswer::Placement(tables.shard_record(*shard)?.into_iter().collect())
+        }
+        MetaQuery::ClusterSettings => MetaAnswer::ClusterSettings(tables.cluster_settings()?),
+        MetaQuery::SlotMap => MetaAnswer::SlotMap(tables.slot_map()?.map(Box::new)),
+        MetaQuery::ClusterCa => MetaAnswer::ClusterCa(tables.cluster_ca()?.map(Box::new)),
+        MetaQuery::JoinTokens => {
+            let tokens = tables.join_tokens()?.into_iter();
+            let unused = tokens.filter(|token| !token.used);
+            let mut expiries: Vec<_> = unused.map(|token| token.expires).collect();
+            expiries.sort();
+            MetaAnswer::JoinTokens(expiries)
+        }
     })
+}
+
+fn boxed(row: Option<NodeRow>) -> Option<Box<NodeRecord>> {
+    row.map(|row| Box::new(row.record))
 }
 
 fn bounded(limit: u32) -> usize {

@@ -1,8 +1,9 @@
 //! What the meta group's log can carry. As in every stored enum, variants are only ever appended.
 
-use mailrook_types::{AccountId, Address, ClientId, Domain, LocalPart, OpId, ShardId, Timestamp};
+use mailrook_types::{AccountId, Address, Domain, NodeId, OpId, ShardId, Timestamp};
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
+
+use crate::{CaSigner, NewNode};
 
 /// A command under an operation id: carried out once, it answers every repeat as it did the first time, refusals
 /// included.
@@ -31,7 +32,8 @@ pub enum MetaCommand {
         /// The asker's mark.
         nonce: [u8; 16],
     },
-    /// Names the shards that accounts are put on. Only ever grows in this version.
+    /// Names the shards that accounts are put on, once their groups are there. Only ever grows in this version. The first
+    /// ones get the slots of the cluster-wide tables ([`SlotMap`](crate::SlotMap)).
     SetShards(Vec<ShardId>),
     /// Adds a domain.
     AddDomain(Domain),
@@ -109,6 +111,68 @@ pub enum MetaCommand {
     },
     /// The shard has confirmed that it has removed the mail of a removed account.
     EndRemoval(AccountId),
+    /// A node says what it is, at each of its starts. The first one of a cluster becomes a member by it; any other must have
+    /// joined. Whether it is being drained stays as it is.
+    AnnounceNode(NewNode),
+    /// A node becomes a member with a join token, which is used up.
+    JoinNode {
+        /// The hash of the token's secret.
+        secret_hash: [u8; 32],
+        /// The node.
+        node: NewNode,
+    },
+    /// Has a node hand over what it has, or take part again.
+    SetNodeDraining {
+        /// Which.
+        node: NodeId,
+        /// `false` lets it take part again.
+        draining: bool,
+    },
+    /// Removes a node that has no copies left. Its id never comes back.
+    RemoveNode(NodeId),
+    /// Lets one node join.
+    AddJoinToken {
+        /// The hash of the token's secret. The secret itself is in no log.
+        secret_hash: [u8; 32],
+        /// Until when, by the log's time; at most [`JOIN_TOKEN_LIFE_MAX`](crate::JOIN_TOKEN_LIFE_MAX) from now.
+        expires: Timestamp,
+    },
+    /// Says which nodes may have copies of a group, if nobody else did since. See [`ShardRecord`](crate::ShardRecord).
+    PlaceShard {
+        /// Which; the meta group is placed as all others are.
+        shard: ShardId,
+        /// The epoch of the record that was read; 0 before the first.
+        epoch_before: u64,
+        /// The nodes, in any order.
+        replicas: Vec<NodeId>,
+    },
+    /// Makes room for more shards, so that there are `to` of them. The new ones have the next ids and are in the placement
+    /// only: they get accounts when their groups are there and [`SetShards`](MetaCommand::SetShards) names them.
+    AddShards {
+        /// How many there are to be, the meta group not counted.
+        to: u32,
+    },
+    /// Sets how many copies each group has: 1, 3 or 5.
+    SetCopies(u8),
+    /// Sets how long a node may be gone before its copies are made elsewhere.
+    SetHealAfter {
+        /// In milliseconds.
+        ms: u64,
+    },
+    /// Raises the feature level, if the program of every node knows the new one. It never goes down.
+    RaiseFeatureLevel {
+        /// To which.
+        to: u32,
+    },
+    /// Replaces what the nodes' certificates are signed with and checked against, if nobody else did since.
+    PutClusterCa {
+        /// The epoch of what was read; 0 before the first.
+        epoch_before: u64,
+        /// Certificates in PEM; the signer's is one of them.
+        trusted: Vec<String>,
+        /// Signs the certificates of nodes.
+        signer: CaSigner,
+    },
 }
 
 /// An account to be added.
@@ -204,64 +268,4 @@ pub struct AliasRecord {
     pub address: Address,
     /// Who gets its mail: accounts, aliases, addresses elsewhere.
     pub targets: Vec<Address>,
-}
-
-/// The answer to a [`MetaCommand`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum MetaReply {
-    /// It is as asked.
-    Done,
-    /// The granted id.
-    Client(ClientId),
-    /// The account as it is now.
-    Account(Box<AccountRecord>),
-    /// The removed account; its mail is to be removed from its shard.
-    Removed(Box<AccountRecord>),
-    /// Nothing changed, because of this.
-    Refused(MetaRefusal),
-}
-
-/// Why a command changed nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
-pub enum MetaRefusal {
-    /// The domain is not one of ours.
-    #[error("{0} is not one of the domains here")]
-    NoSuchDomain(Domain),
-    /// The domain still has accounts or aliases.
-    #[error("{domain} still has {accounts} accounts and {aliases} aliases")]
-    DomainInUse {
-        /// Which domain.
-        domain: Domain,
-        /// How many accounts.
-        accounts: u64,
-        /// How many aliases.
-        aliases: u64,
-    },
-    /// There is no such account.
-    #[error("there is no account {0}")]
-    NoSuchAccount(Address),
-    /// There is no such alias.
-    #[error("there is no alias {0}")]
-    NoSuchAlias(Address),
-    /// An account or alias has that address.
-    #[error("{0} is taken")]
-    AddressTaken(Address),
-    /// The alias would lead to itself.
-    #[error("the alias {0} would lead back to itself")]
-    AliasLoop(Address),
-    /// There is no password of that name.
-    #[error("there is no password named {0:?}")]
-    NoSuchCredential(String),
-    /// `postmaster` and `abuse` exist in every domain (RFC 5321 §4.5.1, RFC 2142) and cannot be removed.
-    #[error("{0}@ exists in every domain")]
-    Reserved(LocalPart),
-    /// No shard is there to put an account on.
-    #[error("the cluster has no shards yet")]
-    NoShards,
-    /// A bound that the message names.
-    #[error("a limit is reached: {0}")]
-    Limit(String),
-    /// The operation is older than what its client says it has seen answered.
-    #[error("the operation is too old to be recognised")]
-    StaleOperation,
 }

@@ -16,12 +16,17 @@
 //! | removals | `0c` account | `Removal` |
 //! | kept replies | `0d` client lane | `LaneRow` |
 //! | lanes by when they may be forgotten | `0e` time client lane | `QueuedLane` |
+//! | nodes | `0f` id | `NodeRow` |
+//! | members by name | `10` name | node id |
+//! | join tokens | `11` hash | `JoinToken` |
+//! | placement | `12` shard | `ShardRecord` |
+//! | of the whole cluster | `13` what | `ClusterSettings`, `SlotMap`, `ClusterCa` |
 //!
 //! Local parts stand here in lower case, and only here: records keep the spelling. (Lower case may be longer, beyond
 //! what an address may have, so a key is never read back as an address.) Neither domains nor local parts hold a NUL.
 //! Numbers are big-endian, so that their order is that of their bytes.
 
-use mailrook_types::{AccountId, Address, ClientId, Domain, ShardId};
+use mailrook_types::{AccountId, Address, ClientId, Domain, NodeId, ShardId};
 
 const COUNTER: u8 = 1;
 const DOMAIN: u8 = 2;
@@ -37,6 +42,18 @@ const REFERRER: u8 = 11;
 const REMOVAL: u8 = 12;
 const LANE: u8 = 13;
 const LANE_EXPIRY: u8 = 14;
+const NODE: u8 = 15;
+const NODE_NAME: u8 = 16;
+const JOIN_TOKEN: u8 = 17;
+const PLACEMENT: u8 = 18;
+const CLUSTER: u8 = 19;
+
+/// How the cluster is kept.
+pub(crate) const SETTINGS: &str = "settings";
+/// Which shard has which slot.
+pub(crate) const SLOTS: &str = "slots";
+/// The CA.
+pub(crate) const CA: &str = "ca";
 
 /// What numbers the accounts.
 pub(crate) const NEXT_ACCOUNT: &str = "account";
@@ -159,6 +176,39 @@ pub(crate) fn all_lane_expiries() -> Vec<u8> {
 
 pub(crate) fn all_removals() -> Vec<u8> {
     vec![REMOVAL]
+}
+
+pub(crate) fn node(id: NodeId) -> Vec<u8> {
+    tagged(NODE, &id.0.to_be_bytes())
+}
+
+pub(crate) fn all_nodes() -> Vec<u8> {
+    vec![NODE]
+}
+
+/// `name` is in lower case.
+pub(crate) fn node_name(name: &str) -> Vec<u8> {
+    tagged(NODE_NAME, name.as_bytes())
+}
+
+pub(crate) fn join_token(secret_hash: &[u8; 32]) -> Vec<u8> {
+    tagged(JOIN_TOKEN, secret_hash)
+}
+
+pub(crate) fn all_join_tokens() -> Vec<u8> {
+    vec![JOIN_TOKEN]
+}
+
+pub(crate) fn placement(shard: ShardId) -> Vec<u8> {
+    tagged(PLACEMENT, &shard.0.to_be_bytes())
+}
+
+pub(crate) fn all_placements() -> Vec<u8> {
+    vec![PLACEMENT]
+}
+
+pub(crate) fn cluster(what: &str) -> Vec<u8> {
+    tagged(CLUSTER, what.as_bytes())
 }
 
 /// `referrer` is the folded address of an alias, or a domain's prefix for its catch-all.

@@ -1,9 +1,12 @@
 //! What can be asked of the meta group.
 
-use mailrook_types::{AccountId, Address, Domain, MailboxName, ShardId};
+use mailrook_types::{AccountId, Address, Domain, MailboxName, NodeId, ShardId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountRecord, AliasRecord, DomainRecord, Removal};
+use crate::{
+    AccountRecord, AliasRecord, ClusterCa, ClusterSettings, DomainRecord, NodeRecord, Removal,
+    ShardRecord, SlotMap,
+};
 
 /// A question about the directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +57,31 @@ pub enum MetaQuery {
         /// The most to answer with.
         limit: u32,
     },
+    /// Nodes, removed ones too, ascending by id, those after `after`. Answered by [`MetaAnswer::Nodes`].
+    Nodes {
+        /// The last one seen.
+        after: Option<NodeId>,
+        /// The most to answer with.
+        limit: u32,
+    },
+    /// The member of a name, in any case. Answered by [`MetaAnswer::Node`].
+    Node(String),
+    /// The node of an id, even if it was removed. Answered by [`MetaAnswer::Node`].
+    NodeById(NodeId),
+    /// Where the copies of one group are, or of all, those that were never placed included. Answered by
+    /// [`MetaAnswer::Placement`].
+    Placement {
+        /// Of this group only.
+        shard: Option<ShardId>,
+    },
+    /// How the cluster is kept. Answered by [`MetaAnswer::ClusterSettings`].
+    ClusterSettings,
+    /// Which shard has which slot. Answered by [`MetaAnswer::SlotMap`].
+    SlotMap,
+    /// What nodes' certificates are signed with and checked against. Answered by [`MetaAnswer::ClusterCa`].
+    ClusterCa,
+    /// Until when the join tokens hold that nobody used. Answered by [`MetaAnswer::JoinTokens`].
+    JoinTokens,
 }
 
 /// The answer to a [`MetaQuery`].
@@ -77,6 +105,20 @@ pub enum MetaAnswer {
     Setting(Option<Vec<u8>>),
     /// What is still to be removed.
     Removals(Vec<Removal>),
+    /// Nodes.
+    Nodes(Vec<NodeRecord>),
+    /// The node, if there is one.
+    Node(Option<Box<NodeRecord>>),
+    /// Groups, ascending, with where their copies are.
+    Placement(Vec<ShardRecord>),
+    /// How the cluster is kept.
+    ClusterSettings(ClusterSettings),
+    /// Which shard has which slot; nothing while there are no shards.
+    SlotMap(Option<Box<SlotMap>>),
+    /// The CA, if one was put.
+    ClusterCa(Option<Box<ClusterCa>>),
+    /// The end of each, ascending. Some may be past: they are dropped when others are added.
+    JoinTokens(Vec<Timestamp>),
 }
 
 /// Who gets mail for an address, aliases followed to their ends.

@@ -76,7 +76,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics_on_garbage(mut bytes in prop::collection::vec(any::<u8>(), 0..300), tag in 0u8..20) {
+        fn never_panics_on_garbage(mut bytes in prop::collection::vec(any::<u8>(), 0..300), tag in 0u8..32) {
             if bytes.len() > 1 {
                 bytes[0] = 0;
                 bytes[1] = tag;

@@ -4,9 +4,13 @@
 
 mod accounts;
 mod aliases;
+mod ca;
+mod cluster;
 mod domains;
+mod nodes;
 mod operations;
 mod passwords;
+mod placement;
 mod settings;
 
 use mailrook_kv::{Applied, ApplyError, KvError, StateMachine, View};
@@ -20,9 +24,16 @@ use crate::{
 };
 
 pub use aliases::{ALIAS_DEPTH_MAX, ALIAS_TARGETS_MAX, EXPANSION_MAX};
+pub use ca::{CA_TRUSTED_MAX, PEM_BYTES_MAX};
+pub use cluster::{HEAL_AFTER_MAX, HEAL_AFTER_MIN};
+pub use nodes::{
+    JOIN_TOKEN_LIFE_MAX, JOIN_TOKENS_MAX, NODE_ADDRESS_BYTES_MAX, NODE_NAME_BYTES_MAX, NODES_MAX,
+    ZONE_BYTES_MAX,
+};
 pub use operations::{REPLIES_KEPT, UNANSWERED_MAX};
 pub use passwords::{CREDENTIAL_NAME_BYTES_MAX, CREDENTIALS_MAX, VERIFIER_BYTES_MAX};
-pub use settings::{GRANTS_KEPT, SETTING_BYTES_MAX, SETTING_NAME_BYTES_MAX, SHARDS_MAX};
+pub use placement::{REPLICAS_MAX, SHARDS_MAX};
+pub use settings::{GRANTS_KEPT, SETTING_BYTES_MAX, SETTING_NAME_BYTES_MAX};
 
 /// The meta group's state machine. It holds nothing: all state is in the store.
 ///
@@ -138,6 +149,30 @@ impl Machine<'_, '_> {
             MetaCommand::RemoveAlias { address, targets } => self.remove_alias(address, &targets),
             MetaCommand::PutSetting { name, value } => self.put_setting(&name, value),
             MetaCommand::EndRemoval(account) => Ok(self.end_removal(account)),
+            MetaCommand::AnnounceNode(node) => self.announce_node(node),
+            MetaCommand::JoinNode { secret_hash, node } => self.join_node(secret_hash, node),
+            MetaCommand::SetNodeDraining { node, draining } => {
+                self.set_node_draining(node, draining)
+            }
+            MetaCommand::RemoveNode(node) => self.remove_node(node),
+            MetaCommand::AddJoinToken {
+                secret_hash,
+                expires,
+            } => self.add_join_token(secret_hash, expires),
+            MetaCommand::PlaceShard {
+                shard,
+                epoch_before,
+                replicas,
+            } => self.place_shard(shard, epoch_before, replicas),
+            MetaCommand::AddShards { to } => self.add_shards(to),
+            MetaCommand::SetCopies(copies) => self.set_copies(copies),
+            MetaCommand::SetHealAfter { ms } => self.set_heal_after(ms),
+            MetaCommand::RaiseFeatureLevel { to } => self.raise_feature_level(to),
+            MetaCommand::PutClusterCa {
+                epoch_before,
+                trusted,
+                signer,
+            } => self.put_cluster_ca(epoch_before, trusted, signer),
         }
     }
 
@@ -186,4 +221,9 @@ impl Machine<'_, '_> {
 /// A refusal because of a bound.
 fn limit(text: String) -> Stop {
     MetaRefusal::Limit(text).into()
+}
+
+/// A refusal because of a value that cannot be.
+fn invalid(text: impl Into<String>) -> Stop {
+    MetaRefusal::Invalid(text.into()).into()
 }

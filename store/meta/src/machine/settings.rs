@@ -1,6 +1,6 @@
-//! Clients, shards and settings.
+//! Clients and settings.
 
-use mailrook_types::{ClientId, ShardId};
+use mailrook_types::ClientId;
 
 use super::{Machine, Outcome, limit};
 use crate::{
@@ -12,8 +12,6 @@ use crate::{
 /// How many of the latest grants are remembered by their nonce. An asker repeats itself within seconds; one that
 /// comes back after so many others gets a new id, which harms nobody.
 pub const GRANTS_KEPT: u64 = 4096;
-/// As many as the slots of the cluster-wide tables (DESIGN "Sizes"): more could not share them.
-pub const SHARDS_MAX: usize = 4096;
 /// The longest name of a setting.
 pub const SETTING_NAME_BYTES_MAX: usize = 64;
 /// The longest value of a setting.
@@ -34,29 +32,6 @@ impl Machine<'_, '_> {
             delete(self.view, key::grant_by_id(old));
         }
         Ok(MetaReply::Client(id))
-    }
-
-    pub(super) fn set_shards(&mut self, shards: &[ShardId]) -> Outcome {
-        if shards.contains(&ShardId::META) {
-            return Err(limit("the meta group holds no accounts".to_owned()));
-        }
-        let known: Vec<ShardId> = self
-            .tables()
-            .shards()?
-            .into_iter()
-            .map(|(shard, _)| shard)
-            .collect();
-        let new: std::collections::BTreeSet<_> = shards
-            .iter()
-            .filter(|shard| !known.contains(shard))
-            .collect();
-        if known.len() + new.len() > SHARDS_MAX {
-            return Err(limit(format!("a cluster has at most {SHARDS_MAX} shards")));
-        }
-        for shard in new {
-            put(self.view, key::shard(*shard), &(*shard, 0u64));
-        }
-        Ok(MetaReply::Done)
     }
 
     pub(super) fn put_setting(&mut self, name: &str, value: Option<Vec<u8>>) -> Outcome {

@@ -1,5 +1,7 @@
 //! The directory's tables as values: what stands in each, read and written.
 
+mod cluster;
+
 use std::ops::ControlFlow;
 
 use mailrook_kv::{Direction, KvError, Read, Space, View, decode, encode, prefix_end};
@@ -25,6 +27,8 @@ pub(crate) struct DomainRow {
     pub(crate) accounts: u64,
     pub(crate) aliases: u64,
 }
+
+pub(crate) use cluster::{JoinToken, NodeRow};
 
 /// What is kept of a lane's operations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,71 @@
+//! What holds for the cluster as a whole: its settings, and who signs its nodes' certificates.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How the cluster is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterSettings {
+    /// How many copies each group has: 1, 3 or 5.
+    pub copies: u8,
+    /// How long a node may be gone before its copies are made elsewhere, in milliseconds.
+    pub heal_after_ms: u64,
+    /// What every node's program knows: formats above it are not written yet.
+    pub feature_level: u32,
+}
+
+impl Default for ClusterSettings {
+    /// Three copies survive any one node. Ten minutes are longer than a restart or a reboot, and short enough that a
+    /// second failure is unlikely to come first.
+    fn default() -> ClusterSettings {
+        ClusterSettings {
+            copies: 3,
+            heal_after_ms: 600_000,
+            feature_level: 1,
+        }
+    }
+}
+
+/// What the nodes' certificates are signed with and checked against. While it is rotated more than one is trusted: first
+/// the new one is trusted everywhere, then it signs, then the old one goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterCa {
+    /// Grows by one with each change, from 1.
+    pub epoch: u64,
+    /// Certificates in PEM; the signer's is one of them.
+    pub trusted: Vec<String>,
+    /// Signs the certificates of nodes.
+    pub signer: CaSigner,
+}
+
+/// A certificate with its key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaSigner {
+    /// In PEM.
+    pub certificate: String,
+    /// Its private key.
+    pub key: PrivateKeyPem,
+}
+
+/// A private key in PEM. Its `Debug` tells nothing but the length.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrivateKeyPem(String);
+
+impl PrivateKeyPem {
+    /// Wraps what must not be shown.
+    pub fn new(pem: impl Into<String>) -> PrivateKeyPem {
+        PrivateKeyPem(pem.into())
+    }
+
+    /// The key itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PrivateKeyPem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PrivateKeyPem({} bytes)", self.0.len())
+    }
+}

@@ -1,0 +1,143 @@
+//! Moves of copies that are well where they are and better elsewhere: to other zones, to emptier nodes.
+//!
+//! A move makes one of two numbers smaller and the first never larger: how many pairs of copies of one group share a zone,
+//! and the sum of the squares of the nodes' copies. So moves come to an end.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use mailrook_types::{NodeId, ShardId};
+
+use crate::{
+    GroupView,
+    cluster::{Cluster, Counts, count},
+    target::Target,
+};
+
+/// The most copies that are moved at a time, while everything is well.
+pub const MOVES_MAX: usize = 2;
+
+/// How much better it gets: fewer pairs in a zone, then by how much `from` has more copies than `to`.
+type Gain = (usize, u32);
+
+/// Changes the targets of some groups, the ones that were begun first.
+pub(crate) fn spread(
+    cluster: &Cluster<'_>,
+    targets: &mut BTreeMap<ShardId, Target>,
+    counts: &mut Counts,
+) {
+    let mut under_way = go_on(cluster, targets, counts);
+    while under_way < MOVES_MAX {
+        let Some((shard, from, to)) = best(cluster, targets, counts) else {
+            break;
+        };
+        carry(targets, counts, shard, from, to);
+        under_way += 1;
+    }
+}
+
+/// Takes up the moves that have a learner already, as far as they are still of use. How many there are.
+fn go_on(
+    cluster: &Cluster<'_>,
+    targets: &mut BTreeMap<ShardId, Target>,
+    counts: &mut Counts,
+) -> usize {
+    let mut under_way = 0;
+    for (shard, group) in &cluster.groups {
+        let Some(target) = targets.get(shard).filter(|target| is_whole(group, target)) else {
+            continue;
+        };
+        let known = group.learners.iter().map(|learner| learner.node);
+        let recorded = group.recorded.iter().copied();
+        let extra: std::collections::BTreeSet<_> = known.chain(recorded).collect();
+        let extra = extra.into_iter().filter(|id| !target.keeps(*id));
+        let usable = extra.filter(|id| {
+            let full = cluster.node(*id).is_none_or(|node| node.disk_full);
+            cluster.stays(*id) && !full
+        });
+        let found = usable
+            .filter_map(|to| best_from(cluster, target, to, counts))
+            .min_by_key(|(gain, from, to)| (Reverse(*gain), *from, *to));
+        if let Some((_, from, to)) = found {
+            carry(targets, counts, *shard, from, to);
+            under_way += 1;
+        }
+    }
+    under_way
+}
+
+fn carry(
+    targets: &mut BTreeMap<ShardId, Target>,
+    counts: &mut Counts,
+    shard: ShardId,
+    from: NodeId,
+    to: NodeId,
+) {
+    if let Some(target) = targets.remove(&shard) {
+        targets.insert(shard, target.moved(from, to));
+    }
+    let left = count(counts, from).saturating_sub(1);
+    counts.insert(from, left);
+    *counts.entry(to).or_default() += 1;
+}
+
+/// Whether nothing is missing: those who are to hold and to vote do.
+fn is_whole(group: &GroupView, target: &Target) -> bool {
+    let same = |a: &[NodeId], b: &[NodeId]| a.len() == b.len() && a.iter().all(|id| b.contains(id));
+    same(&group.voters, &target.voters) && same(&group.voters, &target.holders)
+}
+
+/// The best new move of all.
+fn best(
+    cluster: &Cluster<'_>,
+    targets: &BTreeMap<ShardId, Target>,
+    counts: &Counts,
+) -> Option<(ShardId, NodeId, NodeId)> {
+    let fit: Vec<NodeId> = cluster
+        .nodes()
+        .map(|node| node.id)
+        .filter(|id| cluster.is_fit(*id) && cluster.has_room(*id, &Counts::new()))
+        .collect();
+    let calm = cluster.groups.iter().filter_map(|(shard, group)| {
+        let target = targets.get(shard)?;
+        is_calm(cluster, group, target).then_some((*shard, target))
+    });
+    let moves = calm.flat_map(|(shard, target)| {
+        let open = fit.iter().filter(|to| !target.keeps(**to));
+        open.filter_map(move |to| best_from(cluster, target, *to, counts))
+            .map(move |found| (shard, found))
+    });
+    let best = moves.min_by_key(|(shard, (gain, from, to))| (Reverse(*gain), *shard, *from, *to));
+    best.map(|(shard, (_, from, to))| (shard, from, to))
+}
+
+/// Whether the group has just what it is to have, and everybody can be reached.
+fn is_calm(cluster: &Cluster<'_>, group: &GroupView, target: &Target) -> bool {
+    !target.is_move
+        && cluster.can_change(group)
+        && is_whole(group, target)
+        && group.hosts().len() == group.voters.len()
+        && group.voters.iter().all(|id| cluster.reachable(*id))
+}
+
+/// From where to move a copy to `to`, if that makes anything better.
+fn best_from(
+    cluster: &Cluster<'_>,
+    target: &Target,
+    to: NodeId,
+    counts: &Counts,
+) -> Option<(Gain, NodeId, NodeId)> {
+    let moves = target.holders.iter().filter_map(|from| {
+        let others: Vec<_> = target
+            .holders
+            .iter()
+            .copied()
+            .filter(|id| id != from)
+            .collect();
+        let before = cluster.zone_mates(*from, &others);
+        let after = cluster.zone_mates(to, &others);
+        let more = count(counts, *from).saturating_sub(count(counts, to));
+        let gain = (before.checked_sub(after)?, more);
+        (gain.0 > 0 || more >= 2).then_some((gain, *from, to))
+    });
+    moves.min_by_key(|(gain, from, _)| (Reverse(*gain), *from))
+}
