@@ -17,8 +17,11 @@ use mailrook_kv::Read;
 use mailrook_mailbox::{Answer, MailboxRef, Query};
 use mailrook_meta::{MetaCommand, MetaReply, NewAccount};
 use mailrook_store_api::{Append, Directory, Mailstore, PreparedMessage};
-use mailrook_store_client::{Client, ClientOptions, machines};
-use mailrook_types::{AccountId, Address, Domain, Flags, MailboxName, Timestamp, Uid, UidSet};
+use mailrook_store_client::{Client, ClientOptions, Reach, machines};
+use mailrook_transport::Alone;
+use mailrook_types::{
+    AccountId, Address, Domain, Flags, MailboxName, ShardId, Timestamp, Uid, UidSet,
+};
 
 const MESSAGES: usize = 5_000;
 const ROUNDS: u32 = 300;
@@ -71,9 +74,16 @@ async fn main() {
     options.first_shards = 1;
     options.disk_reserve_bytes = 0;
     let node = Node::open(options, machines()).await.unwrap();
-    let groups = node.groups().map(|group| (group.shard(), group)).collect();
-    let client = Client::new(groups, rand::random(), ClientOptions::default());
-    client.announce_shards().await.unwrap();
+    let node = Arc::new(node);
+    let reach = Reach {
+        copies: Arc::clone(&node) as _,
+        network: Arc::new(Alone(node.node_id())),
+        peers: Arc::new(Vec::new()),
+    };
+    let client = Client::new(reach, rand::random(), ClientOptions::default());
+    let shards = node.groups().map(|group| group.shard());
+    let shards = shards.filter(|shard| *shard != ShardId::META).collect();
+    client.announce_shards(shards).await.unwrap();
     let account = fill(&client).await;
     let store: &dyn Mailstore = &client;
     let inbox = MailboxRef::Name(MailboxName::inbox());

@@ -1,50 +1,92 @@
-//! One call to one group: sent, and sent again while the group cannot answer, until the deadline.
+//! One call to one group: sent to its leader, wherever that is, and sent again while nobody answers, until the deadline.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use mailrook_cluster::{Group, GroupError};
-use mailrook_kv::{KvError, Read};
+use mailrook_kv::{KvError, Read, decode};
 use mailrook_mailbox::{Answer, Query, ShardCommand, ShardReply};
 use mailrook_meta::{MetaAnswer, MetaCommand, MetaOperation, MetaQuery, MetaReply};
 use mailrook_store_api::StoreError;
-use mailrook_types::{ShardId, Timestamp};
+use mailrook_transport::{CallError, Class, Duplex};
+use mailrook_types::{NodeId, ShardId, Timestamp};
 use tokio::time::Instant;
 
-use crate::reads::{Beside, is_long, short};
+use crate::{
+    reads::{Beside, is_long, short},
+    routes::{Reach, Routes, Target},
+    wire::{self, Ask, Failure},
+};
 
 /// The groups, and how long each call to them may take.
 pub(crate) struct Calls {
-    groups: BTreeMap<ShardId, Arc<dyn Group>>,
+    routes: Routes,
     deadline: Duration,
     beside: Beside,
 }
 
 /// The first wait before a call is repeated: an election takes tens of milliseconds.
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
-/// The longest wait before a call is repeated.
-const BACKOFF_MAX: Duration = Duration::from_millis(250);
+/// The longest wait before a call is repeated: what an election's end may be noticed late by.
+const BACKOFF_MAX: Duration = Duration::from_millis(50);
+/// Where a leader is named, it is asked at once; but not for ever, should two name each other.
+const REDIRECTS_MAX: u32 = 4;
+/// How long the nodes of a cluster are given to find one whose disk is not full.
+const FULL_PATIENCE: Duration = Duration::from_secs(5);
+/// How long one try on another node may take. A proposal that waits longer is repeated, which does no harm.
+const TRY_MAX: Duration = Duration::from_secs(5);
+
+/// Why a try gave no answer.
+enum Failed {
+    /// As the group said.
+    Group(Failure),
+    /// The node that was asked cannot be reached, or was lost on the way.
+    Node(CallError),
+    /// There is nobody to ask.
+    Nobody,
+}
+
+impl From<GroupError> for Failed {
+    fn from(error: GroupError) -> Failed {
+        Failed::Group(error.into())
+    }
+}
 
 impl Calls {
-    pub(crate) fn new(groups: BTreeMap<ShardId, Arc<dyn Group>>, deadline: Duration) -> Calls {
+    pub(crate) fn new(reach: Reach, deadline: Duration) -> Calls {
         Calls {
-            groups,
+            routes: Routes::new(reach),
             deadline,
             beside: Beside::default(),
         }
     }
 
+    /// This process's copy of a group.
+    pub(crate) fn copy(&self, shard: ShardId) -> Option<Arc<dyn Group>> {
+        self.routes.reach.copies.copy(shard)
+    }
+
+    /// Who led a group when somebody last said so.
+    pub(crate) fn leader(&self, shard: ShardId) -> Option<NodeId> {
+        self.routes.leader(shard)
+    }
+
+    /// A stream of what a group touches, from another node.
+    pub(crate) fn open_watch(&self, shard: ShardId) -> Option<Duplex> {
+        let Some(Target::There(node)) = self.routes.target(shard) else {
+            return None;
+        };
+        let request = wire::request(shard, Ask::Watch, &[]);
+        let opened = self.routes.reach.network.open(node, Class::Store, request);
+        if opened.is_err() {
+            self.routes.note(shard, None);
+        }
+        opened.ok()
+    }
+
     /// How long a call may take.
     pub(crate) fn deadline(&self) -> Duration {
         self.deadline
-    }
-
-    /// The shards known, without the meta group.
-    pub(crate) fn shards(&self) -> impl Iterator<Item = ShardId> {
-        self.groups
-            .keys()
-            .copied()
-            .filter(|shard| *shard != ShardId::META)
     }
 
     /// Has a shard carry out `command`. The command is idempotent by its operation id, or by its nature.
@@ -64,18 +106,20 @@ impl Calls {
         query: &Query,
     ) -> Result<Answer, StoreError> {
         // By the log's time, as what is applied: this machine's clock may have been set.
-        self.ask(shard, query, is_long(query), mailrook_mailbox::answer)
-            .await
+        let here = |group| async move { answer_shard(self, &group, query).await };
+        let there = || wire::request(shard, Ask::Query, &query.encode());
+        self.ask(shard, here, there, Answer::decode).await
     }
 
     /// The time by which a shard says what has expired.
     pub(crate) async fn log_time(&self, shard: ShardId) -> Result<Timestamp, StoreError> {
-        let group = self.group(shard)?;
-        let time = || async {
+        let here = |group: Arc<dyn Group>| async move {
             group.read_barrier().await?;
-            group.read_at(|_state, time_ms| Timestamp(time_ms))
+            group.read_at(|_state, time_ms| Ok(time_ms))
         };
-        self.until_deadline(time).await
+        let there = || wire::request(shard, Ask::Time, &[]);
+        let time_ms = self.ask(shard, here, there, decode::<i64>).await?;
+        Ok(Timestamp(time_ms))
     }
 
     /// Has the meta group carry out `operation`, once.
@@ -100,77 +144,195 @@ impl Calls {
 
     /// Asks the meta group.
     pub(crate) async fn meta_query(&self, query: &MetaQuery) -> Result<MetaAnswer, StoreError> {
-        let answer = |state: &dyn Read, _time_ms, query: &_| mailrook_meta::answer(state, query);
-        self.ask(ShardId::META, query, false, answer).await
+        let here = |group| async move { answer_meta(self, &group, query).await };
+        let there = || wire::request(ShardId::META, Ask::Query, &query.encode());
+        self.ask(ShardId::META, here, there, MetaAnswer::decode)
+            .await
     }
 
     async fn propose(&self, shard: ShardId, command: Bytes) -> Result<Bytes, StoreError> {
-        let group = self.group(shard)?;
-        self.until_deadline(|| group.propose(command.clone())).await
+        let command = &command;
+        let attempt = |target| async move {
+            match target {
+                Target::Here(group) => Ok(group.propose(command.clone()).await?),
+                Target::There(node) => {
+                    let request = wire::request(shard, Ask::Propose, command);
+                    self.call(node, request).await
+                }
+            }
+        };
+        self.until_deadline(shard, attempt).await
     }
 
-    /// Has `answer` answer `query` from the group's state: at once if that is short, beside this thread if not.
-    async fn ask<Q, A>(
+    /// Asks the group's leader: `here`, if that is this process, or by the request that `there` makes.
+    async fn ask<A, E: std::fmt::Display, F>(
         &self,
         shard: ShardId,
-        query: &Q,
-        is_long: bool,
-        answer: impl Fn(&dyn Read, i64, &Q) -> Result<A, KvError> + Copy + Send + 'static,
+        here: impl Fn(Arc<dyn Group>) -> F,
+        there: impl Fn() -> Bytes,
+        read: impl Fn(&[u8]) -> Result<A, E>,
     ) -> Result<A, StoreError>
     where
-        Q: Clone + Send + 'static,
-        A: Send + 'static,
+        F: Future<Output = Result<Result<A, KvError>, GroupError>>,
     {
-        let group = self.group(shard)?;
-        let answered = self.until_deadline(|| async {
-            group.read_barrier().await?;
-            if !is_long
-                && let Some(answer) = group
-                    .read_at(|state, time_ms| short(state, |state| answer(state, time_ms, query)))?
-            {
-                return Ok(answer);
+        let (here, there, read) = (&here, &there, &read);
+        let attempt = |target| async move {
+            match target {
+                Target::Here(group) => Ok(here(group).await?),
+                Target::There(node) => {
+                    let reply = self.call(node, there()).await?;
+                    Ok(read(&reply).map_err(|error| KvError::Engine(error.to_string())))
+                }
             }
-            let query = query.clone();
-            let read = move |state: &dyn Read, time_ms| answer(state, time_ms, &query);
-            self.beside.read(group, read).await
-        });
-        answered.await?.map_err(internal)
+        };
+        self.until_deadline(shard, attempt).await?.map_err(internal)
     }
 
-    fn group(&self, shard: ShardId) -> Result<&Arc<dyn Group>, StoreError> {
-        let unknown =
-            || StoreError::Unavailable(format!("shard {shard} is not served by this process"));
-        self.groups.get(&shard).ok_or_else(unknown)
+    /// One try on another node.
+    async fn call(&self, node: NodeId, request: Bytes) -> Result<Bytes, Failed> {
+        let deadline = Instant::now() + TRY_MAX;
+        let network = &self.routes.reach.network;
+        let call = network.call(node, Class::Store, request, deadline);
+        let reply = call.await.map_err(Failed::Node)?;
+        wire::read_reply(reply).map_err(Failed::Group)
     }
 
-    /// Repeats `call` while its failure is a passing one.
-    async fn until_deadline<T, F>(&self, call: impl Fn() -> F) -> Result<T, StoreError>
+    /// Repeats `attempt`, with whoever is to be asked now, while its failure is a passing one.
+    async fn until_deadline<T, F>(
+        &self,
+        shard: ShardId,
+        attempt: impl Fn(Target) -> F,
+    ) -> Result<T, StoreError>
     where
-        F: Future<Output = Result<T, GroupError>>,
+        F: Future<Output = Result<T, Failed>>,
     {
-        let deadline = Instant::now() + self.deadline;
+        let begun = Instant::now();
+        let deadline = begun + self.deadline;
         let mut backoff = BACKOFF_MIN;
+        let mut redirects = 0;
         loop {
-            let error = match tokio::time::timeout_at(deadline, call()).await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) => error,
-                Err(_elapsed) => GroupError::Timeout,
+            let failed = match self.routes.target(shard) {
+                None => Failed::Nobody,
+                Some(target) => match tokio::time::timeout_at(deadline, attempt(target)).await {
+                    Ok(Ok(answer)) => return Ok(answer),
+                    Ok(Err(failed)) => failed,
+                    Err(_elapsed) => Failed::Group(Failure::Timeout),
+                },
             };
-            match error {
-                GroupError::TooLarge { .. } => {
-                    return Err(StoreError::Unacceptable(error.to_string()));
-                }
-                // Waiting would only hold the caller up: room is made by people.
-                GroupError::Full { .. } => return Err(StoreError::Full(error.to_string())),
-                _ if Instant::now() + backoff >= deadline => {
-                    return Err(StoreError::Unavailable(error.to_string()));
-                }
-                _ => {}
+            let redirected = self.learn(shard, &failed);
+            let may_pass = failed.may_pass(begun.elapsed(), self.is_alone(shard));
+            if !may_pass || Instant::now() + backoff >= deadline {
+                return Err(failed.into());
             }
+            if redirected && redirects < REDIRECTS_MAX {
+                redirects += 1;
+                continue;
+            }
+            redirects = 0;
             tokio::time::sleep(backoff).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
     }
+
+    /// What a failure says of the leader. Says whether another one is named.
+    fn learn(&self, shard: ShardId, failed: &Failed) -> bool {
+        match failed {
+            Failed::Group(Failure::NotLeader { leader }) => {
+                self.routes.note(shard, leader.map(NodeId))
+            }
+            // Somebody else may lead by now, or soon.
+            _ => self.routes.note(shard, None),
+        }
+    }
+
+    /// Whether nobody else could answer in the place of this process's copy.
+    fn is_alone(&self, shard: ShardId) -> bool {
+        self.copy(shard)
+            .is_some_and(|copy| copy.status().voters.len() <= 1)
+    }
+}
+
+impl Failed {
+    fn may_pass(&self, waited: Duration, alone: bool) -> bool {
+        match self {
+            Failed::Group(Failure::TooLarge { .. } | Failure::Internal(_)) => false,
+            // Room is made by people: where no other node may have some, waiting would only hold the caller up.
+            Failed::Group(Failure::Full { .. }) => !alone && waited < FULL_PATIENCE,
+            Failed::Group(_) | Failed::Node(_) | Failed::Nobody => true,
+        }
+    }
+}
+
+impl From<Failed> for StoreError {
+    fn from(failed: Failed) -> StoreError {
+        let failure = match failed {
+            Failed::Node(error) => return StoreError::Unavailable(error.to_string()),
+            Failed::Nobody => {
+                return StoreError::Unavailable("no node is known that has the shard".to_owned());
+            }
+            Failed::Group(failure) => failure,
+        };
+        let text = failure.to_string();
+        match failure {
+            Failure::TooLarge { .. } => StoreError::Unacceptable(text),
+            Failure::Full { .. } => StoreError::Full(text),
+            Failure::Internal(_) => StoreError::Internal(text),
+            _ => StoreError::Unavailable(text),
+        }
+    }
+}
+
+/// Answers a question to a shard from this process's copy, which must lead.
+pub(crate) async fn answer_shard(
+    calls: &Calls,
+    group: &Arc<dyn Group>,
+    query: &Query,
+) -> Result<Result<Answer, KvError>, GroupError> {
+    read(
+        &calls.beside,
+        group,
+        query,
+        is_long(query),
+        mailrook_mailbox::answer,
+    )
+    .await
+}
+
+/// The same for the meta group.
+pub(crate) async fn answer_meta(
+    calls: &Calls,
+    group: &Arc<dyn Group>,
+    query: &MetaQuery,
+) -> Result<Result<MetaAnswer, KvError>, GroupError> {
+    let answer = |state: &dyn Read, _time_ms, query: &_| mailrook_meta::answer(state, query);
+    read(&calls.beside, group, query, false, answer).await
+}
+
+/// Has `answer` answer `query` from the group's state: at once if that is short, beside this thread if not.
+async fn read<Q, A>(
+    beside: &Beside,
+    group: &Arc<dyn Group>,
+    query: &Q,
+    is_long: bool,
+    answer: impl Fn(&dyn Read, i64, &Q) -> Result<A, KvError> + Copy + Send + 'static,
+) -> Result<Result<A, KvError>, GroupError>
+where
+    Q: Clone + Send + 'static,
+    A: Send + 'static,
+{
+    group.read_barrier().await?;
+    if !is_long
+        && let Some(answer) =
+            group.read_at(|state, time_ms| short(state, |state| answer(state, time_ms, query)))?
+    {
+        return Ok(answer);
+    }
+    let query = query.clone();
+    beside
+        .read(group, move |state: &dyn Read, time_ms| {
+            answer(state, time_ms, &query)
+        })
+        .await
 }
 
 fn internal(error: impl std::fmt::Display) -> StoreError {

@@ -1,7 +1,6 @@
 //! The client: the groups it knows, its granted id, and what it caches.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,16 +8,17 @@ use std::{
     time::Duration,
 };
 
-use mailrook_cluster::{Group, Machines};
+use mailrook_cluster::Machines;
 use mailrook_kv::StateMachine;
 use mailrook_mailbox::Shard;
-use mailrook_meta::{Meta, MetaCommand, MetaReply};
+use mailrook_meta::{Meta, MetaCommand, MetaReply, SlotMap};
 use mailrook_store_api::{Lane, StoreError};
 use mailrook_types::{ClientId, ShardId};
 use tokio::sync::OnceCell;
 
 use crate::{
-    calls::Calls, confirmer::Confirmer, lanes::SpareLanes, placement::Placement, watches::Watches,
+    calls::Calls, confirmer::Confirmer, lanes::SpareLanes, placement::Placement, routes::Reach,
+    watches::Watches,
 };
 
 /// The state machine of each group: the directory's for the meta group, a shard's for every other.
@@ -61,34 +61,24 @@ pub(crate) struct Inner {
     nonce: [u8; 16],
     lanes: AtomicU64,
     pub(crate) spare_lanes: SpareLanes,
+    pub(crate) slots: OnceCell<Arc<SlotMap>>,
 }
 
 impl Client {
-    /// A client of these groups, the meta group among them. `nonce` is random, new for each process: it marks the
-    /// process when it is granted its id.
-    ///
-    /// Must be called within a tokio runtime: it follows each group's changes in a task.
-    pub fn new(
-        groups: BTreeMap<ShardId, Arc<dyn Group>>,
-        nonce: [u8; 16],
-        options: ClientOptions,
-    ) -> Client {
-        let watches = Watches::default();
-        for (shard, group) in &groups {
-            if *shard != ShardId::META {
-                watches.follow(group);
-            }
-        }
+    /// A client of the groups within `reach`. `nonce` is random, new for each process: it marks the process when it is
+    /// granted its id.
+    pub fn new(reach: Reach, nonce: [u8; 16], options: ClientOptions) -> Client {
         Client {
             inner: Arc::new(Inner {
-                calls: Calls::new(groups, options.deadline),
+                calls: Calls::new(reach, options.deadline),
                 placement: Placement::default(),
-                watches,
+                watches: Watches::default(),
                 confirmer: Confirmer::default(),
                 id: OnceCell::new(),
                 nonce,
                 lanes: AtomicU64::new(1),
                 spare_lanes: SpareLanes::default(),
+                slots: OnceCell::new(),
             }),
         }
     }

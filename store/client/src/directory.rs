@@ -3,17 +3,16 @@
 use futures::FutureExt;
 use mailrook_meta::{MetaAnswer, MetaCommand, MetaOperation, MetaQuery, MetaReply};
 use mailrook_store_api::{Call, Directory, StoreError};
+use mailrook_types::ShardId;
 
 use crate::{Client, client::misfit};
 
 impl Client {
-    /// Tells the directory of the shards that this process serves, so that accounts are put on them. Asked for at
-    /// every start; only a new cluster is changed by it.
+    /// Tells the directory of shards that are there, so that accounts are put on them.
     ///
     /// # Errors
     /// As any call; a refusal of the directory is [`StoreError::Internal`].
-    pub async fn announce_shards(&self) -> Result<(), StoreError> {
-        let shards = self.inner.calls.shards().collect();
+    pub async fn announce_shards(&self, shards: Vec<ShardId>) -> Result<(), StoreError> {
         match self
             .inner
             .calls

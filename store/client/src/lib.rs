@@ -1,5 +1,5 @@
-//! The store's traits, carried out by the groups of the cluster: each call is routed to the group that holds its account
-//! or its table slot, sent again under the same operation id while the group cannot answer, and ended by a deadline.
+//! The store's traits, carried out by the groups of the cluster: each call is routed to the leader of the group that
+//! holds its account or its table slot, in this process or on another node, sent again under the same operation id while the group cannot answer, and ended by a deadline.
 //!
 //! *Architecture Invariant:* this crate decides nothing about mail. It neither reads nor writes state but through a
 //! group, and it reports a group that cannot be reached as just that, never as something that does not exist (P6).
@@ -15,8 +15,12 @@ mod mailstore;
 mod placement;
 mod reads;
 mod removals;
+mod routes;
+mod serve;
 mod shared;
 mod upload;
 mod watches;
+mod wire;
 
 pub use client::{Client, ClientOptions, machines};
+pub use routes::{Copies, Peers, Reach};

@@ -169,6 +169,6 @@ impl Mailstore for Client {
     }
 
     fn watch(&self, account: AccountId) -> Call<'_, Watch> {
-        async move { Ok(self.inner.watches.watch(account)) }.boxed()
+        self.watch_now(account).boxed()
     }
 }

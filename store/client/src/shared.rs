@@ -1,11 +1,12 @@
 //! [`Shared`]: the cluster-wide tables, spread over the shards by slot.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::FutureExt;
 use mailrook_mailbox::{
     Answer, Query, ShardCommand, ShardReply, TableCommand, TableId, TableOp, TableReply, table_slot,
 };
+use mailrook_meta::{MetaAnswer, MetaQuery, SlotMap};
 use mailrook_store_api::{Call, Shared, StoreError};
 use mailrook_types::ShardId;
 
@@ -15,23 +16,27 @@ use crate::{Client, client::misfit};
 type Change = (TableId, Vec<u8>, TableOp);
 
 impl Client {
-    /// The shard that has the entry's slot. Until slots can be moved they are dealt out to the shards in turn.
-    fn shard_of_entry(&self, table: TableId, key: &[u8]) -> Result<ShardId, StoreError> {
-        let shards: Vec<ShardId> = self.inner.calls.shards().collect();
-        if shards.is_empty() {
-            return Err(StoreError::Unavailable(
-                "no shard is served by this process".to_owned(),
-            ));
-        }
-        Ok(shards[usize::from(table_slot(table, key)) % shards.len()])
+    /// Which shard has which slot. Until slots can be moved it never changes.
+    async fn slots(&self) -> Result<Arc<SlotMap>, StoreError> {
+        let fetch = || async {
+            match self.inner.calls.meta_query(&MetaQuery::SlotMap).await? {
+                MetaAnswer::SlotMap(Some(map)) => Ok(Arc::new(*map)),
+                MetaAnswer::SlotMap(None) => Err(StoreError::Unavailable(
+                    "the cluster has no shards yet".to_owned(),
+                )),
+                other => Err(misfit(&other)),
+            }
+        };
+        self.inner.slots.get_or_try_init(fetch).await.cloned()
     }
 
     async fn update_now(&self, changes: Vec<Change>) -> Result<Vec<TableReply>, StoreError> {
         let count = changes.len();
+        let slots = self.slots().await?;
         let mut by_shard: BTreeMap<ShardId, Vec<(usize, Change)>> = BTreeMap::new();
         for (at, change) in changes.into_iter().enumerate() {
             by_shard
-                .entry(self.shard_of_entry(change.0, &change.1)?)
+                .entry(slots.shard_of(table_slot(change.0, &change.1)))
                 .or_default()
                 .push((at, change));
         }
@@ -56,7 +61,7 @@ impl Client {
     }
 
     async fn get_now(&self, table: TableId, key: Vec<u8>) -> Result<Option<Vec<u8>>, StoreError> {
-        let shard = self.shard_of_entry(table, &key)?;
+        let shard = self.slots().await?.shard_of(table_slot(table, &key));
         match self
             .inner
             .calls
@@ -75,7 +80,7 @@ impl Client {
         limit: u32,
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
         let mut found = Vec::new();
-        for shard in self.inner.calls.shards() {
+        for shard in self.slots().await?.shards() {
             let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
             if left == 0 {
                 break;

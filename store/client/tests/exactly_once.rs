@@ -447,8 +447,7 @@ async fn unknown_is_not_absent() {
         deadline: Duration::from_millis(300),
     };
     let groups = node.groups().map(|group| (group.shard(), group)).collect();
-    let client = Client::new(groups, rand::random(), options);
-    client.announce_shards().await.unwrap();
+    let client = rig::client_of(groups, options).await;
     let account = add_account(&client, "user").await;
     let nobody = AccountId(4711);
     let store: &dyn Mailstore = &client;

@@ -211,8 +211,16 @@ impl Network for MemoryNetwork {
                 Ok(false) => return Err(lost("it was stopped")),
                 Err(_) => return Err(lost("the time is over")),
             }
-            // The handler goes on when the caller gives up, as another process would.
-            let answering = tokio::spawn(handlers.of(class).call(node, request));
+            // The handler goes on when the caller gives up, as another process would, but not when it is stopped.
+            let handling = handlers.of(class).call(node, request);
+            let stopped = hub.clone();
+            let answering = tokio::spawn(async move {
+                tokio::select! {
+                    answer = handling => answer,
+                    () = stopped.until_stopped(to, start) => Err("it was stopped".to_owned()),
+                }
+            });
+            drop(handlers);
             let answered = async {
                 let answer = tokio::select! {
                     answer = answering => answer,

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test has use for some of it")]
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{
         Arc,
@@ -17,8 +18,9 @@ use mailrook_kv::Read;
 use mailrook_mailbox::{AccountChange, AccountCommand, Change, ShardCommand};
 use mailrook_meta::{MetaCommand, MetaReply, NewAccount};
 use mailrook_store_api::{Directory, PreparedMessage};
-use mailrook_store_client::{Client, ClientOptions, machines};
-use mailrook_types::{AccountId, Address, Domain, ShardId};
+use mailrook_store_client::{Client, ClientOptions, Reach, machines};
+use mailrook_transport::Alone;
+use mailrook_types::{AccountId, Address, Domain, NodeId, ShardId};
 use tokio::sync::Notify;
 
 pub async fn open(dir: &Path) -> Node {
@@ -119,8 +121,26 @@ pub async fn meddled_client<M: Meddler>(
         (group.shard(), Arc::new(Meddled { group, meddler }))
     };
     let groups = node.groups().map(meddled).collect();
-    let client = Client::new(groups, rand::random(), options);
-    client.announce_shards().await.unwrap();
+    client_of(groups, options).await
+}
+
+/// A client of these groups, and of no other node.
+pub async fn client_of(
+    groups: BTreeMap<ShardId, Arc<dyn Group>>,
+    options: ClientOptions,
+) -> Client {
+    let shards = groups
+        .keys()
+        .copied()
+        .filter(|shard| *shard != ShardId::META);
+    let shards = shards.collect();
+    let reach = Reach {
+        copies: Arc::new(groups),
+        network: Arc::new(Alone(NodeId(1))),
+        peers: Arc::new(Vec::new()),
+    };
+    let client = Client::new(reach, rand::random(), options);
+    client.announce_shards(shards).await.unwrap();
     client
 }
 

@@ -21,7 +21,7 @@ use std::{
 use mailrook_kv::StateMachine;
 use mailrook_transport::Network;
 use mailrook_types::{NodeId, ShardId};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::{runtime::Runtime, task::JoinHandle as Task};
 
 pub use error::OpenError;
@@ -80,11 +80,11 @@ impl Inner {
 pub struct Node {
     inner: Arc<Inner>,
     /// Dropping a sender ends its upkeep thread.
-    upkeep: Vec<upkeep::Thread>,
+    upkeep: Mutex<Vec<upkeep::Thread>>,
     /// Ends with the node.
     takeover: Task<()>,
     /// Its own, if it has one. Taken at the end. Declared last: what runs on it goes first.
-    runtime: Option<Runtime>,
+    runtime: Mutex<Option<Runtime>>,
 }
 
 impl Node {
@@ -161,7 +161,7 @@ impl Node {
     }
 
     /// Ends proposals under way, flushes every group, and closes the directory. After it, opening replays nothing.
-    pub async fn shutdown(mut self) {
+    pub async fn shutdown(&self) {
         self.takeover.abort();
         let upkeep = self.end_upkeep();
         // Closing a group ends its compactions, which the upkeep may be waiting for.
@@ -179,18 +179,22 @@ impl Node {
         if let Err(error) = closed.await {
             tracing::error!(%error, "closing the log panicked");
         }
-        if let Some(runtime) = self.runtime.take() {
+        self.end_runtime();
+    }
+
+    fn end_runtime(&self) {
+        if let Some(runtime) = self.runtime.lock().take() {
             runtime.shutdown_background();
         }
     }
 
     /// Tells the upkeep to begin nothing more; what it is at goes on until the threads have ended.
-    fn end_upkeep(&mut self) -> Vec<JoinHandle<()>> {
+    fn end_upkeep(&self) -> Vec<JoinHandle<()>> {
         let tell = |(stop, thread): upkeep::Thread| {
             drop(stop);
             thread
         };
-        self.upkeep.drain(..).map(tell).collect()
+        self.upkeep.lock().drain(..).map(tell).collect()
     }
 }
 
@@ -200,8 +204,6 @@ impl Drop for Node {
         // directory until it has ended.
         drop(self.end_upkeep());
         self.takeover.abort();
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+        self.end_runtime();
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use futures::future::try_join_all;
 use mailrook_transport::{Alone, Network};
 use mailrook_types::{NodeId, ShardId};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Inner, Machines, Node, NodeOptions, OpenError, SHARDS_MAX, takeover, upkeep};
@@ -106,9 +106,9 @@ pub(super) async fn open(
                 .map_err(|source| io("starting the upkeep of", inner.dir.root(), source))?;
             Ok(Node {
                 takeover: takeover::start(&inner),
-                upkeep,
+                upkeep: Mutex::new(upkeep),
                 inner,
-                runtime: own,
+                runtime: Mutex::new(own),
             })
         }
         Ok(Err(error)) | Err(error) => {

@@ -55,6 +55,7 @@ impl Cluster {
         let founder = founder.unwrap();
         let (cluster_id, id) = (founder.cluster_id(), founder.node_id());
         founder.shutdown().await;
+        drop(founder);
         let mut cluster = Cluster {
             hub: MemoryHub::default(),
             dirs: BTreeMap::from([(id, first)]),

@@ -1,0 +1,127 @@
+//! Which copy of a group to ask.
+//!
+//! Only the leader answers. Who that is, is remembered from the last answer; a copy of this process knows, too; else the
+//! other nodes are asked in turn, each of which says whom it takes for the leader.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use mailrook_cluster::{Group, Node};
+use mailrook_transport::{Link, Network};
+use mailrook_types::{NodeId, ShardId};
+use parking_lot::{Mutex, RwLock};
+
+/// The copies of groups that this process has.
+pub trait Copies: Send + Sync + 'static {
+    /// The copy of a group, if there is one here.
+    fn copy(&self, shard: ShardId) -> Option<Arc<dyn Group>>;
+}
+
+impl Copies for BTreeMap<ShardId, Arc<dyn Group>> {
+    fn copy(&self, shard: ShardId) -> Option<Arc<dyn Group>> {
+        self.get(&shard).cloned()
+    }
+}
+
+impl Copies for Node {
+    fn copy(&self, shard: ShardId) -> Option<Arc<dyn Group>> {
+        self.group(shard)
+    }
+}
+
+/// The other nodes that this process knows of.
+pub trait Peers: Send + Sync + 'static {
+    /// Their ids, in any order.
+    fn nodes(&self) -> Vec<NodeId>;
+}
+
+impl Peers for Vec<NodeId> {
+    fn nodes(&self) -> Vec<NodeId> {
+        self.clone()
+    }
+}
+
+/// How a client reaches groups.
+#[derive(Clone)]
+pub struct Reach {
+    /// In this process.
+    pub copies: Arc<dyn Copies>,
+    /// On other nodes.
+    pub network: Arc<dyn Network>,
+    /// Which other nodes there are.
+    pub peers: Arc<dyn Peers>,
+}
+
+/// Whom to ask.
+pub(crate) enum Target {
+    Here(Arc<dyn Group>),
+    There(NodeId),
+}
+
+/// What is known of the groups' leaders.
+pub(crate) struct Routes {
+    pub(crate) reach: Reach,
+    leaders: RwLock<HashMap<ShardId, NodeId>>,
+    /// Whose turn it is where nothing is known.
+    turn: Mutex<usize>,
+}
+
+impl Routes {
+    pub(crate) fn new(reach: Reach) -> Routes {
+        Routes {
+            reach,
+            leaders: RwLock::default(),
+            turn: Mutex::default(),
+        }
+    }
+
+    /// Whom to ask of `shard`; nobody, if there is neither a copy here nor another node.
+    pub(crate) fn target(&self, shard: ShardId) -> Option<Target> {
+        let own = self.reach.network.node();
+        let leader = self.leader(shard);
+        if let Some(leader) = leader
+            && leader != own
+        {
+            return Some(Target::There(leader));
+        }
+        match self.reach.copies.copy(shard) {
+            Some(copy) => Some(Target::Here(copy)),
+            None => self.someone().map(Target::There),
+        }
+    }
+
+    /// Who led when somebody last said so.
+    pub(crate) fn leader(&self, shard: ShardId) -> Option<NodeId> {
+        self.leaders.read().get(&shard).copied()
+    }
+
+    /// What an answer said of the leader. Says whether that is news.
+    pub(crate) fn note(&self, shard: ShardId, leader: Option<NodeId>) -> bool {
+        if self.leader(shard) == leader {
+            return false;
+        }
+        let mut leaders = self.leaders.write();
+        match leader {
+            Some(leader) => leaders.insert(shard, leader),
+            None => leaders.remove(&shard),
+        };
+        leader.is_some()
+    }
+
+    /// A node that can be reached, each in turn; one that cannot, where there is no other.
+    fn someone(&self) -> Option<NodeId> {
+        let own = self.reach.network.node();
+        let mut nodes = self.reach.peers.nodes();
+        nodes.retain(|node| *node != own);
+        let up = |node: &NodeId| self.reach.network.link(*node) == Link::Up;
+        if nodes.iter().any(up) {
+            nodes.retain(up);
+        }
+        let mut turn = self.turn.lock();
+        *turn = turn.wrapping_add(1);
+        let count = nodes.len();
+        (count > 0).then(|| nodes[*turn % count])
+    }
+}

@@ -1,0 +1,258 @@
+//! Clients on several nodes: every one serves every account, whoever leads its shard, and goes on when that one dies.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod rig;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
+use mailrook_cluster::{GroupRole, Node, NodeOptions};
+use mailrook_mailbox::MailboxRef;
+use mailrook_store_api::{Append, Mailstore, StoreError};
+use mailrook_store_client::{Client, ClientOptions, Reach, machines};
+use mailrook_transport::{Duplex, Handler, Handlers, MemoryHub};
+use mailrook_types::{AccountId, Flags, MailboxName, NodeId, ShardId, Timestamp};
+use rig::{add_account, message};
+
+/// A busy machine gets as long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Nobody;
+
+impl Handler for Nobody {
+    fn call(&self, _from: NodeId, _request: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
+        async { Err("nobody answers this".to_owned()) }.boxed()
+    }
+
+    fn open(&self, _from: NodeId, _request: Bytes, _stream: Duplex) -> BoxFuture<'static, ()> {
+        async {}.boxed()
+    }
+}
+
+struct Member {
+    node: Arc<Node>,
+    client: Client,
+}
+
+struct Cluster {
+    hub: MemoryHub,
+    dirs: BTreeMap<NodeId, tempfile::TempDir>,
+    members: BTreeMap<NodeId, Member>,
+}
+
+fn options(dir: &std::path::Path) -> NodeOptions {
+    let mut options = NodeOptions::new(dir);
+    options.first_shards = 2;
+    options.disk_reserve_bytes = 0;
+    options
+}
+
+impl Cluster {
+    /// `copies` nodes with a copy of everything, and `more` without.
+    async fn new(copies: usize, more: usize) -> Cluster {
+        let first = tempfile::tempdir().unwrap();
+        let founder = Node::open(options(first.path()), machines()).await.unwrap();
+        let (cluster_id, id) = (founder.cluster_id(), founder.node_id());
+        founder.shutdown().await;
+        drop(founder);
+        let mut cluster = Cluster {
+            hub: MemoryHub::default(),
+            dirs: BTreeMap::from([(id, first)]),
+            members: BTreeMap::new(),
+        };
+        for number in 1..(copies + more) as u64 {
+            let dir = tempfile::tempdir().unwrap();
+            Node::enrol(dir.path(), cluster_id, NodeId(number)).unwrap();
+            cluster.dirs.insert(NodeId(number), dir);
+        }
+        for id in cluster.dirs.keys().copied().collect::<Vec<_>>() {
+            cluster.start(id).await;
+        }
+        let shards = [ShardId(0), ShardId(1), ShardId(2)];
+        let voters: BTreeSet<NodeId> = [id]
+            .into_iter()
+            .chain((1..copies as u64).map(NodeId))
+            .collect();
+        for shard in shards {
+            let leader = &cluster.members[&id].node;
+            for voter in voters.iter().filter(|voter| **voter != id) {
+                cluster.members[voter].node.add_copy(shard).await.unwrap();
+                leader.add_learner(shard, *voter).await.unwrap();
+            }
+            leader.change_voters(shard, voters.clone()).await.unwrap();
+        }
+        let client = &cluster.members[&id].client;
+        client.announce_shards(shards[1..].to_vec()).await.unwrap();
+        cluster
+    }
+
+    async fn start(&mut self, id: NodeId) {
+        let mut options = options(self.dirs[&id].path());
+        let network = Arc::new(self.hub.network(id));
+        options.network = Some(network.clone());
+        let begun = Instant::now();
+        let node = loop {
+            match Node::open(options.clone(), machines()).await {
+                Ok(node) => break Arc::new(node),
+                // A node that was dropped closes its files a little later.
+                Err(_) if begun.elapsed() < PATIENCE => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let reach = Reach {
+            copies: Arc::clone(&node) as _,
+            network,
+            peers: Arc::new(self.dirs.keys().copied().collect::<Vec<_>>()),
+        };
+        let client = Client::new(reach, rand::random(), ClientOptions::default());
+        let handlers = Handlers {
+            consensus: node.consensus_handler(),
+            bulk: node.bulk_handler(),
+            store: client.handler(),
+            control: Arc::new(Nobody),
+        };
+        self.hub.start(id, handlers);
+        self.members.insert(id, Member { node, client });
+    }
+
+    /// As if its process were killed.
+    fn crash(&mut self, id: NodeId) {
+        self.hub.stop(id);
+        drop(self.members.remove(&id));
+    }
+
+    /// The directories go once nothing is written any more.
+    async fn end(self) {
+        for (id, member) in &self.members {
+            self.hub.stop(*id);
+            member.node.shutdown().await;
+        }
+    }
+
+    fn leader(&self, shard: ShardId) -> Option<NodeId> {
+        let leads = |member: &Member| {
+            let group = member.node.group(shard);
+            group.is_some_and(|group| group.status().role == GroupRole::Leader)
+        };
+        let found = self.members.iter().find(|(_, member)| leads(member));
+        found.map(|(id, _)| *id)
+    }
+}
+
+async fn append(client: &Client, account: AccountId, text: &str) -> Result<(), StoreError> {
+    let mut lane = client.open_lane().await?;
+    let append = Append {
+        mailbox: MailboxRef::Name(MailboxName::inbox()),
+        messages: vec![(message(text), Flags::default(), Timestamp(0))],
+    };
+    client
+        .append(&mut lane, account, append)
+        .await?
+        .expect("nothing refuses it");
+    Ok(())
+}
+
+async fn messages(client: &Client, account: AccountId) -> u64 {
+    let client: &dyn Mailstore = client;
+    let list = client.mailboxes(account).await.unwrap().unwrap();
+    let inbox = (list.mailboxes.iter()).find(|mailbox| mailbox.name == MailboxName::inbox());
+    inbox.unwrap().status.messages
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_node_serves_every_account() {
+    let cluster = Cluster::new(3, 1).await;
+    let ids: Vec<NodeId> = cluster.members.keys().copied().collect();
+    let mut expected = 0;
+    let mut account = None;
+    for id in &ids {
+        let client = &cluster.members[id].client;
+        let account = match account {
+            Some(account) => account,
+            None => *account.insert(add_account(client, "user").await),
+        };
+        append(client, account, &format!("by {id}")).await.unwrap();
+        expected += 1;
+        // What one has acknowledged, all show at once.
+        for other in &ids {
+            let shown = messages(&cluster.members[other].client, account).await;
+            assert_eq!(shown, expected, "{other} after {id}");
+        }
+    }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_go_on_when_a_leader_dies() {
+    let mut cluster = Cluster::new(3, 0).await;
+    let first = *cluster.members.keys().next().unwrap();
+    let account = add_account(&cluster.members[&first].client, "user").await;
+    let mut expected = 0;
+    for round in 0..3 {
+        let begun = Instant::now();
+        let dead = loop {
+            // The same node may not lead both: whoever leads the first shard.
+            if let Some(leader) = cluster.leader(ShardId(1)) {
+                break leader;
+            }
+            assert!(begun.elapsed() < PATIENCE, "nobody leads");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        let (_, survivor) = (cluster.members.iter())
+            .find(|(id, _)| **id != dead)
+            .unwrap();
+        let client = survivor.client.clone();
+        let appending = tokio::spawn(async move {
+            for at in 0..20 {
+                append(&client, account, &format!("{round}.{at}"))
+                    .await
+                    .unwrap();
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        cluster.crash(dead);
+        appending.await.unwrap();
+        expected += 20;
+        cluster.start(dead).await;
+        for (id, member) in &cluster.members {
+            assert_eq!(messages(&member.client, account).await, expected, "at {id}");
+        }
+    }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_hears_of_changes_made_elsewhere() {
+    let cluster = Cluster::new(3, 1).await;
+    let ids: Vec<NodeId> = cluster.members.keys().copied().collect();
+    let account = add_account(&cluster.members[&ids[0]].client, "user").await;
+    for watching in &ids {
+        for changing in &ids {
+            let mut watch = cluster.members[watching]
+                .client
+                .watch(account)
+                .await
+                .unwrap();
+            let before = messages(&cluster.members[watching].client, account).await;
+            append(&cluster.members[changing].client, account, "news")
+                .await
+                .unwrap();
+            let heard = async {
+                while messages(&cluster.members[watching].client, account).await == before {
+                    watch.changed().await.unwrap();
+                }
+            };
+            let heard = tokio::time::timeout(PATIENCE, heard).await;
+            assert!(heard.is_ok(), "{watching} did not hear of {changing}");
+        }
+    }
+    cluster.end().await;
+}
