@@ -7,10 +7,16 @@
 //!
 //! *Architecture Invariant:* this crate knows no Raft and no mail. Requests are bytes to it.
 
+mod ca;
+mod certificate;
 mod memory;
 mod network;
+mod token;
 
+pub use ca::{CA_VALIDITY, ClusterCa, NODE_VALIDITY, NodeKey};
+pub use certificate::{Certificate, CertificateError, node_name};
 pub use memory::{MemoryHub, MemoryNetwork};
 pub use network::{
     CallError, Class, Duplex, Handler, Handlers, ITEM_BYTES_MAX, Link, Network, STREAM_ITEMS_MAX,
 };
+pub use token::{JoinToken, TOKEN_ADDRESSES_MAX, TokenError};
