@@ -64,11 +64,11 @@ impl Unknown {
     fn admit(self: &Arc<Unknown>, address: IpAddr) -> Option<Place> {
         let mut addresses = self.addresses.lock();
         let all: usize = addresses.values().sum();
-        let same = addresses.entry(address).or_default();
-        if all >= UNKNOWN_MAX || *same >= UNKNOWN_PER_ADDRESS_MAX {
+        let same = addresses.get(&address).copied().unwrap_or(0);
+        if all >= UNKNOWN_MAX || same >= UNKNOWN_PER_ADDRESS_MAX {
             return None;
         }
-        *same += 1;
+        addresses.insert(address, same + 1);
         let unknown = Arc::clone(self);
         Some(Place { unknown, address })
     }

@@ -1,0 +1,11 @@
+//! Real networks on loopback: TCP, TLS and all.
+
+mod calls;
+mod hostile;
+mod identity;
+mod joining;
+mod links;
+mod proxy;
+mod raw;
+mod rig;
+mod streams;
