@@ -34,11 +34,11 @@ async fn credentials_must_fit_together() {
     let own = || certificate.clone();
     assert_eq!(error(own(), &key, &[]), CertificateError::NoTrust);
     assert_eq!(
-        error(own(), &wrong_key, &[trusted.clone()]),
+        error(own(), &wrong_key, std::slice::from_ref(&trusted)),
         CertificateError::AnotherKey
     );
     assert_eq!(
-        error(trusted.clone(), &key, &[trusted.clone()]),
+        error(trusted.clone(), &key, std::slice::from_ref(&trusted)),
         CertificateError::NoNode
     );
     assert_eq!(error(own(), &key, &[own()]), CertificateError::NoCa);

@@ -1,5 +1,7 @@
 //! Real networks on loopback: TCP, TLS and all.
 
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
 mod calls;
 mod hostile;
 mod identity;
