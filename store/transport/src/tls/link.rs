@@ -116,13 +116,13 @@ impl Keeper<'_> {
                 }
             };
             backoff.ended(began);
-            let failed = matches!(*slot.state.borrow(), State::Failed(_));
-            if !failed {
+            let delay = backoff.next();
+            if matches!(*slot.state.borrow(), State::Failed(_)) {
+                self.pause(delay.max(BACKOFF_MIN)).await;
                 slot.state.send_replace(State::Waiting);
-            }
-            self.pause(backoff.next().max(BACKOFF_MIN)).await;
-            if failed {
+            } else {
                 slot.state.send_replace(State::Waiting);
+                self.pause(delay).await;
             }
         }
     }
@@ -186,10 +186,13 @@ impl Keeper<'_> {
 
     /// Until there is a reason to try again.
     async fn pause(&self, delay: Duration) {
+        let always = self.class == Class::Consensus;
         let mut address = self.peer.address.subscribe();
+        let mut consensus = self.peer.slot(Class::Consensus).state.subscribe();
         tokio::select! {
             () = sleep(delay) => {}
-            () = self.peer.nudge.notified(), if self.class == Class::Consensus => {}
+            _ = consensus.changed(), if !always => {}
+            () = self.peer.nudge.notified(), if always => {}
             _ = address.changed() => {}
         }
     }

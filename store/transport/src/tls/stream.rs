@@ -16,13 +16,15 @@ use super::{
 };
 use crate::{Duplex, ITEM_BYTES_MAX, STREAM_ITEMS_MAX};
 
-/// Items and bytes of one direction that were sent and not yet taken. The largest item fits alone.
+/// Items and bytes of one direction that were sent and not yet taken. While less than this is used, one more item may go,
+/// however long it is.
 const WINDOW: Load = Load {
     items: STREAM_ITEMS_MAX as u32,
-    bytes: ITEM_BYTES_MAX as u32,
+    bytes: 4 << 20,
 };
 
-/// Credit for less than this waits for more, as long as there are items to take.
+/// Credit for less than this waits for more. Who waits for credit has used far more, and all of that is taken at some time,
+/// so that nobody waits for ever.
 const CREDIT_MIN: Load = Load {
     items: WINDOW.items / 4,
     bytes: WINDOW.bytes / 4,
@@ -61,10 +63,10 @@ impl Load {
         })
     }
 
-    /// With one more item, if it fits into the window.
+    /// With one more item, if the window is not used up.
     fn with(self, item: Load) -> Option<Load> {
-        let sum = self.plus(item)?;
-        (sum.items <= WINDOW.items && sum.bytes <= WINDOW.bytes).then_some(sum)
+        let open = self.items < WINDOW.items && self.bytes < WINDOW.bytes;
+        open.then(|| self.plus(item))?
     }
 }
 
@@ -235,10 +237,7 @@ impl Carried<'_> {
     ) {
         let mut owed = Load::default();
         loop {
-            if arriving.is_empty()
-                || owed.items >= CREDIT_MIN.items
-                || owed.bytes >= CREDIT_MIN.bytes
-            {
+            if owed.items >= CREDIT_MIN.items || owed.bytes >= CREDIT_MIN.bytes {
                 self.give_credit(&mut owed).await;
             }
             let item = tokio::select! {
@@ -256,16 +255,13 @@ impl Carried<'_> {
             if sent.is_err() {
                 break;
             }
-            // Each is at most the window, so that the sum does not overflow.
-            owed = owed.plus(load).unwrap_or(WINDOW);
+            // Both are bounded by the window and one item, far below an overflow.
+            owed = owed.plus(load).unwrap_or(owed);
         }
         self.want_no_more(arriving).await;
     }
 
     async fn give_credit(&self, owed: &mut Load) {
-        if owed.items == 0 {
-            return;
-        }
         self.end.taken(*owed);
         let mut body = Vec::with_capacity(8);
         body.put_u32(owed.items);
