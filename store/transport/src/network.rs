@@ -65,7 +65,7 @@ pub enum CallError {
         /// Why.
         cause: String,
     },
-    /// The other node's handler refused it.
+    /// The other node's handler refused it, or it is too long to be sent. To ask again is of no use.
     #[error("{to} refused: {cause}")]
     Refused {
         /// Which node.
