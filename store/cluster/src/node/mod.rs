@@ -4,6 +4,7 @@ mod copies;
 mod error;
 mod open;
 mod options;
+mod parts;
 mod serve;
 mod status;
 mod takeover;
@@ -26,15 +27,17 @@ use tokio::{runtime::Runtime, task::JoinHandle as Task};
 
 pub use error::OpenError;
 pub use options::{NodeOptions, Plant, SHARDS_MAX};
+pub use parts::Parts;
 pub use status::NodeStatus;
 
 use crate::{
     Group,
     data_dir::{DataDir, Identity, WitnessFile},
     disk::Reserve,
-    group::raft::{RaftGroup, SnapshotSender},
+    group::raft::{RaftGroup, SnapshotSender, WallClock},
     log::SharedLog,
-    state::StateEngine,
+    simulation::run_blocking,
+    state::TableEngine,
 };
 
 /// Gives the state machine of each group.
@@ -53,7 +56,9 @@ struct Inner {
     machines: Machines,
     network: Arc<dyn Network>,
     snapshots: SnapshotSender,
-    state_engine: Arc<StateEngine>,
+    state_engine: Arc<dyn TableEngine>,
+    wall: WallClock,
+    plant: Option<Plant>,
     groups: RwLock<BTreeMap<ShardId, Arc<RaftGroup>>>,
     /// Held while a copy is made or dropped.
     making: tokio::sync::Mutex<()>,
@@ -94,7 +99,19 @@ impl Node {
     /// See [`OpenError`]: each says what to do. Nothing in the directory is then changed, but for what a crash left
     /// unfinished.
     pub async fn open(options: NodeOptions, machines: Machines) -> Result<Node, OpenError> {
-        open::open(options, machines, open::Parts::default()).await
+        Node::open_with(options, machines, Parts::default()).await
+    }
+
+    /// The same on another machine than this one.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open_with(
+        options: NodeOptions,
+        machines: Machines,
+        parts: Parts,
+    ) -> Result<Node, OpenError> {
+        open::open(options, machines, parts).await
     }
 
     /// Makes the data directory at `data_dir`, which must be empty or missing, for the first node of a new cluster with
@@ -182,7 +199,7 @@ impl Node {
         let groups = self.inner.groups();
         futures::future::join_all(groups.iter().map(|group| group.shutdown())).await;
         let inner = Arc::clone(&self.inner);
-        let closed = tokio::task::spawn_blocking(move || {
+        let closed = run_blocking(move || {
             for thread in upkeep {
                 if thread.join().is_err() {
                     tracing::error!("an upkeep thread panicked");

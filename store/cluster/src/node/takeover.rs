@@ -113,6 +113,7 @@ pub(super) fn start(inner: &Arc<Inner>) -> JoinHandle<()> {
         let mut handed_over = Instant::now();
         loop {
             let event = tokio::select! {
+                biased;
                 event = links.recv() => Some(event),
                 _ = tick.tick() => None,
             };

@@ -18,7 +18,7 @@ use tokio::sync::{OnceCell, Semaphore, broadcast};
 
 use super::{
     barrier::Barrier,
-    clock::LogClock,
+    clock::{LogClock, WallClock},
     log::GroupLog,
     machine::Machine,
     network::Ways,
@@ -26,7 +26,7 @@ use super::{
     standing::Standing,
     types::{LogId, Raft, Types},
 };
-use crate::{GroupError, Touched, disk::Reserve, log::SharedLog, state::GroupState};
+use crate::{GroupError, Plant, Touched, disk::Reserve, log::SharedLog, state::GroupState};
 
 /// What may be in flight on a node: proposals that wait for the log or for apply, counted in KiB, each at least one.
 const NODE_IN_FLIGHT_KIB: u32 = 128 << 10;
@@ -68,6 +68,8 @@ pub(crate) struct GroupParts {
     /// How many groups the node has.
     pub(crate) groups: usize,
     pub(crate) reserve: Arc<Reserve>,
+    pub(crate) wall: WallClock,
+    pub(crate) plant: Option<Plant>,
 }
 
 /// A copy of a group on this node.
@@ -87,7 +89,7 @@ pub(crate) struct RaftGroup {
     pub(super) in_flight_kib_max: u32,
     pub(super) touched: broadcast::Sender<Touched>,
     /// The flushed entry that openraft was told of last.
-    told_flushed: AtomicU64,
+    told_flushed: Arc<AtomicU64>,
     runtime: tokio::runtime::Handle,
     pub(super) shut_down: OnceCell<()>,
 }
@@ -146,11 +148,13 @@ impl RaftGroup {
             log: log.clone(),
             standing: Arc::clone(&standing),
             touched: touched.clone(),
+            plant: parts.plant,
         };
         let ways = Ways {
             shard,
             network: Arc::clone(&parts.network),
             snapshots: parts.snapshots.clone(),
+            plant: parts.plant,
         };
         let raft = Raft::new(node_id, config(shard)?, ways, log.clone(), machine)
             .await
@@ -160,12 +164,17 @@ impl RaftGroup {
         let in_flight_kib_max =
             (NODE_IN_FLIGHT_KIB / groups).clamp(IN_FLIGHT_KIB_MIN, IN_FLIGHT_KIB_MAX);
         let runtime = tokio::runtime::Handle::current();
-        let barrier = Barrier::new(raft.clone(), Arc::clone(&standing), runtime.clone());
+        let barrier = Barrier::new(
+            raft.clone(),
+            Arc::clone(&standing),
+            runtime.clone(),
+            parts.plant,
+        );
         Ok(RaftGroup {
             shard,
             barrier: Arc::new(barrier),
             raft,
-            clock: LogClock::new(state.applied().time_ms),
+            clock: LogClock::new(Arc::clone(&parts.wall), state.applied().time_ms),
             state,
             log,
             standing,
@@ -175,7 +184,7 @@ impl RaftGroup {
             in_flight: Arc::new(Semaphore::new(in_flight_kib_max as usize)),
             in_flight_kib_max,
             touched,
-            told_flushed: AtomicU64::new(0),
+            told_flushed: Arc::default(),
             runtime,
             shut_down: OnceCell::new(),
         })
@@ -269,13 +278,13 @@ impl RaftGroup {
     pub(crate) fn cut_log(&self) {
         let flushed = self.state.flushed().log_id.map_or(0, |id| id.index);
         if flushed > self.told_flushed.load(Ordering::Relaxed) && self.is_running() {
-            // Stopped meanwhile: then nothing is cut.
-            let told = self
-                .runtime
-                .block_on(async { self.raft.trigger().snapshot().await });
-            if told.is_ok() {
-                self.told_flushed.store(flushed, Ordering::Relaxed);
-            }
+            let (raft, told_flushed) = (self.raft.clone(), Arc::clone(&self.told_flushed));
+            self.runtime.spawn(async move {
+                // Stopped meanwhile: then nothing is cut.
+                if raft.trigger().snapshot().await.is_ok() {
+                    told_flushed.fetch_max(flushed, Ordering::Relaxed);
+                }
+            });
         }
     }
 }

@@ -22,7 +22,8 @@ use super::{
     types::{Entry, LogId, Reply, Snapshot, SnapshotMeta, StoredMembership, Types},
 };
 use crate::{
-    Touched,
+    Plant, Touched,
+    simulation::run_blocking,
     state::{Applied, GroupState},
 };
 
@@ -42,6 +43,7 @@ pub(crate) struct Machine {
     pub(super) log: GroupLog,
     pub(super) standing: Arc<Standing>,
     pub(super) touched: broadcast::Sender<Touched>,
+    pub(super) plant: Option<Plant>,
 }
 
 /// What a batch gave.
@@ -167,6 +169,7 @@ impl RaftStateMachine<Types> for Machine {
     async fn get_snapshot_builder(&mut self) -> Builder {
         Builder {
             state: Arc::clone(&self.state),
+            plant: self.plant,
         }
     }
 
@@ -183,7 +186,7 @@ impl RaftStateMachine<Types> for Machine {
         };
         self.log.announce_install(last).await?;
         let state = Arc::clone(&self.state);
-        let installed = tokio::task::spawn_blocking(move || state.install(&folder))
+        let installed = run_blocking(move || state.install(&folder))
             .await?
             .map_err(io::Error::other)?;
         if super::snapshot::meta(&installed) != *meta {
@@ -197,6 +200,6 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
-        Ok(of_flushed(&self.state))
+        Ok(of_flushed(&self.state, self.plant))
     }
 }
