@@ -26,7 +26,21 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// Shows how the server fares.
 pub fn status(arguments: &StatusArguments, context: &Context) -> Result<(), CliError> {
-    while arguments.watch {
+    if arguments.watch {
+        return watch(context);
+    }
+    match context.ask(&Request::Status)? {
+        Reply::Status(status) => {
+            context.output.print(&status, || text(&status));
+            Ok(())
+        }
+        other => Err(misfit(&other)),
+    }
+}
+
+/// Shows it again and again; ends with an error that no patience mends.
+fn watch(context: &Context) -> Result<(), CliError> {
+    loop {
         let shown = match context.ask(&Request::Status) {
             Ok(Reply::Status(status)) => text(&status),
             Ok(other) => return Err(misfit(&other)),
@@ -36,13 +50,6 @@ pub fn status(arguments: &StatusArguments, context: &Context) -> Result<(), CliE
         };
         context.output.raw(&format!("{CLEAR}{shown}\n"));
         std::thread::sleep(WATCH_EVERY);
-    }
-    match context.ask(&Request::Status)? {
-        Reply::Status(status) => {
-            context.output.print(&status, || text(&status));
-            Ok(())
-        }
-        other => Err(misfit(&other)),
     }
 }
 

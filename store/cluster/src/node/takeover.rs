@@ -59,10 +59,14 @@ struct Led {
     last: Option<WireLogId>,
 }
 
-/// Who says of a leader that it is gone, with how far their logs go.
+/// How far the logs of nodes go; none for one that should not lead.
+type Ends = BTreeMap<NodeId, Option<WireLogId>>;
+
+/// Who says of a leader that it is gone.
 #[derive(Default)]
 pub(super) struct Reports {
-    groups: Mutex<BTreeMap<ShardId, (WireVote, BTreeMap<NodeId, Option<WireLogId>>)>>,
+    /// With the leader's vote.
+    groups: Mutex<BTreeMap<ShardId, (WireVote, Ends)>>,
 }
 
 impl Reports {
@@ -80,7 +84,7 @@ impl Reports {
         }
     }
 
-    fn of(&self, shard: ShardId, vote: WireVote) -> BTreeMap<NodeId, Option<WireLogId>> {
+    fn of(&self, shard: ShardId, vote: WireVote) -> Ends {
         let groups = self.groups.lock();
         match groups.get(&shard) {
             Some((of, by)) if *of == vote => by.clone(),
