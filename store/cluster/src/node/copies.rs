@@ -169,6 +169,7 @@ impl Inner {
             log_cache_bytes: self.log_cache_bytes / count,
             groups: count,
             reserve: Arc::clone(&self.reserve),
+            correction: self.correction.clone(),
         };
         // On the groups' runtime, wherever the caller is.
         let started = self.runtime.spawn(RaftGroup::start(parts)).await;

@@ -18,7 +18,7 @@ use tokio::sync::{OnceCell, Semaphore, broadcast};
 
 use super::{
     barrier::Barrier,
-    clock::LogClock,
+    clock::{Correction, LogClock},
     log::GroupLog,
     machine::Machine,
     network::Ways,
@@ -68,6 +68,7 @@ pub(crate) struct GroupParts {
     /// How many groups the node has.
     pub(crate) groups: usize,
     pub(crate) reserve: Arc<Reserve>,
+    pub(crate) correction: Correction,
 }
 
 /// A copy of a group on this node.
@@ -165,7 +166,7 @@ impl RaftGroup {
             shard,
             barrier: Arc::new(barrier),
             raft,
-            clock: LogClock::new(state.applied().time_ms),
+            clock: LogClock::new(state.applied().time_ms, parts.correction.clone()),
             state,
             log,
             standing,
