@@ -257,6 +257,7 @@ impl Running {
             self.begin(&view, step, node);
         }
         self.tidy(&view, node);
+        self.mend(&view, node);
         self.announce(&view).await
     }
 
@@ -324,6 +325,28 @@ impl Running {
         }
     }
 
+    /// Has copies leave their groups that were found damaged. Then they are missing, and are made anew.
+    fn mend(&mut self, view: &ClusterView, node: &Arc<Node>) {
+        for (id, report) in &view.reports {
+            for copy in &report.groups {
+                let GroupRole::Stopped { cause } = &copy.role else {
+                    continue;
+                };
+                let group = view.groups.iter().find(|group| group.shard == copy.shard);
+                let Some(ask) = group.and_then(|group| leaving(group, *id)) else {
+                    continue;
+                };
+                if !self.busy.lock().insert(copy.shard) {
+                    continue;
+                }
+                let shard = copy.shard;
+                tracing::warn!(%shard, node = %id, cause, "a damaged copy leaves its group, to be made anew");
+                let hands = self.hands(node, group.and_then(|group| group.leader));
+                self.spawn(shard, Box::pin(async move { hands.ask_leader(ask).await }));
+            }
+        }
+    }
+
     /// Accounts are put on shards that were added, once their groups have all their copies.
     async fn announce(&self, view: &ClusterView) -> Result<(), StoreError> {
         let usable = view.nodes.iter().filter(|node| node.is_member()).count();
@@ -384,6 +407,24 @@ impl Running {
             other => Err(misfit(&other)),
         }
     }
+}
+
+/// The next step of a copy out of its group, if the group can do without it.
+fn leaving(group: &gather::GroupState, node: NodeId) -> Option<Ask> {
+    let leader = group.leader.filter(|leader| *leader != node)?;
+    let status = group.status.as_ref().filter(|status| !status.changing)?;
+    if status.learners.contains(&node.0) {
+        return Some(Ask::RemoveLearner(group.shard, node));
+    }
+    let left = status
+        .voters
+        .iter()
+        .copied()
+        .filter(|voter| *voter != node.0);
+    let left: Vec<NodeId> = left.map(NodeId).collect();
+    // The one that is damaged counts among those that must agree until then: the leader, and so a quorum, does without.
+    let is_voter = left.len() < status.voters.len();
+    (is_voter && left.contains(&leader)).then_some(Ask::ChangeVoters(group.shard, left))
 }
 
 fn leads_meta(node: &Node) -> bool {
@@ -512,5 +553,59 @@ impl Hands {
             // Not asked of oneself.
             Ask::Report | Ask::Digest(_) => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mailrook_cluster::GroupStatus;
+
+    use super::*;
+
+    fn group(leader: Option<u64>, voters: &[u64], learners: &[u64]) -> gather::GroupState {
+        let status = GroupStatus {
+            shard: ShardId(1),
+            role: GroupRole::Leader,
+            leader,
+            term: 1,
+            led_for_ms: None,
+            voters: voters.to_vec(),
+            learners: learners.to_vec(),
+            changing: false,
+            progress: Vec::new(),
+            last_index: 1,
+            committed_index: 1,
+            applied_index: 1,
+            flushed_index: 0,
+            purged_index: 0,
+            log_time_ms: 0,
+            in_flight_bytes: 0,
+        };
+        gather::GroupState {
+            shard: ShardId(1),
+            leader: leader.map(NodeId),
+            status: Some(status),
+            record: None,
+        }
+    }
+
+    #[test]
+    fn a_damaged_copy_leaves_step_by_step() {
+        let three = group(Some(1), &[1, 2, 3], &[]);
+        let two = Ask::ChangeVoters(ShardId(1), vec![NodeId(1), NodeId(2)]);
+        assert_eq!(leaving(&three, NodeId(3)), Some(two));
+        let follows = group(Some(1), &[1, 2], &[3]);
+        let out = Ask::RemoveLearner(ShardId(1), NodeId(3));
+        assert_eq!(leaving(&follows, NodeId(3)), Some(out));
+        assert_eq!(
+            leaving(&group(Some(1), &[1, 2], &[]), NodeId(3)),
+            None,
+            "it has left"
+        );
+        assert_eq!(leaving(&three, NodeId(1)), None, "another must lead first");
+        assert_eq!(leaving(&group(None, &[1, 2, 3], &[]), NodeId(3)), None);
+        let mut changing = three;
+        changing.status.as_mut().unwrap().changing = true;
+        assert_eq!(leaving(&changing, NodeId(3)), None);
     }
 }

@@ -503,3 +503,35 @@ async fn a_disk_that_does_not_answer_gives_the_lead_away() {
     let ended = tokio::time::timeout(PATIENCE, waiting).await;
     assert!(ended.is_ok(), "a proposal without an end");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_found_damaged_leads_no_more_and_is_made_anew() {
+    let cluster = Cluster::of_three(|_| {}).await;
+    cluster.put(ONE, 1, b"before").await;
+    let damaged = cluster.leader(ONE).await;
+    cluster.nodes[&damaged]
+        .inner
+        .group(ONE)
+        .unwrap()
+        .stop("as if a block were damaged");
+    let group = cluster.group(damaged, ONE);
+    assert!(matches!(
+        group.read_barrier().await,
+        Err(GroupError::Stopped { .. })
+    ));
+    drop(group);
+    until_led_by_another(&cluster, damaged).await;
+    cluster.put(ONE, 2, b"without it").await;
+    let leader = cluster.leader(ONE).await;
+    let node = &cluster.nodes[&leader];
+    let mut others = cluster.ids();
+    others.remove(&damaged);
+    node.change_voters(ONE, others).await.unwrap();
+    node.remove_learner(ONE, damaged).await.unwrap();
+    cluster.nodes[&damaged].add_copy(ONE).await.unwrap();
+    assert!(cluster.path(damaged).join("quarantine/group-1-1").is_dir());
+    node.add_learner(ONE, damaged).await.unwrap();
+    node.change_voters(ONE, cluster.ids()).await.unwrap();
+    cluster.shows(ONE, 1, b"before").await;
+    cluster.shows(ONE, 2, b"without it").await;
+}
