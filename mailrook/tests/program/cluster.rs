@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{Dev, HeldPorts, Session, mailrook, outcome};
+use crate::harness::{Dev, HeldPorts, Session, mailrook, outcome, wait};
 
 /// A debug build on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -160,24 +160,124 @@ impl Node {
     }
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
+impl Node {
+    /// Ends it in order.
+    fn stop(&mut self) {
+        let mut child = self.child.take().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        assert_eq!(wait(&mut child), Some(0));
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
         }
     }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.config.with_extension("log")).unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Configurations of nodes n1, n2, …, in a folder that anybody can write to: they are run as `nobody`.
+fn configured(folder: &Path, ports: &HeldPorts, count: u16) -> Vec<Node> {
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    fs::set_permissions(folder, open).unwrap();
+    (0..count)
+        .map(|at| Node::new(folder, &format!("n{}", at + 1), ports.base + at))
+        .collect()
+}
+
+/// Puts a directory's files into another one, as a backup is put back.
+fn copy(from: &Path, to: &Path) {
+    let status = std::process::Command::new("cp")
+        .arg("-a")
+        .arg(from)
+        .arg(to)
+        .status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn a_data_directory_that_was_put_back_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let ports = HeldPorts::take(3);
+    let mut nodes = configured(folder.path(), &ports, 3);
+    assert_eq!(nodes[0].run(&["cluster", "init"]).0, 0);
+    nodes[0].serve();
+    for at in 1..3 {
+        let token = nodes[0].token();
+        assert_eq!(nodes[at].run(&["node", "join", &token]).0, 0);
+        nodes[at].serve();
+    }
+    nodes[0].until_copies(&["n1", "n2", "n3"]);
+    nodes[2].stop();
+    let (data, backup) = (folder.path().join("n3"), folder.path().join("backup"));
+    copy(&data, &backup);
+    nodes[2].serve();
+    // It promises something since.
+    for round in 0..3 {
+        let domain = format!("d{round}.test");
+        until("a domain", || {
+            let (code, _, said) = nodes[2].run(&["domain", "add", &domain]);
+            if code == 0 { Ok(()) } else { Err(said) }
+        });
+        std::thread::sleep(Duration::from_millis(1100));
+    }
+    nodes[2].stop();
+    fs::rename(&data, folder.path().join("newer")).unwrap();
+    copy(&backup, &data);
+    nodes[2].serve();
+    until("the others refuse it", || {
+        let log = nodes[2].log();
+        if log.contains("old copy") {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    });
+    let listed = nodes[0].json(&["node", "list", "--json"]).unwrap();
+    let refused = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|node| node["name"] == "n3");
+    assert_eq!(refused.unwrap()["reachable"], false);
+    // The others go on, and nothing of what it has is touched.
+    assert_eq!(nodes[1].run(&["domain", "add", "after.test"]).0, 0);
+    assert!(data.join("store/FORMAT").is_file());
+    // With what it had last it is welcome.
+    nodes[2].kill();
+    fs::remove_dir_all(&data).unwrap();
+    fs::rename(folder.path().join("newer"), &data).unwrap();
+    nodes[2].serve();
+    until("it takes part again", || {
+        let listed = nodes[2].json(&["node", "list", "--json"])?;
+        match listed
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|node| node["reachable"] == true)
+        {
+            true => Ok(()),
+            false => Err(listed.to_string()),
+        }
+    });
 }
 
 #[test]
 fn nodes_join_are_drained_and_removed() {
     let folder = tempfile::tempdir().unwrap();
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-    fs::set_permissions(folder.path(), open).unwrap();
     let ports = HeldPorts::take(4);
-    let mut nodes: Vec<Node> = (0..4)
-        .map(|at| Node::new(folder.path(), &format!("n{}", at + 1), ports.base + at))
-        .collect();
+    let mut nodes = configured(folder.path(), &ports, 4);
     // Nothing is made by itself: an empty disk is no new cluster.
     let (code, _, said) = nodes[0].run(&["serve"]);
     assert_eq!(code, 1);

@@ -27,6 +27,7 @@ use tokio::{runtime::Runtime, task::JoinHandle as Task};
 pub use error::OpenError;
 pub use options::{NodeOptions, Plant, SHARDS_MAX};
 pub use status::NodeStatus;
+pub(crate) use takeover::tell_gone;
 
 use crate::{
     Group,
