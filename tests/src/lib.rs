@@ -12,6 +12,7 @@
 
 pub mod bench;
 pub mod client;
+pub mod cluster;
 pub mod corpus;
 pub mod harness;
 pub mod kill9;
