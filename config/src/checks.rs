@@ -70,12 +70,44 @@ pub fn admin(config: &Config, admin: &Section<'_, '_>) {
     }
 }
 
+/// Other nodes come over TCP, and must be told where.
+pub fn cluster(config: &Config, cluster: &Section<'_, '_>) {
+    for address in &config.cluster.listen {
+        if !matches!(address, Address::Tcp(_) | Address::Any(_)) {
+            let text = format!(
+                "cluster.listen takes addresses and ports, as in \"10.0.0.1:7424\"; {address} is none"
+            );
+            cluster.reader.report(cluster.line_of("listen"), text);
+        }
+    }
+    let port = config.cluster.advertise.rsplit_once(':');
+    let is_address = port.is_some_and(|(host, port)| {
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if !is_address {
+        let text = format!(
+            "cluster.advertise is a host and a port, as in \"node1.example.org:7424\"; {:?} is not",
+            config.cluster.advertise
+        );
+        cluster.reader.report(cluster.line_of("advertise"), text);
+    }
+}
+
 /// Two cannot listen on one address.
-pub fn addresses(config: &Config, listen: &Section<'_, '_>, admin: &Section<'_, '_>) {
+pub fn addresses(
+    config: &Config,
+    listen: &Section<'_, '_>,
+    admin: &Section<'_, '_>,
+    cluster: &Section<'_, '_>,
+) {
     let services = config.listen.services();
     let of_services = services.iter().map(|(name, list)| (listen, *name, *list));
     let mut taken: Vec<(String, &Address)> = Vec::new();
-    for (section, name, list) in of_services.chain([(admin, "listen", &config.admin.listen)]) {
+    let others = [
+        (admin, "listen", &config.admin.listen),
+        (cluster, "listen", &config.cluster.listen),
+    ];
+    for (section, name, list) in of_services.chain(others) {
         for address in list {
             let full = section.full(name);
             match taken.iter().find(|(_, other)| clash(other, address)) {

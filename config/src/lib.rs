@@ -65,6 +65,8 @@ pub struct Config {
     pub connections: Connections,
     /// The store.
     pub store: Store,
+    /// Other nodes.
+    pub cluster: Cluster,
     /// Logs.
     pub log: Log,
     /// The admin commands' door.
@@ -212,6 +214,19 @@ pub struct Store {
     pub disk_reserve: Size,
 }
 
+/// Other nodes. A node that does not listen for them is alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cluster {
+    /// What this node is called.
+    pub name: String,
+    /// Where other nodes reach this one, on this machine.
+    pub listen: Vec<Address>,
+    /// The same, as they dial it: `host:port`.
+    pub advertise: String,
+    /// What fails together with this node.
+    pub zone: String,
+}
+
 /// Logs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Log {
@@ -345,6 +360,9 @@ fn read(root: &Section<'_, '_>) -> Option<Config> {
     let login = root.table("login");
     let connections = root.table("connections");
     let admin = root.table("admin");
+    let cluster = root.table("cluster");
+    // What is missing is reported; the rest is looked at all the same.
+    let hostname = hostname.or_else(|| value::hostname("localhost").ok())?;
     let config = Config {
         user,
         listen: read_listen(&listen),
@@ -355,17 +373,18 @@ fn read(root: &Section<'_, '_>) -> Option<Config> {
         login: read_login(&login),
         connections: read_connections(&connections),
         store: read_store(&root.table("store")),
+        cluster: read_cluster(&cluster, &hostname),
         log: read_log(&root.table("log")),
         admin: read_admin(&admin, &data_dir),
-        // What is missing is reported; the rest is looked at all the same.
-        hostname: hostname.or_else(|| value::hostname("localhost").ok())?,
+        hostname,
         data_dir,
     };
     root.finish();
     checks::tls(&config, &listen);
     checks::plaintext(&config, &login);
     checks::admin(&config, &admin);
-    checks::addresses(&config, &listen, &admin);
+    checks::addresses(&config, &listen, &admin, &cluster);
+    checks::cluster(&config, &cluster);
     checks::smtp_memory(&config.smtp, &smtp);
     checks::imap_memory(&config.imap, &imap);
     checks::connections(&config.connections, &connections);
@@ -553,6 +572,27 @@ fn read_store(section: &Section<'_, '_>) -> Store {
     };
     section.finish();
     store
+}
+
+/// The port between nodes, where none is given.
+const CLUSTER_PORT: u16 = 7424;
+
+fn read_cluster(section: &Section<'_, '_>, hostname: &Domain) -> Cluster {
+    let listen: Vec<Address> = section.or("listen", Vec::new(), value::list(Address::parse));
+    let advertise = match listen.first() {
+        Some(Address::Tcp(address)) if !address.ip().is_unspecified() => address.to_string(),
+        Some(Address::Tcp(address)) => format!("{hostname}:{}", address.port()),
+        Some(Address::Any(port)) => format!("{hostname}:{port}"),
+        _ => format!("{hostname}:{CLUSTER_PORT}"),
+    };
+    let cluster = Cluster {
+        name: section.or("name", hostname.to_string(), value::string),
+        advertise: section.or("advertise", advertise, value::string),
+        zone: section.or("zone", String::new(), value::string),
+        listen,
+    };
+    section.finish();
+    cluster
 }
 
 fn read_log(section: &Section<'_, '_>) -> Log {

@@ -12,13 +12,13 @@ use mailrook_store_api::{
         MetaCommand, MetaQuery, MetaRefusal, MetaReply, NewAccount,
     },
 };
-use mailrook_types::{Address, Domain, SpecialUse, Timestamp};
+use mailrook_types::{Address, Domain, NodeId, SpecialUse, Timestamp};
 use thiserror::Error;
 
 use super::{
     protocol::{
-        AccountInfo, AliasInfo, DomainInfo, MailboxInfo, PasswordInfo, Reply, Request, Scope,
-        Secret, SessionInfo, Status, Usage, Where,
+        AccountInfo, AliasInfo, ClusterStatus, DomainInfo, MailboxInfo, PasswordInfo, Reply,
+        Request, Scope, Secret, SessionInfo, Status, Usage, VerifiedShard, Where,
     },
     time::rfc3339,
 };
@@ -44,6 +44,18 @@ pub trait Host: Send + Sync + 'static {
     fn stop(&self);
     /// Which node leads a shard, and which have copies.
     fn replicas(&self, shard: u32) -> (Option<u64>, Vec<u64>);
+    /// What concerns the cluster; none of a node that is alone.
+    fn cluster(&self) -> Option<Arc<dyn ClusterHost>>;
+}
+
+/// What an admin can ask of the cluster.
+pub trait ClusterHost: Send + Sync + 'static {
+    /// How it fares.
+    fn status(&self) -> BoxFuture<'_, Result<ClusterStatus, StoreError>>;
+    /// Compares all copies.
+    fn verify(&self) -> BoxFuture<'_, Result<Vec<VerifiedShard>, StoreError>>;
+    /// A token that lets one node join, and until when it holds.
+    fn token(&self, lifetime: Duration) -> BoxFuture<'_, Result<(Secret, Timestamp), Failure>>;
 }
 
 /// What carries requests out. Clones share everything.
@@ -127,6 +139,12 @@ impl Admin {
             Request::AliasList { domain, after } => self.aliases(domain, after).await,
             Request::MailboxList { address } => self.mailboxes(address).await,
             Request::MailboxWhere { address } => self.find(address).await,
+            Request::NodeToken { .. }
+            | Request::NodeList
+            | Request::NodeDrain { .. }
+            | Request::NodeRemove { .. }
+            | Request::ClusterSet { .. }
+            | Request::ClusterVerify => self.handle_cluster(request).await,
             Request::Status => Ok(Reply::Status(Box::new(self.host.status().await))),
             Request::SessionList => Ok(Reply::Sessions {
                 sessions: self.host.sessions(),
@@ -143,6 +161,71 @@ impl Admin {
                 Ok(DONE)
             }
             account => self.handle_account(account).await,
+        }
+    }
+
+    async fn handle_cluster(&self, request: Request) -> Outcome {
+        let alone = || {
+            let text =
+                "this node is alone: set [cluster] listen in its configuration and restart it";
+            Failure::Refused(text.to_owned())
+        };
+        let cluster = self.host.cluster().ok_or_else(alone)?;
+        match request {
+            Request::NodeToken { lifetime_seconds } => {
+                let lifetime = Duration::from_secs(lifetime_seconds);
+                let (token, expires) = cluster.token(lifetime).await?;
+                Ok(Reply::Token {
+                    token,
+                    expires: rfc3339(expires),
+                })
+            }
+            Request::NodeList => Ok(Reply::Nodes {
+                nodes: cluster.status().await?.nodes,
+            }),
+            Request::NodeDrain { name, draining } => {
+                let node = self.node_named(name).await?;
+                self.change(MetaCommand::SetNodeDraining { node, draining })
+                    .await
+            }
+            Request::NodeRemove { name } => {
+                let node = self.node_named(name).await?;
+                self.change(MetaCommand::RemoveNode(node)).await
+            }
+            Request::ClusterSet {
+                copies,
+                heal_after_ms,
+                shards,
+            } => {
+                let commands = [
+                    copies.map(MetaCommand::SetCopies),
+                    heal_after_ms.map(|ms| MetaCommand::SetHealAfter { ms }),
+                    shards.map(|to| MetaCommand::AddShards { to }),
+                ];
+                for command in commands.into_iter().flatten() {
+                    self.change(command).await?;
+                }
+                Ok(DONE)
+            }
+            Request::ClusterVerify => {
+                let shards = cluster.verify().await?;
+                Ok(Reply::Verified {
+                    equal: shards.iter().all(|shard| shard.equal),
+                    shards,
+                })
+            }
+            other => Err(Failure::Internal(format!("nobody handles {other:?}"))),
+        }
+    }
+
+    async fn node_named(&self, name: String) -> Result<NodeId, Failure> {
+        match self.directory.query(MetaQuery::Node(name.clone())).await? {
+            MetaAnswer::Node(Some(record)) => Ok(record.id),
+            MetaAnswer::Node(None) => {
+                let text = format!("there is no node {name:?}; `mailrook node list` shows them");
+                Err(Failure::Refused(text))
+            }
+            other => Err(misfit(&other)),
         }
     }
 
@@ -413,13 +496,13 @@ impl Admin {
 
     async fn change(&self, command: MetaCommand) -> Outcome {
         match self.directory.command(command).await? {
-            MetaReply::Done => Ok(DONE),
+            MetaReply::Done | MetaReply::Node(_) => Ok(DONE),
             MetaReply::Account(record) | MetaReply::Removed(record) => Ok(Reply::Account {
                 account: account_info(&record),
                 usage: None,
             }),
             MetaReply::Refused(refusal) => Err(refusal.into()),
-            other @ MetaReply::Client(_) => Err(misfit(&other)),
+            other => Err(misfit(&other)),
         }
     }
 }

@@ -10,6 +10,6 @@ mod tests;
 mod time;
 
 pub use client::{Client, ClientError};
-pub use handle::{Admin, FIRST_PASSWORD, Host, PAGE, SESSIONS_MAX};
+pub use handle::{Admin, ClusterHost, FIRST_PASSWORD, Failure, Host, PAGE, SESSIONS_MAX};
 pub use server::AdminDoor;
 pub use time::rfc3339;

@@ -142,6 +142,28 @@ pub enum Request {
     MailboxList { address: Address },
     /// Says which shard and node hold an account.
     MailboxWhere { address: Address },
+    /// Lets one node join.
+    NodeToken {
+        /// How long the token holds.
+        lifetime_seconds: u64,
+    },
+    /// Lists the nodes.
+    NodeList,
+    /// Has a node hand over what it has, or take part again.
+    NodeDrain { name: String, draining: bool },
+    /// Removes a node that has nothing left.
+    NodeRemove { name: String },
+    /// Changes how the cluster is kept.
+    ClusterSet {
+        #[serde(default)]
+        copies: Option<u8>,
+        #[serde(default)]
+        heal_after_ms: Option<u64>,
+        #[serde(default)]
+        shards: Option<u32>,
+    },
+    /// Compares all copies.
+    ClusterVerify,
     /// Who is connected.
     SessionList,
     /// How the server fares.
@@ -176,6 +198,12 @@ impl Request {
             Request::AliasRemove { .. } => "alias-remove",
             Request::MailboxList { .. } => "mailbox-list",
             Request::MailboxWhere { .. } => "mailbox-where",
+            Request::NodeToken { .. } => "node-token",
+            Request::NodeList => "node-list",
+            Request::NodeDrain { .. } => "node-drain",
+            Request::NodeRemove { .. } => "node-remove",
+            Request::ClusterSet { .. } => "cluster-set",
+            Request::ClusterVerify => "cluster-verify",
             Request::SessionList => "session-list",
             Request::Status => "status",
             Request::Reload => "reload",
@@ -210,6 +238,20 @@ pub enum Reply {
         account: AccountInfo,
         #[serde(default)]
         usage: Option<Usage>,
+    },
+    /// A token that lets one node join. It is a secret.
+    Token {
+        token: Secret,
+        /// RFC 3339.
+        expires: String,
+    },
+    /// Nodes.
+    Nodes { nodes: Vec<ClusterNode> },
+    /// The copies' contents.
+    Verified {
+        /// Whether all copies of each shard could be read, and are equal.
+        equal: bool,
+        shards: Vec<VerifiedShard>,
     },
     /// What a reload did.
     Reloaded {
@@ -319,6 +361,94 @@ pub struct Status {
     pub listeners: Vec<ListenerInfo>,
     /// The back end, as it tells of itself.
     pub node: serde_json::Value,
+    /// The cluster, as far as this node can see; none for a node that is alone.
+    #[serde(default)]
+    pub cluster: Option<ClusterStatus>,
+}
+
+/// A cluster at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    /// How many copies each shard is to have.
+    pub copies: u8,
+    /// How long a node may be gone before its copies are made elsewhere.
+    pub heal_after_ms: u64,
+    /// What all nodes know.
+    pub feature_level: u32,
+    pub nodes: Vec<ClusterNode>,
+    pub groups: Vec<ClusterGroup>,
+    /// Shards with fewer copies than they should have, in words.
+    pub under_replicated: Vec<String>,
+    /// What is being done about the placement, in words.
+    pub healing: Vec<String>,
+    /// What losing each node now would do.
+    pub losing: Vec<Losing>,
+}
+
+/// A node of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterNode {
+    pub id: u64,
+    pub name: String,
+    /// Where the other nodes reach it.
+    pub address: String,
+    pub zone: String,
+    /// `active`, `draining` or `removed`
+    pub state: String,
+    pub reachable: bool,
+    pub disk_full: bool,
+    /// How many copies it has.
+    pub copies: usize,
+    /// How many groups it leads.
+    pub leads: usize,
+    /// How many entries its copies are behind, in all.
+    pub lag: u64,
+}
+
+/// A group of a cluster: a shard, or the meta group, which has number 0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterGroup {
+    pub shard: u32,
+    /// The names of nodes, as all below.
+    pub leader: Option<String>,
+    pub term: u64,
+    pub voters: Vec<String>,
+    pub learners: Vec<String>,
+    /// Whether its members are being changed.
+    pub changing: bool,
+    pub last_index: u64,
+}
+
+/// What losing a node would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Losing {
+    /// Which.
+    pub node: String,
+    /// Shards that would stand still.
+    pub without_quorum: Vec<u32>,
+    /// Shards of which it has the only copy that can be reached.
+    pub without_copy: Vec<u32>,
+    /// Groups that would elect another leader.
+    pub elections: usize,
+}
+
+/// The copies of one group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifiedShard {
+    pub shard: u32,
+    pub equal: bool,
+    pub copies: Vec<VerifiedCopy>,
+}
+
+/// One copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifiedCopy {
+    pub node: String,
+    pub applied_index: Option<u64>,
+    /// BLAKE3 of the content, in hexadecimal digits.
+    pub digest: Option<String>,
+    /// Why there is none.
+    pub error: Option<String>,
 }
 
 /// A service that listens.

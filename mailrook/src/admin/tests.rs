@@ -26,6 +26,7 @@ impl Host for StillHost {
                 not_ready_because: Vec::new(),
                 listeners: Vec::new(),
                 node: Value::Null,
+                cluster: None,
             }
         }
         .boxed()
@@ -43,6 +44,10 @@ impl Host for StillHost {
 
     fn replicas(&self, _shard: u32) -> (Option<u64>, Vec<u64>) {
         (Some(7), vec![7])
+    }
+
+    fn cluster(&self) -> Option<Arc<dyn super::ClusterHost>> {
+        None
     }
 }
 

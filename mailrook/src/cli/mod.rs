@@ -4,6 +4,7 @@
 
 mod account;
 mod alias;
+mod cluster;
 mod completion;
 mod config;
 mod domain;
@@ -82,6 +83,12 @@ pub enum Command {
     /// Mailboxes of accounts
     #[command(subcommand)]
     Mailbox(mailbox::Command),
+    /// The cluster as a whole
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
+    /// The machines that the cluster is made of
+    #[command(subcommand)]
+    Node(cluster::NodeCommand),
     /// Sessions: who is connected
     #[command(subcommand)]
     Session(server::SessionCommand),
@@ -200,6 +207,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Account(command) => account::run(command, &context),
         Command::Alias(command) => alias::run(command, &context),
         Command::Mailbox(command) => mailbox::run(command, &context),
+        Command::Cluster(command) => cluster::run_cluster(command, &context),
+        Command::Node(command) => cluster::run_node(command, &context),
         Command::Session(server::SessionCommand::List) => server::sessions(&context),
         Command::Status => server::status(&context),
         Command::Reload => server::reload(&context),

@@ -10,16 +10,16 @@ use std::{
 };
 
 use futures::future::{BoxFuture, FutureExt};
-use mailrook_cluster::{GroupRole, GroupStatus, Node, NodeStatus};
+use mailrook_cluster::{GroupRole, GroupStatus, NodeStatus};
 use mailrook_net::{Limiter, SessionEntry, ShutdownTrigger, TlsAcceptor};
 use mailrook_types::{ShardId, Timestamp};
 use murder_proxy::MailProtocol;
 use parking_lot::RwLock;
 
-use super::accept::Acceptors;
+use super::{accept::Acceptors, cluster::ClusterDoor, store::Store};
 use crate::{
     admin::{
-        Host, SESSIONS_MAX,
+        ClusterHost, Host, SESSIONS_MAX,
         protocol::{ListenerInfo, SessionInfo, Status},
         rfc3339,
     },
@@ -48,7 +48,7 @@ pub struct Running {
     pub(super) log: LogHandle,
     pub(super) tls: Option<TlsAcceptor>,
     /// Taken when the server stops.
-    pub(super) node: RwLock<Option<Node>>,
+    pub(super) store: RwLock<Option<Arc<Store>>>,
     pub(super) acceptors: Acceptors,
     pub(super) listeners: RwLock<Vec<Listening>>,
     pub(super) stopping: AtomicBool,
@@ -56,14 +56,20 @@ pub struct Running {
 }
 
 impl Running {
+    /// Says that it is about to stop.
+    pub(super) fn say_stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
     /// Says that it is about to stop, and makes it stop.
     pub fn begin_stop(&self) {
-        self.stopping.store(true, Ordering::Release);
+        self.say_stopping();
         self.trigger.shut_down();
     }
 
     fn node_status(&self) -> Option<NodeStatus> {
-        self.node.read().as_ref().map(Node::status)
+        let store = self.store.read().clone()?;
+        Some(store.node.status())
     }
 
     fn add_connections(&self, page: &mut Page) {
@@ -258,8 +264,18 @@ impl Host for Running {
             not_ready_because,
             listeners: self.listeners.read().iter().map(listener).collect(),
             node: serde_json::to_value(self.node_status()).unwrap_or_default(),
+            cluster: None,
         };
-        async move { status }.boxed()
+        let cluster = self.cluster();
+        async move {
+            let mut status = status;
+            if let Some(cluster) = cluster {
+                // A node that is cut off says what it knows of itself.
+                status.cluster = cluster.status().await.ok();
+            }
+            status
+        }
+        .boxed()
     }
 
     fn sessions(&self) -> Vec<SessionInfo> {
@@ -281,6 +297,18 @@ impl Host for Running {
 
     fn stop(&self) {
         self.begin_stop();
+    }
+
+    fn cluster(&self) -> Option<Arc<dyn ClusterHost>> {
+        let store = self.store.read().clone()?;
+        store.is_connected().then(|| {
+            let door = ClusterDoor {
+                node: Arc::clone(&store.node),
+                network: Arc::clone(&store.network),
+                directory: Arc::new(store.client.clone()),
+            };
+            Arc::new(door) as Arc<dyn ClusterHost>
+        })
     }
 
     fn replicas(&self, shard: u32) -> (Option<u64>, Vec<u64>) {

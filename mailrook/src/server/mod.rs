@@ -5,35 +5,32 @@
 //! accepted. It stops in the reverse order.
 
 mod accept;
+mod cluster;
 mod host;
 mod housekeeping;
 mod listen;
 mod reload;
+mod store;
 
 use std::{
-    collections::BTreeMap,
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use mailrook_auth::Logins;
-use mailrook_cluster::{Node, NodeOptions, Plant};
-use mailrook_kv::StateMachine;
+use mailrook_cluster::Plant;
 use mailrook_net::{
     BlockingPool, LoginThrottle, Shutdown, ShutdownTrigger, ThrottleSettings, TlsAcceptor,
 };
 use mailrook_sasl::{FakeSaltKey, PasswordCache};
 use mailrook_store_api::{
     Directory, Mailstore, StoreError,
-    meta::{Meta, MetaAnswer, MetaCommand, MetaQuery, MetaReply},
-    shard::Shard,
+    meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply},
 };
-use mailrook_store_client::{Client, ClientOptions};
-use mailrook_types::ShardId;
 use parking_lot::RwLock;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::{
@@ -47,6 +44,8 @@ use accept::Acceptors;
 pub use host::Running;
 pub use listen::SERVICES;
 use listen::Socket;
+use store::Store;
+pub use store::{cluster_dir, member, store_dir};
 
 // The configuration permits what the store can open.
 const _: () = assert!(mailrook_config::SHARDS_MAX == mailrook_cluster::SHARDS_MAX);
@@ -54,8 +53,6 @@ const _: () = assert!(mailrook_config::SHARDS_MAX == mailrook_cluster::SHARDS_MA
 /// Hashes and preparations that may wait for a core. At 20 ms each the last one waits 10 s with two cores, which a mail
 /// client bears.
 const WAITING_MAX: usize = 1_000;
-/// How long the store may take to flush when it is closed.
-const STORE_STOP_MAX: Duration = Duration::from_secs(30);
 /// The setting that holds the key of [`FakeSaltKey`]: one for all nodes, for ever.
 const SETTING_SCRAM_KEY: &str = "scram-fake-salt-key";
 
@@ -96,7 +93,8 @@ impl Server {
             plant,
         } = start;
         let Opened { tls, sockets, door } = open_doors(&config, keep_root)?;
-        let (node, client) = open_store(&config, plant).await?;
+        let store = Arc::new(Store::open(&config, plant).await?);
+        let client = store.client.clone();
         let directory: Arc<dyn Directory> = Arc::new(client.clone());
         let mailstore: Arc<dyn Mailstore> = Arc::new(client.clone());
         let logins = logins(&config, &*directory).await?;
@@ -115,7 +113,7 @@ impl Server {
             started: Instant::now(),
             log,
             tls,
-            node: RwLock::new(Some(node)),
+            store: RwLock::new(Some(Arc::clone(&store))),
             acceptors,
             listeners: RwLock::default(),
             stopping: AtomicBool::new(false),
@@ -168,6 +166,11 @@ impl Server {
             mut tasks,
             ..
         } = self;
+        running.say_stopping();
+        let store = running.store.read().clone();
+        if let Some(store) = &store {
+            store.leave().await;
+        }
         running.begin_stop();
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
@@ -175,11 +178,9 @@ impl Server {
             }
         }
         drop(admin);
-        let node = running.node.write().take();
-        if let Some(node) = node
-            && timeout(STORE_STOP_MAX, node.shutdown()).await.is_err()
-        {
-            warn!("the store did not close in time; the next start replays its log");
+        running.store.write().take();
+        if let Some(store) = store {
+            store.close().await;
         }
         info!("stopped");
     }
@@ -223,48 +224,6 @@ fn open_doors(config: &Config, keep_root: bool) -> Result<Opened, String> {
         info!(%address, "admin commands are taken, with the token");
     }
     Ok(Opened { tls, sockets, door })
-}
-
-async fn open_store(config: &Config, plant: Option<Plant>) -> Result<(Node, Client), String> {
-    let store = &config.store;
-    let options = NodeOptions {
-        first_shards: u32::try_from(store.shards).unwrap_or(u32::MAX),
-        block_cache_bytes: store.block_cache.as_usize(),
-        write_buffer_bytes: store.write_buffer.as_usize(),
-        log_cache_bytes: store.log_cache.as_usize(),
-        log_bytes_max: store.log_max.0,
-        disk_reserve_bytes: store.disk_reserve.0,
-        plant,
-        runtime: Some(tokio::runtime::Handle::current()),
-        ..NodeOptions::new(config.data_dir.join("store"))
-    };
-    let at_fault = |error| {
-        format!(
-            "cannot make the store's folder in {}: {error}",
-            config.data_dir.display()
-        )
-    };
-    // Closed to others even where the data directory was made with another mode.
-    privileges::make_data_dir(&config.data_dir.join("store"), None).map_err(at_fault)?;
-    let machine = |shard| -> Arc<dyn StateMachine> {
-        if shard == ShardId::META {
-            Arc::new(Meta)
-        } else {
-            Arc::new(Shard)
-        }
-    };
-    let node = Node::open(options, Arc::new(machine))
-        .await
-        .map_err(|error| error.to_string())?;
-    let groups: BTreeMap<_, _> = node.groups().map(|group| (group.shard(), group)).collect();
-    let shards: Vec<ShardId> = groups
-        .keys()
-        .copied()
-        .filter(|shard| *shard != ShardId::META)
-        .collect();
-    let client = Client::new(groups, random()?, ClientOptions::default());
-    expect_done(&client, MetaCommand::SetShards(shards)).await?;
-    Ok((node, client))
 }
 
 async fn logins(config: &Config, directory: &dyn Directory) -> Result<Logins, String> {

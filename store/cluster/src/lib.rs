@@ -16,7 +16,9 @@ mod node;
 mod state;
 
 pub use disk::{DiskSpace, FileSystemSpace};
-pub use group::{COMMAND_BYTES_MAX, Group, GroupError, GroupRole, GroupStatus, Touched, Watch};
+pub use group::{
+    COMMAND_BYTES_MAX, Group, GroupError, GroupRole, GroupStatus, Progress, Touched, Watch,
+};
 pub use node::{Machines, Node, NodeOptions, NodeStatus, OpenError, Plant, SHARDS_MAX};
 
 /// What a panic said.

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::{AccountRecord, NodeRecord, ShardRecord};
 
-/// The answer to a [`MetaCommand`].
+/// The answer to a [`MetaCommand`](crate::MetaCommand).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MetaReply {
     /// It is as asked.

@@ -115,3 +115,22 @@ fn queries_and_answers_of_the_first_release() {
         assert_eq!(MetaAnswer::decode(&bytes(golden)), Ok(answer));
     }
 }
+
+/// What the first release's programs know comes first, so that what they stored keeps its number.
+#[test]
+fn new_variants_come_behind_the_old_ones() {
+    let command = MetaCommand::SetCopies(3).encode();
+    assert!(command[1] > MetaCommand::EndRemoval(AccountId(9)).encode()[1]);
+    let reply = MetaReply::Epoch(1).encode();
+    assert!(reply[1] > MetaReply::Refused(MetaRefusal::NoShards).encode()[1]);
+    let refusal = MetaReply::Refused(MetaRefusal::NoSuchJoinToken).encode();
+    assert!(refusal[2] > MetaReply::Refused(MetaRefusal::StaleOperation).encode()[2]);
+    assert!(
+        MetaQuery::SlotMap.encode()[1] > 9,
+        "the first release had ten queries"
+    );
+    assert!(
+        MetaAnswer::SlotMap(None).encode()[1] > 8,
+        "and nine answers"
+    );
+}

@@ -119,6 +119,12 @@ impl<'v> Cluster<'v> {
         !voters.is_empty() && reachable >= quorum(voters.len())
     }
 
+    /// Whether the group can decide anything, or will when it has elected a leader. Who is needed while a change is under way
+    /// the view does not say: without a leader it may be somebody who is gone.
+    pub(crate) fn decides(&self, group: &GroupView) -> bool {
+        self.has_quorum(&group.voters) && (group.leader.is_some() || !group.joint)
+    }
+
     /// Whether the group's membership can be changed now.
     pub(crate) fn can_change(&self, group: &GroupView) -> bool {
         let led = group

@@ -21,6 +21,8 @@ pub const LEADER_REST_MS: u64 = 10_000;
 pub(crate) struct Leaders {
     by_group: BTreeMap<ShardId, NodeId>,
     pub(crate) counts: Counts,
+    /// The groups that each node could be given.
+    open: BTreeMap<NodeId, Vec<ShardId>>,
 }
 
 impl Leaders {
@@ -33,7 +35,17 @@ impl Leaders {
         for leader in by_group.values() {
             *counts.entry(*leader).or_default() += 1;
         }
-        Leaders { by_group, counts }
+        let mut open: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (shard, group) in cluster.groups.iter().filter(|(_, group)| is_movable(group)) {
+            for id in group.voters.iter().filter(|id| takes(cluster, group, **id)) {
+                open.entry(*id).or_default().push(*shard);
+            }
+        }
+        Leaders {
+            by_group,
+            counts,
+            open,
+        }
     }
 
     pub(crate) fn transfer(&mut self, shard: ShardId, to: NodeId) {
@@ -50,12 +62,13 @@ impl Leaders {
         cluster: &Cluster<'_>,
         busy: &mut BTreeSet<ShardId>,
     ) -> Option<Planned> {
-        let mut least: Vec<NodeId> = cluster.nodes().map(|node| node.id).collect();
-        least.retain(|id| cluster.is_fit(*id));
+        let most = self.counts.values().max().copied().unwrap_or(0);
+        let uneven = |id: &NodeId| count(&self.counts, *id) + 2 <= most;
+        let mut least: Vec<NodeId> = self.open.keys().copied().filter(uneven).collect();
         least.sort_by_key(|id| (count(&self.counts, *id), *id));
         let (shard, to) = least
             .into_iter()
-            .find_map(|to| Some((self.last_link(cluster, busy, to)?, to)))?;
+            .find_map(|to| Some((self.last_link(busy, to)?, to)))?;
         let from = self.by_group.get(&shard).copied()?;
         let reason = format!(
             "{} leads {} groups, {} leads {}",
@@ -71,21 +84,14 @@ impl Leaders {
     }
 
     /// The group that `to` is to lead so that somebody, at the other end of a chain, leads one less of two or more too many.
-    fn last_link(
-        &self,
-        cluster: &Cluster<'_>,
-        busy: &BTreeSet<ShardId>,
-        to: NodeId,
-    ) -> Option<ShardId> {
+    fn last_link(&self, busy: &BTreeSet<ShardId>, to: NodeId) -> Option<ShardId> {
         let enough = count(&self.counts, to) + 2;
         // Backwards from `to`: the node reached, and the last link of its chain.
         let mut waiting = VecDeque::from([(to, None)]);
         let mut seen = BTreeSet::from([to]);
         while let Some((reached, link)) = waiting.pop_front() {
-            for (shard, group) in &cluster.groups {
-                if busy.contains(shard) || !is_movable(group) || !takes(cluster, group, reached) {
-                    continue;
-                }
+            let open = self.open.get(&reached).into_iter().flatten();
+            for shard in open.filter(|shard| !busy.contains(shard)) {
                 let Some(leader) = self.by_group.get(shard).copied() else {
                     continue;
                 };

@@ -93,7 +93,10 @@ fn best(
 ) -> Option<(ShardId, NodeId, NodeId)> {
     let mut fit: Vec<NodeId> = cluster.nodes().map(|node| node.id).collect();
     fit.retain(|id| cluster.is_fit(*id) && cluster.has_room(*id, &Counts::new()));
-    let fit = places(cluster, &fit, counts);
+    let mut fit = places(cluster, &fit, counts);
+    fit.sort_by_key(|place| (place.zone, place.copies, place.node));
+    // Of each zone the emptiest node that has no copy yet is as good as any other there.
+    let zones: Vec<&[Place<'_>]> = fit.chunk_by(|a, b| a.zone == b.zone).collect();
     let mut best = None;
     for (shard, group) in &cluster.groups {
         let Some(target) = targets.get(shard) else {
@@ -103,7 +106,10 @@ fn best(
             continue;
         }
         let holders = places(cluster, &target.holders, counts);
-        for to in fit.iter().filter(|to| !target.keeps(to.node)) {
+        let open = zones
+            .iter()
+            .filter_map(|zone| zone.iter().find(|to| !target.keeps(to.node)));
+        for to in open {
             let found =
                 best_from(&holders, *to).map(|(gain, from, to)| (Reverse(gain), *shard, from, to));
             best = match (best, found) {

@@ -120,6 +120,9 @@ fn why(cluster: &Cluster<'_>, group: &GroupView, target: Option<&Target>) -> Str
             quorum(group.voters.len())
         );
     }
+    if !cluster.decides(group) {
+        return "too few can be reached of those who voted or are to vote".to_owned();
+    }
     let mut reasons: Vec<String> = Vec::new();
     if group.leader.is_none() {
         reasons.push("it has no leader".to_owned());
@@ -174,7 +177,7 @@ pub fn stuck(view: &View) -> Vec<Stuck> {
     let mut found = Vec::new();
     for (shard, target) in &targets {
         let group = cluster.groups.get(shard);
-        if !group.is_some_and(|group| cluster.has_quorum(&group.voters)) {
+        if !group.is_some_and(|group| cluster.decides(group)) {
             continue;
         }
         let stay = |id: &&NodeId| !target.holders.contains(id);

@@ -24,7 +24,7 @@ impl Target {
     /// The target of a group that keeps as many of its members as it can. `counts` has the copies of all groups, and gets
     /// those that are to be added.
     pub(crate) fn of(cluster: &Cluster<'_>, group: &GroupView, counts: &mut Counts) -> Target {
-        if !cluster.has_quorum(&group.voters) {
+        if !cluster.decides(group) {
             // Nothing can be done for it now, so nothing is kept free for it.
             let mut holders = group.hosts();
             holders.retain(|id| cluster.stays(*id));
@@ -66,7 +66,7 @@ impl Target {
 pub(crate) fn counts(cluster: &Cluster<'_>) -> Counts {
     let mut counts = Counts::new();
     for group in cluster.groups.values() {
-        let holders = if cluster.has_quorum(&group.voters) {
+        let holders = if cluster.decides(group) {
             group.voters.clone()
         } else {
             group.hosts()

@@ -24,6 +24,7 @@ use std::{
 };
 
 use mailrook_types::ShardId;
+use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 
 pub(crate) use durable::{replace_file, sync_dir};
@@ -70,7 +71,8 @@ impl WeakDirLock {
 pub(crate) struct DataDir {
     root: PathBuf,
     identity: Identity,
-    lock: DirLock,
+    /// None once the directory was released.
+    lock: Mutex<Option<DirLock>>,
 }
 
 impl DataDir {
@@ -95,12 +97,16 @@ impl DataDir {
         Ok(DataDir {
             root: root.to_owned(),
             identity,
-            lock,
+            lock: Mutex::new(Some(lock)),
         })
     }
 
-    /// Makes the directory at `root`, which must be empty or missing, for a node of a cluster that is there.
-    pub(crate) fn enrol(root: &Path, identity: &Identity) -> Result<(), OpenError> {
+    /// Makes the directory at `root`, which must be empty or missing, with a copy of each of `first_groups`.
+    pub(crate) fn enrol(
+        root: &Path,
+        first_groups: &[ShardId],
+        identity: &Identity,
+    ) -> Result<(), OpenError> {
         make_dir(root)?;
         if !unused_or_format(root)? {
             let known = read_identity(root)?;
@@ -111,7 +117,7 @@ impl DataDir {
             });
         }
         let _lock = lock(root)?;
-        make(root, &[], identity)
+        make(root, first_groups, identity)
     }
 
     /// Who the directory at `root` belongs to; none if there is none yet.
@@ -127,9 +133,15 @@ impl DataDir {
         &self.identity
     }
 
-    /// The lock, for whoever has files open in the directory.
+    /// The lock, for whoever opens files in the directory.
     pub(crate) fn lock(&self) -> DirLock {
-        self.lock.clone()
+        let lock = self.lock.lock().clone();
+        lock.expect("files are opened before the directory is released, which is last")
+    }
+
+    /// Others may open the directory, once nobody has files open in it.
+    pub(crate) fn release(&self) {
+        self.lock.lock().take();
     }
 
     /// The data directory itself.

@@ -192,14 +192,15 @@ impl WitnessFile {
         })
     }
 
-    /// Notes a copy of a group that others began; returns once that is durable. The vote of an earlier copy stays.
-    pub(crate) fn add_copy(&self, shard: ShardId) -> io::Result<()> {
+    /// Notes a copy of a group, which others began if it is `given`; returns once that is durable. The vote of an earlier
+    /// copy stays.
+    pub(crate) fn add_copy(&self, shard: ShardId, given: bool) -> io::Result<()> {
         self.change(|witness| {
             let vote = witness.dropped.remove(&shard).flatten();
             witness.groups.entry(shard).or_insert(Marks {
                 vote,
                 last: None,
-                given: true,
+                given,
             });
         })
     }
@@ -298,12 +299,12 @@ mod tests {
             node: 7,
             committed: false,
         };
-        file.add_copy(ShardId(3)).unwrap();
+        file.add_copy(ShardId(3), true).unwrap();
         file.raise_votes(&[(ShardId(3), vote)]).unwrap();
         file.drop_copy(ShardId(3)).unwrap();
         assert!(file.content().groups.is_empty());
         let file = WitnessFile::open(path).unwrap();
-        file.add_copy(ShardId(3)).unwrap();
+        file.add_copy(ShardId(3), true).unwrap();
         let marks = file.content().groups[&ShardId(3)];
         assert_eq!((marks.vote, marks.given), (Some(vote), true));
     }

@@ -11,7 +11,7 @@ use mailrook_kv::Read;
 use mailrook_types::ShardId;
 
 pub use error::GroupError;
-pub use status::{GroupRole, GroupStatus};
+pub use status::{GroupRole, GroupStatus, Progress};
 pub use watch::{Touched, Watch};
 
 /// A command of a group is at most this long: two of the largest body chunks (256 KiB, DESIGN "Bodies"), so that

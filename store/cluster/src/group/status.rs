@@ -22,6 +22,15 @@ pub enum GroupRole {
     },
 }
 
+/// How far another copy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// On which node.
+    pub node: u64,
+    /// The last entry of its log that the leader knows of; 0 for none.
+    pub matched_index: u64,
+}
+
 /// A group at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupStatus {
@@ -33,10 +42,16 @@ pub struct GroupStatus {
     pub leader: Option<u64>,
     /// The term of the copy's vote.
     pub term: u64,
-    /// The nodes that vote.
+    /// How long this copy has led, in milliseconds; none if it does not.
+    pub led_for_ms: Option<u64>,
+    /// The nodes that vote, as committed.
     pub voters: Vec<u64>,
     /// The nodes that follow without a vote.
     pub learners: Vec<u64>,
+    /// Whether a change of the members is under way.
+    pub changing: bool,
+    /// How far the others' logs are known to go, where this copy leads.
+    pub progress: Vec<Progress>,
     /// The last entry in this node's log; 0 for none.
     pub last_index: u64,
     /// The last entry known to be on a majority; 0 for none.

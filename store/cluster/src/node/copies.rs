@@ -29,6 +29,18 @@ impl Node {
     /// # Errors
     /// [`GroupError::Refused`] with the cause.
     pub async fn add_copy(&self, shard: ShardId) -> Result<(), GroupError> {
+        self.add(shard, Origin::Given).await
+    }
+
+    /// Begins a group that there was never one of, with this node as its only voter. It has a copy already: no change.
+    ///
+    /// # Errors
+    /// [`GroupError::Refused`] with the cause.
+    pub async fn found_group(&self, shard: ShardId) -> Result<(), GroupError> {
+        self.add(shard, Origin::Founded).await
+    }
+
+    async fn add(&self, shard: ShardId, origin: Origin) -> Result<(), GroupError> {
         let _one = self.inner.making.lock().await;
         if self.inner.group(shard).is_some() {
             return Ok(());
@@ -37,7 +49,7 @@ impl Node {
         if count > SHARDS_MAX as usize {
             return Err(refused(format!("this node has {count} copies already")));
         }
-        let group = self.inner.make_copy(shard).await?;
+        let group = self.inner.make_copy(shard, origin).await?;
         self.inner.groups.write().insert(shard, group);
         tracing::info!(%shard, "a copy of the group is made");
         Ok(())
@@ -76,7 +88,7 @@ impl Node {
         self.copy(shard)?.add_learner(node).await
     }
 
-    /// Has exactly `voters` vote in a group that this node leads; others that voted leave it.
+    /// Has exactly `voters` vote in a group that this node leads; others that voted follow.
     ///
     /// # Errors
     /// As any call to a group.
@@ -124,7 +136,11 @@ fn refused(cause: String) -> GroupError {
 }
 
 impl Inner {
-    async fn make_copy(self: &Arc<Self>, shard: ShardId) -> Result<Arc<RaftGroup>, GroupError> {
+    async fn make_copy(
+        self: &Arc<Self>,
+        shard: ShardId,
+        origin: Origin,
+    ) -> Result<Arc<RaftGroup>, GroupError> {
         let vote = self.witness.content().dropped.get(&shard).copied();
         self.forget_log(shard, vote.flatten()).await?;
         let inner = Arc::clone(self);
@@ -136,7 +152,9 @@ impl Inner {
         let state = opened.await.map_err(|error| refused(error.to_string()))?;
         let state = state.map_err(|error| refused(error.to_string()))?;
         let inner = Arc::clone(self);
-        let noted = tokio::task::spawn_blocking(move || inner.witness.add_copy(shard));
+        let noted = tokio::task::spawn_blocking(move || {
+            inner.witness.add_copy(shard, origin == Origin::Given)
+        });
         let noted = noted.await.map_err(|error| refused(error.to_string()))?;
         noted.map_err(|error| refused(error.to_string()))?;
         let count = self.groups.read().len() + 1;
@@ -144,7 +162,7 @@ impl Inner {
             shard,
             network: Arc::clone(&self.network),
             snapshots: self.snapshots.clone(),
-            origin: Origin::Given,
+            origin,
             machine: (self.machines)(shard),
             state: Arc::new(state),
             log: Arc::clone(&self.log),

@@ -97,6 +97,19 @@ impl Node {
         open::open(options, machines, open::Parts::default()).await
     }
 
+    /// Makes the data directory at `data_dir`, which must be empty or missing, for the first node of a new cluster with
+    /// `shards` shards; says who they are.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn found(data_dir: &Path, shards: u32) -> Result<(u128, NodeId), OpenError> {
+        let identity = Identity::random()
+            .map_err(|source| crate::data_dir::io("drawing an identity for", data_dir, source))?;
+        let groups: Vec<ShardId> = (0..=shards).map(ShardId).collect();
+        DataDir::enrol(data_dir, &groups, &identity)?;
+        Ok((identity.cluster_id, NodeId(identity.node_id)))
+    }
+
     /// Makes the data directory at `data_dir`, which must be empty or missing, for node `node` of a cluster that is
     /// there. It has no copies yet.
     ///
@@ -107,7 +120,7 @@ impl Node {
             cluster_id,
             node_id: node.0,
         };
-        DataDir::enrol(data_dir, &identity)
+        DataDir::enrol(data_dir, &[], &identity)
     }
 
     /// The cluster and the node that the directory at `data_dir` belongs to; none if it is empty or missing.
@@ -160,7 +173,8 @@ impl Node {
         }
     }
 
-    /// Ends proposals under way, flushes every group, and closes the directory. After it, opening replays nothing.
+    /// Ends proposals under way, flushes every group, and closes the directory. After it, opening replays nothing. A second
+    /// call changes nothing.
     pub async fn shutdown(&self) {
         self.takeover.abort();
         let upkeep = self.end_upkeep();
@@ -175,6 +189,7 @@ impl Node {
                 }
             }
             inner.log.close();
+            inner.dir.release();
         });
         if let Err(error) = closed.await {
             tracing::error!(%error, "closing the log panicked");

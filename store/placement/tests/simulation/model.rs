@@ -193,15 +193,21 @@ impl Model {
 
     /// Carries out what was planned, but for the actions whose bit of `failing` is set, and lets time go by.
     pub fn step(&mut self, planned: &[Planned], failing: u16) {
+        // A change is under way for a step at least, and seen by the next plan.
+        let shards: Vec<ShardId> = self.groups.keys().copied().collect();
+        for shard in &shards {
+            if self.groups[shard].next.is_some() {
+                self.elect(*shard);
+                self.commit(*shard);
+            }
+        }
         for (at, planned) in planned.iter().enumerate() {
             let fails = failing & (1 << (at % 16)) != 0;
             self.carry_out(&planned.action, fails);
         }
         self.now_ms += STEP_MS;
-        let shards: Vec<ShardId> = self.groups.keys().copied().collect();
         for shard in shards {
             self.elect(shard);
-            self.commit(shard);
             self.replicate(shard);
         }
     }

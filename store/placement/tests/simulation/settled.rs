@@ -38,10 +38,10 @@ pub fn check(mut model: Model) -> Model {
             check_copies(&model, *shard, group);
             check_spread(&model, *shard, group, &counts);
         } else {
-            assert!(
-                group.recorded.is_empty() || !model.has_quorum(&group.voters),
-                "{shard} could have a leader"
-            );
+            let next = group.next.as_ref();
+            let lost = !model.has_quorum(&group.voters)
+                || next.is_some_and(|next| !model.has_quorum(next));
+            assert!(lost, "{shard} could have a leader");
         }
     }
     check_leaders(&model);

@@ -20,18 +20,17 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     sync::{Semaphore, mpsc, oneshot, watch},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout},
 };
 
 use super::{
+    calls::Answer,
     frame::{Decoder, Frame, FrameError, Kind, ReadError, text_of},
     hello::Hello,
-    outbox::{Outbox, Queue, Room},
-    served::{Served, too_long},
+    outbox::{Outbox, Queue},
+    served::Served,
     stream::{Carried, Inner, StreamEnd},
 };
-use crate::{CallError, ITEM_BYTES_MAX};
-
 /// Requests of one connection that are in work at once. The next one waits at the caller.
 pub(crate) const REQUESTS_MAX: usize = 1024;
 
@@ -83,11 +82,6 @@ impl From<Violation> for Ending {
     }
 }
 
-enum Answer {
-    Reply(Bytes),
-    Failure(String),
-}
-
 /// A connection whose hellos were exchanged.
 pub(crate) struct Connection {
     hello: Hello,
@@ -96,21 +90,21 @@ pub(crate) struct Connection {
     pub(super) outbox: Outbox,
     /// Bytes of items that wait to be taken.
     pub(super) buffered: AtomicUsize,
-    tables: Mutex<Tables>,
-    requests: Semaphore,
-    request_bytes: Semaphore,
+    pub(super) tables: Mutex<Tables>,
+    pub(super) requests: Semaphore,
+    pub(super) request_bytes: Semaphore,
     heard: watch::Sender<Instant>,
     /// Why it has ended.
     end: watch::Sender<Option<Arc<str>>>,
 }
 
 #[derive(Default)]
-struct Tables {
+pub(super) struct Tables {
     /// The highest id that was used.
-    last_id: u64,
-    calls: HashMap<u64, oneshot::Sender<Answer>>,
+    pub(super) last_id: u64,
+    pub(super) calls: HashMap<u64, oneshot::Sender<Answer>>,
     streams: HashMap<u64, Arc<StreamEnd>>,
-    ended: bool,
+    pub(super) ended: bool,
 }
 
 impl Connection {
@@ -287,18 +281,6 @@ impl Connection {
         Ok(())
     }
 
-    fn answered(&self, id: u64, answer: Answer) -> Result<(), Violation> {
-        let mut tables = self.tables.lock();
-        match tables.calls.remove(&id) {
-            // An error means that the caller has just given up.
-            Some(call) => drop(call.send(answer)),
-            None if id > tables.last_id => return Err(Violation("an answer to no request")),
-            // The caller had given up before.
-            None => {}
-        }
-        Ok(())
-    }
-
     fn arrived_of_stream(&self, kind: Kind, id: u64, body: Bytes) -> Result<(), Violation> {
         let tables = self.tables.lock();
         if id > tables.last_id {
@@ -366,82 +348,6 @@ impl Connection {
             .push(Frame::new(Kind::Ping, 0, introduction), None);
     }
 
-    /// Sends a request and waits for the answer.
-    pub(crate) async fn call(&self, request: Bytes, deadline: Instant) -> Result<Bytes, CallError> {
-        let to = self.peer();
-        let unsent = |cause: String| CallError::Unreachable { to, cause };
-        let lost = |cause: String| CallError::Lost { to, cause };
-        if request.len() > ITEM_BYTES_MAX {
-            let cause = too_long("request", &request);
-            return Err(CallError::Refused { to, cause });
-        }
-        let permits = timeout_at(deadline, self.permits(&request)).await;
-        let permits =
-            permits.map_err(|_| unsent("the time is over, others wait as well".into()))?;
-        let (_request, _bytes, room) = permits.ok_or_else(|| unsent(self.why()))?;
-        let (answer, answered) = oneshot::channel();
-        let id = self
-            .send_request(request, room, answer)
-            .ok_or_else(|| unsent(self.why()))?;
-        // Dropped with this future too, so that an unwanted reply is not sent.
-        let _asked = Asked {
-            connection: self,
-            id,
-        };
-        match timeout_at(deadline, answered).await {
-            Ok(Ok(Answer::Reply(reply))) => Ok(reply),
-            Ok(Ok(Answer::Failure(cause))) => Err(CallError::Refused { to, cause }),
-            Ok(Err(_)) => Err(lost(format!("the connection broke: {}", self.why()))),
-            Err(_) => Err(lost("the time is over".into())),
-        }
-    }
-
-    /// What a request needs before it is sent; None if the connection has ended.
-    async fn permits(
-        &self,
-        request: &Bytes,
-    ) -> Option<(
-        tokio::sync::SemaphorePermit<'_>,
-        tokio::sync::SemaphorePermit<'_>,
-        Room,
-    )> {
-        let one = self.requests.acquire().await.ok()?;
-        // Below ITEM_BYTES_MAX.
-        let bytes = self
-            .request_bytes
-            .acquire_many(request.len() as u32)
-            .await
-            .ok()?;
-        let room = self.outbox.room_for(request.len()).await.ok()?;
-        Some((one, bytes, room))
-    }
-
-    fn why(&self) -> String {
-        match self.cause() {
-            Some(cause) => cause.to_string(),
-            None => "it was closed".into(),
-        }
-    }
-
-    fn send_request(
-        &self,
-        request: Bytes,
-        room: Room,
-        answer: oneshot::Sender<Answer>,
-    ) -> Option<u64> {
-        let mut tables = self.tables.lock();
-        if tables.ended {
-            return None;
-        }
-        tables.last_id += 1;
-        let id = tables.last_id;
-        tables.calls.insert(id, answer);
-        // Under the lock: ids grow on the wire too.
-        self.outbox
-            .push(Frame::new(Kind::Request, id, request), Some(room));
-        Some(id)
-    }
-
     /// Opens a stream, and carries it until it ends.
     pub(crate) async fn open(&self, request: Bytes, inner: Inner) {
         let Ok(room) = self.outbox.room_for(request.len()).await else {
@@ -492,27 +398,5 @@ impl Connection {
         };
         carried.run(arriving, inner).await;
         self.tables.lock().streams.remove(&id);
-    }
-}
-
-/// A request that waits for its answer.
-struct Asked<'a> {
-    connection: &'a Connection,
-    id: u64,
-}
-
-impl Drop for Asked<'_> {
-    fn drop(&mut self) {
-        if self
-            .connection
-            .tables
-            .lock()
-            .calls
-            .remove(&self.id)
-            .is_some()
-        {
-            let cancel = Frame::new(Kind::Cancel, self.id, Bytes::new());
-            self.connection.outbox.push(cancel, None);
-        }
     }
 }

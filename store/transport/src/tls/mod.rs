@@ -11,6 +11,7 @@
 //! ```
 
 mod accept;
+mod calls;
 mod connection;
 mod credentials;
 mod dial;

@@ -13,7 +13,7 @@ use super::{
     handle::{RaftGroup, in_flight_kib},
     types::{Answer, Command},
 };
-use crate::{COMMAND_BYTES_MAX, Group, GroupError, GroupRole, GroupStatus, Watch};
+use crate::{COMMAND_BYTES_MAX, Group, GroupError, GroupRole, GroupStatus, Progress, Watch};
 
 /// How long a shutdown waits for proposals under way.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -73,7 +73,17 @@ impl Group for RaftGroup {
             },
         };
         let index = |id: Option<super::LogId>| id.map_or(0, |id| id.index);
-        let members = metrics.membership_config.membership();
+        let members = metrics.committed_membership_config.membership();
+        let effective = &metrics.membership_config;
+        let changing = effective.membership().get_joint_config().len() > 1
+            || **effective != *metrics.committed_membership_config;
+        let progress = metrics.replication.iter().flatten();
+        let progress = progress
+            .filter(|(node, _)| **node != self.network.node().0)
+            .map(|(node, matched)| Progress {
+                node: *node,
+                matched_index: index(*matched),
+            });
         GroupStatus {
             shard: self.shard,
             role,
@@ -81,6 +91,9 @@ impl Group for RaftGroup {
             term: metrics.vote.leader_id.term,
             voters: members.voter_ids().collect(),
             learners: members.learner_ids().collect(),
+            led_for_ms: self.standing.led_for_ms(),
+            changing,
+            progress: progress.collect(),
             last_index: metrics.last_log_index.unwrap_or(0),
             committed_index: index(metrics.local_committed),
             applied_index: index(applied.log_id),

@@ -27,10 +27,10 @@ impl RaftGroup {
         self.changed(added.map(drop))
     }
 
-    /// Has exactly `voters` vote, in one joint change. Who voted until now and is not among them leaves the group.
+    /// Has exactly `voters` vote, in one joint change. Who voted until now and is not among them follows.
     pub(crate) async fn change_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), GroupError> {
         let voters: BTreeSet<u64> = voters.into_iter().map(|node| node.0).collect();
-        let changed = self.raft.change_membership(voters, false).await;
+        let changed = self.raft.change_membership(voters, true).await;
         self.changed(changed.map(drop))
     }
 

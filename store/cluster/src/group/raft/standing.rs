@@ -17,6 +17,8 @@ struct Inner {
     /// An entry of this node's own leadership is applied, and with it everything that was committed before.
     caught_up: bool,
     stopped: Option<String>,
+    /// Since when this copy leads.
+    leads_since: Option<tokio::time::Instant>,
 }
 
 /// See the module.
@@ -48,6 +50,12 @@ impl Standing {
         self.inner.lock().caught_up
     }
 
+    /// How long this copy has led; none if it does not.
+    pub(super) fn led_for_ms(&self) -> Option<u64> {
+        let since = self.inner.lock().leads_since?;
+        Some(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// Why the copy is stopped, if it is.
     pub(super) fn stop_cause(&self) -> Option<String> {
         self.inner.lock().stopped.clone()
@@ -72,6 +80,12 @@ impl Standing {
         self.change(|inner| {
             inner.caught_up &= inner.vote.as_ref() == Some(vote);
             inner.vote = Some(*vote);
+            let leads = vote.committed && vote.leader_id.node_id == self.node_id;
+            match (leads, inner.leads_since) {
+                (true, None) => inner.leads_since = Some(tokio::time::Instant::now()),
+                (true, Some(_)) => {}
+                (false, _) => inner.leads_since = None,
+            }
         });
     }
 

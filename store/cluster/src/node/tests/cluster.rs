@@ -335,6 +335,7 @@ async fn a_copy_is_dropped_and_comes_back() {
     left.remove(&gone);
     let node = &cluster.nodes[&leader];
     node.change_voters(ONE, left).await.unwrap();
+    node.remove_learner(ONE, gone).await.unwrap();
     cluster.nodes[&gone].drop_copy(ONE).await.unwrap();
     assert!(cluster.nodes[&gone].group(ONE).is_none());
     assert!(cluster.path(gone).join("quarantine/group-1-1").is_dir());

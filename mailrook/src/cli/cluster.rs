@@ -1,0 +1,310 @@
+//! `mailrook cluster …` and `mailrook node …`
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use mailrook_cluster::Node;
+use mailrook_control::{Papers, join};
+use mailrook_transport::JoinToken;
+use serde_json::json;
+
+use super::{CliError, Context, misfit, output::table};
+use crate::{
+    admin::protocol::{ClusterNode, Reply, Request, VerifiedShard},
+    config::{Config, Span},
+    privileges::{self, Identity},
+    server::{cluster_dir, member, store_dir},
+};
+
+/// The cluster as a whole.
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Make a new cluster, with this machine as its first node
+    #[command(
+        after_help = "Example:\n  mailrook cluster init\n  mailrook serve\n\nTo be said once, on one machine; further ones say `mailrook node join`. The data directory must be new."
+    )]
+    Init,
+    /// Change how the cluster is kept
+    #[command(
+        after_help = "Examples:\n  mailrook cluster set --copies 5\n  mailrook cluster set --heal-after 30m\n  mailrook cluster set --shards 16\n\nShards can be added, and not taken away."
+    )]
+    Set(SetArguments),
+    /// Compare all copies of all shards
+    #[command(
+        after_help = "Example:\n  mailrook cluster verify\n\nReads everything that is stored. Ends with 1 if copies differ or cannot be read."
+    )]
+    Verify,
+}
+
+/// What to change.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct SetArguments {
+    /// How many copies each shard has: 1, 3 or 5
+    #[arg(long)]
+    pub copies: Option<u8>,
+    /// How long a node may be gone before its copies are made elsewhere, as in 10m
+    #[arg(long, value_parser = Span::parse)]
+    pub heal_after: Option<Span>,
+    /// How many shards there are
+    #[arg(long)]
+    pub shards: Option<u32>,
+}
+
+/// The machines that the cluster is made of.
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Print a token that lets one more machine join
+    #[command(
+        after_help = "Example:\n  mailrook node token\n\nWhoever has the token can become a member of the cluster, once: keep it secret."
+    )]
+    Token {
+        /// How long it holds, as in 1h; at most 7d
+        #[arg(long, default_value = "1h", value_parser = Span::parse)]
+        lifetime: Span,
+    },
+    /// Have this machine join a cluster
+    #[command(
+        after_help = "Example:\n  mailrook node join mrj1.…\n  mailrook serve\n\nThe data directory must be new. A member prints the token: `mailrook node token`."
+    )]
+    Join {
+        /// What a member printed
+        token: String,
+    },
+    /// List the nodes
+    #[command(after_help = "Example:\n  mailrook node list --json")]
+    List,
+    /// Have a node hand over all that it has
+    #[command(
+        after_help = "Example:\n  mailrook node drain node3.example.org\n\nIt goes on serving mail clients. `mailrook status` shows when nothing is left on it."
+    )]
+    Drain {
+        /// Its name
+        name: String,
+    },
+    /// Have a node take part again
+    #[command(after_help = "Example:\n  mailrook node undrain node3.example.org")]
+    Undrain {
+        /// Its name
+        name: String,
+    },
+    /// Remove a node that has nothing left, for ever
+    #[command(
+        after_help = "Example:\n  mailrook node drain node3.example.org\n  mailrook node remove node3.example.org\n\nIts data directory is of no more use. A machine that comes back joins anew, as another node."
+    )]
+    Remove {
+        /// Its name
+        name: String,
+    },
+}
+
+/// Runs a command about the cluster.
+pub fn run_cluster(command: ClusterCommand, context: &Context) -> Result<(), CliError> {
+    match command {
+        ClusterCommand::Init => init(context),
+        ClusterCommand::Set(arguments) => {
+            let request = Request::ClusterSet {
+                copies: arguments.copies,
+                heal_after_ms: (arguments.heal_after)
+                    .map(|Span(time)| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+                shards: arguments.shards,
+            };
+            done(context, &request, "The cluster is changed.".to_owned())
+        }
+        ClusterCommand::Verify => verify(context),
+    }
+}
+
+/// Runs a command about nodes.
+pub fn run_node(command: NodeCommand, context: &Context) -> Result<(), CliError> {
+    match command {
+        NodeCommand::Token { lifetime } => token(context, lifetime.0),
+        NodeCommand::Join { token } => join_cluster(context, &token),
+        NodeCommand::List => list(context),
+        NodeCommand::Drain { name } => {
+            let said =
+                format!("{name} hands over what it has; `mailrook status` shows how far it is.");
+            let draining = true;
+            done(context, &Request::NodeDrain { name, draining }, said)
+        }
+        NodeCommand::Undrain { name } => {
+            let said = format!("{name} takes part again.");
+            let draining = false;
+            done(context, &Request::NodeDrain { name, draining }, said)
+        }
+        NodeCommand::Remove { name } => {
+            let said = format!("{name} is no node of this cluster any more.");
+            done(context, &Request::NodeRemove { name }, said)
+        }
+    }
+}
+
+fn done(context: &Context, request: &Request, said: String) -> Result<(), CliError> {
+    let reply = context.ask(request)?;
+    context.output.print(&reply, || said);
+    Ok(())
+}
+
+/// The configuration, as a member needs it, with the data directory made for the server's user.
+fn prepare(context: &Context) -> Result<Config, CliError> {
+    let config = context.config()?;
+    if config.cluster.listen.is_empty() {
+        let text = format!(
+            "the configuration has no [cluster] listen: say where the other nodes reach this one, as in\n\n[cluster]\n\
+             listen = [\"10.0.0.1:7424\"]\nname = \"{}\"",
+            config.cluster.name
+        );
+        return Err(CliError::Refused(text));
+    }
+    let identity = Identity::find(config.user.as_deref()).map_err(CliError::Refused)?;
+    let at_fault = |error| {
+        CliError::Refused(format!(
+            "cannot make the data directory {}: {error}",
+            config.data_dir.display()
+        ))
+    };
+    privileges::make_data_dir(&config.data_dir, identity.as_ref()).map_err(at_fault)?;
+    if let Some(identity) = identity {
+        identity.assume().map_err(CliError::Refused)?;
+    }
+    privileges::make_data_dir(&store_dir(&config), None).map_err(at_fault)?;
+    Ok(config)
+}
+
+fn init(context: &Context) -> Result<(), CliError> {
+    let config = prepare(context)?;
+    let shards = u32::try_from(config.store.shards).unwrap_or(u32::MAX);
+    let refused = |error: &dyn std::fmt::Display| CliError::Refused(error.to_string());
+    let (cluster, node) =
+        Node::found(&store_dir(&config), shards).map_err(|error| refused(&error))?;
+    Papers::at(cluster_dir(&config))
+        .found(cluster, node)
+        .map_err(|error| refused(&error))?;
+    let reply = json!({ "cluster": format!("{cluster:032x}"), "node": node.0 });
+    context.output.print(&reply, || {
+        format!(
+            "A new cluster is made; {} is its first node. Start it: mailrook serve\nThen let others join: mailrook node token",
+            config.cluster.name
+        )
+    });
+    Ok(())
+}
+
+fn token(context: &Context, lifetime: Duration) -> Result<(), CliError> {
+    let request = Request::NodeToken {
+        lifetime_seconds: lifetime.as_secs(),
+    };
+    match context.ask(&request)? {
+        Reply::Token { token, expires } => {
+            let reply = json!({ "token": token.reveal(), "expires": expires });
+            context.output.print(&reply, || {
+                format!(
+                    "On the new machine, before {expires}:\n\n  mailrook node join {}\n  mailrook serve",
+                    token.reveal()
+                )
+            });
+            Ok(())
+        }
+        other => Err(misfit(&other)),
+    }
+}
+
+fn join_cluster(context: &Context, token: &str) -> Result<(), CliError> {
+    let token = JoinToken::parse(token).map_err(|error| CliError::Usage(error.to_string()))?;
+    let config = prepare(context)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::Refused(error.to_string()))?;
+    let (store, folder) = (store_dir(&config), cluster_dir(&config));
+    let member = member(&config);
+    let joining = join(&token, &member, &store, &folder);
+    let (node, joined) = runtime
+        .block_on(joining)
+        .map_err(|error| CliError::Refused(error.to_string()))?;
+    let reply = json!({ "cluster": format!("{:032x}", joined.cluster), "node": node.0 });
+    context.output.print(&reply, || {
+        format!(
+            "{} is a node of the cluster now, beside {}. Start it: mailrook serve",
+            config.cluster.name,
+            joined.nodes.len().saturating_sub(1)
+        )
+    });
+    Ok(())
+}
+
+fn list(context: &Context) -> Result<(), CliError> {
+    match context.ask(&Request::NodeList)? {
+        Reply::Nodes { nodes } => {
+            context.output.print(&nodes, || node_table(&nodes));
+            Ok(())
+        }
+        other => Err(misfit(&other)),
+    }
+}
+
+/// The nodes, a line each.
+pub fn node_table(nodes: &[ClusterNode]) -> String {
+    let row = |node: &ClusterNode| {
+        let state = match (node.reachable, node.disk_full) {
+            _ if node.state == "removed" => "removed".to_owned(),
+            (false, _) => format!("{}, not reached", node.state),
+            (true, true) => format!("{}, disk full", node.state),
+            (true, false) => node.state.clone(),
+        };
+        vec![
+            node.name.clone(),
+            state,
+            node.copies.to_string(),
+            node.leads.to_string(),
+            node.lag.to_string(),
+            node.zone.clone(),
+            node.address.clone(),
+        ]
+    };
+    let rows: Vec<_> = nodes.iter().map(row).collect();
+    let heads = [
+        "NODE", "STATE", "COPIES", "LEADS", "BEHIND", "ZONE", "ADDRESS",
+    ];
+    table(&heads, &rows, "There are no nodes.")
+}
+
+fn verify(context: &Context) -> Result<(), CliError> {
+    let (equal, shards) = match context.ask(&Request::ClusterVerify)? {
+        Reply::Verified { equal, shards } => (equal, shards),
+        other => return Err(misfit(&other)),
+    };
+    let reply = json!({ "equal": equal, "shards": shards });
+    context.output.print(&reply, || verify_text(&shards));
+    if equal {
+        Ok(())
+    } else {
+        let text = "copies differ, or could not be read: see above";
+        Err(CliError::Refused(text.to_owned()))
+    }
+}
+
+fn verify_text(shards: &[VerifiedShard]) -> String {
+    let mut rows = Vec::new();
+    for shard in shards {
+        for copy in &shard.copies {
+            let digest = copy
+                .digest
+                .as_deref()
+                .map_or("-", |digest| &digest[..16.min(digest.len())]);
+            rows.push(vec![
+                shard.shard.to_string(),
+                copy.node.clone(),
+                copy.applied_index
+                    .map_or("-".to_owned(), |index| index.to_string()),
+                digest.to_owned(),
+                copy.error.clone().unwrap_or_default(),
+            ]);
+        }
+    }
+    table(
+        &["SHARD", "NODE", "ENTRY", "CONTENT", ""],
+        &rows,
+        "There are no shards.",
+    )
+}

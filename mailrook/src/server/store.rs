@@ -1,0 +1,315 @@
+//! The store of a running server: this node's back end, the way to other nodes, and what looks after the cluster.
+//!
+//! Opened in this order: who this node is, what it proves itself with, its groups; then it listens for other nodes and
+//! dials them; then it waits until the directory answers, which may need others.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use mailrook_cluster::{Node, NodeOptions, Plant};
+use mailrook_control::{
+    Book, Controller, Desk, DeskParts, FEATURE_LEVELS, Introductions, Member, Papers,
+};
+use mailrook_store_api::{
+    Directory, StoreError,
+    meta::{MetaAnswer, MetaQuery},
+};
+use mailrook_store_client::{Client, ClientOptions, Reach, machines};
+use mailrook_transport::{Alone, Handlers, Network, TlsNetwork, TlsNetworkOptions, WIRE_VERSIONS};
+use mailrook_types::ShardId;
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tracing::{info, warn};
+
+use super::random;
+use crate::{
+    config::{Address, Config},
+    privileges, process,
+};
+
+/// How long the store may take to flush when it is closed.
+const STORE_STOP_MAX: Duration = Duration::from_secs(30);
+/// How long leaderships may take to be handed over when the server stops.
+const LEAVE_MAX: Duration = Duration::from_secs(10);
+/// Between two looks whether the directory answers.
+const REACH_EVERY: Duration = Duration::from_millis(200);
+/// Between two words about the wait.
+const WAIT_TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// The store's parts.
+pub struct Store {
+    /// This node's back end.
+    pub node: Arc<Node>,
+    /// The store as front ends see it.
+    pub client: Client,
+    /// The way to other nodes.
+    pub network: Arc<dyn Network>,
+    /// The same, where there are others.
+    tls: Option<Arc<TlsNetwork>>,
+    controller: Option<JoinHandle<()>>,
+}
+
+/// Where the back end keeps its data.
+pub fn store_dir(config: &Config) -> PathBuf {
+    config.data_dir.join("store")
+}
+
+/// Where the node keeps what it proves itself with, and what it knows of others.
+pub fn cluster_dir(config: &Config) -> PathBuf {
+    config.data_dir.join("cluster")
+}
+
+/// This node, as its configuration has it.
+pub fn member(config: &Config) -> Member {
+    Member {
+        name: config.cluster.name.clone(),
+        address: config.cluster.advertise.clone(),
+        zone: config.cluster.zone.clone(),
+    }
+}
+
+/// What connects a node with others, before its groups are there.
+struct Wires {
+    tls: Arc<TlsNetwork>,
+    listeners: Vec<TcpListener>,
+    book: Arc<Book>,
+    papers: Papers,
+    introductions: Arc<Introductions>,
+    desk: Arc<Desk>,
+}
+
+impl Store {
+    /// Opens it, and returns once the directory answers.
+    ///
+    /// # Errors
+    /// What is wrong and what to do about it.
+    pub async fn open(config: &Config, plant: Option<Plant>) -> Result<Store, String> {
+        let dir = store_dir(config);
+        let at_fault = |error| format!("cannot make the store's folder {}: {error}", dir.display());
+        // Closed to others even where the data directory was made with another mode.
+        privileges::make_data_dir(&dir, None).map_err(at_fault)?;
+        let wires = if config.cluster.listen.is_empty() {
+            None
+        } else {
+            Some(wires(config, &dir).await?)
+        };
+        let node = open_node(config, &dir, plant, wires.as_ref()).await?;
+        let network: Arc<dyn Network> = match &wires {
+            Some(wires) => Arc::clone(&wires.tls) as _,
+            None => Arc::new(Alone(node.node_id())),
+        };
+        let reach = Reach {
+            copies: Arc::clone(&node) as _,
+            network: Arc::clone(&network),
+            peers: match &wires {
+                Some(wires) => Arc::clone(&wires.book) as _,
+                None => Arc::new(Vec::new()),
+            },
+        };
+        let client = Client::new(reach, random()?, ClientOptions::default());
+        let (tls, controller) = match wires {
+            Some(wires) => {
+                let tls = Arc::clone(&wires.tls);
+                (Some(tls), Some(connect(wires, &node, &client, config)))
+            }
+            None => (None, None),
+        };
+        let store = Store {
+            node,
+            client,
+            network,
+            tls,
+            controller,
+        };
+        store.wait_for_directory().await?;
+        store.announce_first_shards().await?;
+        Ok(store)
+    }
+
+    /// A node of several may have to wait for another one.
+    async fn wait_for_directory(&self) -> Result<(), String> {
+        let mut told = Instant::now();
+        loop {
+            match self.client.query(MetaQuery::Shards).await {
+                Ok(_) => return Ok(()),
+                Err(StoreError::Unavailable(why)) if self.tls.is_some() => {
+                    if told.elapsed() >= WAIT_TOLD_EVERY {
+                        told = Instant::now();
+                        warn!(
+                            why,
+                            "waiting for the cluster's directory: too few nodes can be reached"
+                        );
+                    }
+                    process::notify_systemd("EXTEND_TIMEOUT_USEC=60000000");
+                    tokio::time::sleep(REACH_EVERY).await;
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    /// Accounts are put on the shards that a new cluster begins with.
+    async fn announce_first_shards(&self) -> Result<(), String> {
+        let text = |error: StoreError| match error {
+            StoreError::Full(_) => {
+                format!("{error}: make room on the disk, or lower store.disk_reserve")
+            }
+            error => error.to_string(),
+        };
+        let query = self.client.query(MetaQuery::Shards).await;
+        if !matches!(query.map_err(text)?, MetaAnswer::Shards(shards) if shards.is_empty()) {
+            return Ok(());
+        }
+        let shards = self.node.groups().map(|group| group.shard());
+        let shards = shards.filter(|shard| *shard != ShardId::META).collect();
+        self.client.announce_shards(shards).await.map_err(text)
+    }
+
+    /// Hands over what this node leads, so that nobody waits for it.
+    pub async fn leave(&self) {
+        if self.tls.is_none() {
+            return;
+        }
+        if let Some(controller) = &self.controller {
+            controller.abort();
+        }
+        match timeout(LEAVE_MAX, self.node.leave()).await {
+            Ok(left) if left.is_empty() => {}
+            Ok(left) => info!(
+                ?left,
+                "no other node can lead these shards: they stand still until this one is back"
+            ),
+            Err(_) => warn!("handing over took too long"),
+        }
+    }
+
+    /// Whether it is one of several, or may be.
+    pub fn is_connected(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Closes it.
+    pub async fn close(&self) {
+        if let Some(tls) = &self.tls {
+            tls.shutdown().await;
+        }
+        if timeout(STORE_STOP_MAX, self.node.shutdown()).await.is_err() {
+            warn!("the store did not close in time; the next start replays its log");
+        }
+    }
+}
+
+/// Reads who this node is and opens the port for others, without answering there yet.
+async fn wires(config: &Config, dir: &Path) -> Result<Wires, String> {
+    let identity = Node::identity(dir).map_err(|error| error.to_string())?;
+    let Some((cluster, node)) = identity else {
+        return Err(format!(
+            "{} is empty, and with [cluster] listen nothing is made by itself: an empty disk must not pass for a new \
+             cluster. Say `mailrook cluster init` on the first node, or `mailrook node join TOKEN` on a further one; \
+             a member says `mailrook node token`",
+            dir.display()
+        ));
+    };
+    let folder = cluster_dir(config);
+    let papers = Papers::at(&folder);
+    let text = |error: mailrook_control::FileError| error.to_string();
+    if !papers.exist() {
+        // A node that was alone until now.
+        info!("making the cluster's certificates");
+        papers.found(cluster, node).map_err(text)?;
+    }
+    let book = Arc::new(Book::open(folder.join("nodes"), node).map_err(text)?);
+    let introductions = Arc::new(Introductions::new(Arc::clone(&book)));
+    let desk = Arc::new(Desk::default());
+    let options = TlsNetworkOptions {
+        cluster,
+        node,
+        credentials: papers.load().map_err(text)?,
+        advertise: config.cluster.advertise.clone(),
+        wire: WIRE_VERSIONS,
+        feature_level: FEATURE_LEVELS.highest,
+        introduce: Arc::clone(&introductions) as _,
+        join: Some(desk.join_handler()),
+    };
+    let tls = TlsNetwork::new(options).map_err(|error| error.to_string())?;
+    Ok(Wires {
+        tls: Arc::new(tls),
+        listeners: listeners(&config.cluster.listen).await?,
+        book,
+        papers,
+        introductions,
+        desk,
+    })
+}
+
+async fn listeners(addresses: &[Address]) -> Result<Vec<TcpListener>, String> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let bound = match address {
+            Address::Tcp(address) => TcpListener::bind(address).await,
+            Address::Any(port) => TcpListener::bind(("::", *port)).await,
+            // Refused by the configuration.
+            Address::Unix(_) | Address::Systemd(_) => continue,
+        };
+        let at_fault = |error| format!("cluster.listen: cannot listen on {address}: {error}");
+        listeners.push(bound.map_err(at_fault)?);
+    }
+    Ok(listeners)
+}
+
+async fn open_node(
+    config: &Config,
+    dir: &Path,
+    plant: Option<Plant>,
+    wires: Option<&Wires>,
+) -> Result<Arc<Node>, String> {
+    let store = &config.store;
+    let options = NodeOptions {
+        first_shards: u32::try_from(store.shards).unwrap_or(u32::MAX),
+        block_cache_bytes: store.block_cache.as_usize(),
+        write_buffer_bytes: store.write_buffer.as_usize(),
+        log_cache_bytes: store.log_cache.as_usize(),
+        log_bytes_max: store.log_max.0,
+        disk_reserve_bytes: store.disk_reserve.0,
+        plant,
+        runtime: Some(tokio::runtime::Handle::current()),
+        network: wires.map(|wires| Arc::clone(&wires.tls) as _),
+        ..NodeOptions::new(dir)
+    };
+    let node = Node::open(options, machines()).await;
+    node.map(Arc::new).map_err(|error| error.to_string())
+}
+
+/// Answers other nodes and dials them.
+fn connect(wires: Wires, node: &Arc<Node>, client: &Client, config: &Config) -> JoinHandle<()> {
+    let directory: Arc<dyn Directory> = Arc::new(client.clone());
+    wires.introductions.opened(node);
+    wires.desk.open(DeskParts {
+        node: Arc::downgrade(node),
+        directory: Arc::clone(&directory),
+    });
+    let handlers = Handlers {
+        consensus: node.consensus_handler(),
+        store: client.handler(),
+        control: wires.desk.handler(),
+        bulk: node.bulk_handler(),
+    };
+    for listener in wires.listeners {
+        if let Ok(address) = listener.local_addr() {
+            info!(%address, "other nodes are answered");
+        }
+        wires.tls.listen(listener, handlers.clone());
+    }
+    let controller = Controller {
+        node: Arc::downgrade(node),
+        directory,
+        network: Arc::clone(&wires.tls) as _,
+        addresses: Arc::clone(&wires.tls) as _,
+        book: wires.book,
+        papers: wires.papers,
+        member: member(config),
+    };
+    controller.start()
+}

@@ -1,0 +1,202 @@
+//! What a node knows of the others, also while it cannot ask: where they are, and how far they were.
+//!
+//! The file `nodes` in the cluster's folder is a versioned record. It is written when something of note has changed, and the
+//! beats that were heard now and then: an old one proves less, not something wrong.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use mailrook_kv::{decode, encode};
+use mailrook_meta::{NodeRecord, NodeState};
+use mailrook_store_client::Peers;
+use mailrook_types::NodeId;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::files::{self, FileError, damaged};
+
+/// How far a beat may run ahead of the one on disk.
+const BEATS_UNSAVED_MAX: u64 = 60;
+
+/// What is known of one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// As people call it.
+    pub name: String,
+    /// `host:port`
+    pub address: String,
+    /// It was removed from the cluster, for ever.
+    pub removed: bool,
+    /// The highest beat that it told.
+    pub beat: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Stored {
+    V1(BTreeMap<NodeId, Known>),
+}
+
+/// The other nodes.
+#[derive(Debug)]
+pub struct Book {
+    path: PathBuf,
+    own: NodeId,
+    nodes: Mutex<Nodes>,
+}
+
+#[derive(Debug)]
+struct Nodes {
+    known: BTreeMap<NodeId, Known>,
+    /// As they lie on the disk.
+    saved_beats: BTreeMap<NodeId, u64>,
+}
+
+impl Book {
+    /// Reads what lies at `path`, if anything does.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn open(path: PathBuf, own: NodeId) -> Result<Book, FileError> {
+        let known = match files::read(&path)? {
+            Some(bytes) => {
+                let Stored::V1(known) = decode(&bytes).map_err(|error| damaged(&path, error))?;
+                known
+            }
+            None => BTreeMap::new(),
+        };
+        let saved_beats = known.iter().map(|(id, known)| (*id, known.beat)).collect();
+        let nodes = Mutex::new(Nodes { known, saved_beats });
+        Ok(Book { path, own, nodes })
+    }
+
+    /// All nodes but this one.
+    pub fn others(&self) -> BTreeMap<NodeId, Known> {
+        let mut known = self.nodes.lock().known.clone();
+        known.remove(&self.own);
+        known
+    }
+
+    /// What the directory says of the nodes takes the place of what was known. Says whether that is news.
+    ///
+    /// # Errors
+    /// It cannot be written; it is known nevertheless.
+    pub fn learn(&self, records: &[NodeRecord]) -> Result<bool, FileError> {
+        let mut nodes = self.nodes.lock();
+        let mut next = BTreeMap::new();
+        for record in records {
+            let beat = nodes.known.get(&record.id).map_or(0, |known| known.beat);
+            let known = Known {
+                name: record.name.clone(),
+                address: record.address.clone(),
+                removed: matches!(record.state, NodeState::Removed { .. }),
+                beat,
+            };
+            next.insert(record.id, known);
+        }
+        if next == nodes.known {
+            return Ok(false);
+        }
+        nodes.known = next;
+        self.save(&mut nodes)?;
+        Ok(true)
+    }
+
+    /// A node told its beat. An error, with words for it, if it cannot be who it says.
+    pub(crate) fn hear(&self, node: NodeId, beat: u64) -> Result<(), String> {
+        let mut nodes = self.nodes.lock();
+        let saved = nodes.saved_beats.get(&node).copied().unwrap_or(0);
+        let Some(known) = nodes.known.get_mut(&node) else {
+            // It has joined a moment ago; its certificate is proof enough.
+            return Ok(());
+        };
+        if known.removed {
+            return Err(format!(
+                "{} was removed from the cluster; its data directory is of no more use here",
+                known.name
+            ));
+        }
+        if beat < known.beat {
+            return Err(format!(
+                "the data directory of {} is an old copy: it was at beat {} before, and is at {beat} now. A node that was put \
+                 back from a backup could vote twice or show old mail. Join it anew with an empty data directory",
+                known.name, known.beat
+            ));
+        }
+        known.beat = beat;
+        if beat > saved.saturating_add(BEATS_UNSAVED_MAX)
+            && let Err(error) = self.save(&mut nodes)
+        {
+            tracing::warn!(%error, "what was heard of other nodes is not on the disk");
+        }
+        Ok(())
+    }
+
+    fn save(&self, nodes: &mut Nodes) -> Result<(), FileError> {
+        files::replace(&self.path, &encode(&Stored::V1(nodes.known.clone())))?;
+        nodes.saved_beats = (nodes.known.iter())
+            .map(|(id, known)| (*id, known.beat))
+            .collect();
+        Ok(())
+    }
+}
+
+impl Peers for Book {
+    fn nodes(&self) -> Vec<NodeId> {
+        let others = self.others();
+        let present = others.into_iter().filter(|(_, known)| !known.removed);
+        present.map(|(id, _)| id).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mailrook_meta::FeatureLevels;
+    use mailrook_types::Timestamp;
+
+    use super::*;
+
+    fn record(id: u64, state: NodeState) -> NodeRecord {
+        NodeRecord {
+            id: NodeId(id),
+            name: format!("node{id}"),
+            address: format!("10.0.0.{id}:7424"),
+            zone: String::new(),
+            state,
+            joined: Timestamp(0),
+            levels: FeatureLevels {
+                lowest: 1,
+                highest: 1,
+            },
+        }
+    }
+
+    #[test]
+    fn what_is_known_survives_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nodes");
+        let book = Book::open(path.clone(), NodeId(1)).unwrap();
+        let records = [1, 2, 3].map(|id| record(id, NodeState::Active));
+        assert!(book.learn(&records).unwrap());
+        assert!(!book.learn(&records).unwrap());
+        assert_eq!(book.nodes(), [NodeId(2), NodeId(3)]);
+        book.hear(NodeId(2), 500).unwrap();
+        let again = Book::open(path, NodeId(1)).unwrap();
+        assert_eq!(again.others(), book.others());
+    }
+
+    #[test]
+    fn an_old_copy_and_a_removed_node_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let book = Book::open(dir.path().join("nodes"), NodeId(1)).unwrap();
+        let at = Timestamp(5);
+        book.learn(&[
+            record(2, NodeState::Active),
+            record(3, NodeState::Removed { at }),
+        ])
+        .unwrap();
+        book.hear(NodeId(2), 70).unwrap();
+        book.hear(NodeId(2), 70).unwrap();
+        assert!(book.hear(NodeId(2), 69).unwrap_err().contains("old copy"));
+        assert!(book.hear(NodeId(3), 1).unwrap_err().contains("removed"));
+        assert_eq!(book.nodes(), [NodeId(2)]);
+    }
+}

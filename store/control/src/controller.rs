@@ -1,0 +1,516 @@
+//! Runs on every node. It keeps the address book as the directory has it, and says what this node is; on the node that
+//! leads the meta group it also looks at the cluster, has `mailrook-placement` decide, and carries that out.
+//!
+//! A controller that was deposed without knowing it does no harm: records change by compare-and-set, copies are made and
+//! dropped on the record's word alone, and a group's members change by its leader's log.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use mailrook_cluster::{GroupError, GroupRole, Node};
+use mailrook_meta::{
+    CaSigner, MetaAnswer, MetaCommand, MetaQuery, MetaReply, NodeRecord, PrivateKeyPem,
+};
+use mailrook_placement::{Action, Planned, plan};
+use mailrook_store_api::{Directory, StoreError};
+use mailrook_transport::{Class, Network, TlsNetwork};
+use mailrook_types::{NodeId, ShardId};
+use parking_lot::Mutex;
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::Instant,
+};
+
+use crate::{
+    book::Book,
+    gather::{self, ClusterView, gather, misfit},
+    papers::Papers,
+    settings::Member,
+    wire::{self, Ask},
+};
+
+/// How often the controller looks at the cluster.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How often a node looks at the directory's nodes.
+const BOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// A step that takes longer is planned anew.
+const STEP_MAX: Duration = Duration::from_secs(30);
+
+/// What is told where nodes are.
+pub trait Addresses: Send + Sync + 'static {
+    /// A node is reached at `address`.
+    fn set(&self, node: NodeId, address: &str);
+    /// A node is not reached any more.
+    fn forget(&self, node: NodeId);
+}
+
+impl Addresses for TlsNetwork {
+    fn set(&self, node: NodeId, address: &str) {
+        self.set_address(node, address);
+    }
+
+    fn forget(&self, node: NodeId) {
+        TlsNetwork::forget(self, node);
+    }
+}
+
+/// What a controller works with.
+pub struct Controller {
+    /// The node, as long as it is open.
+    pub node: Weak<Node>,
+    /// The cluster's directory.
+    pub directory: Arc<dyn Directory>,
+    /// The way to other nodes.
+    pub network: Arc<dyn Network>,
+    /// Is told where they are.
+    pub addresses: Arc<dyn Addresses>,
+    /// What is known of them.
+    pub book: Arc<Book>,
+    /// What this node proves itself with.
+    pub papers: Papers,
+    /// What this node is.
+    pub member: Member,
+}
+
+/// What a running controller remembers: nothing that another one would miss.
+struct Running {
+    parts: Controller,
+    /// Since when nodes have not reported.
+    absent: BTreeMap<NodeId, Instant>,
+    /// Groups with a step under way.
+    busy: Arc<Mutex<BTreeSet<ShardId>>>,
+    steps: JoinSet<()>,
+    /// The reasons of the steps that were begun last, to log each once.
+    told: BTreeSet<String>,
+    settled: bool,
+    book_looked: Option<Instant>,
+}
+
+impl Controller {
+    /// Has nodes be reached that are in the book, and starts.
+    pub fn start(self) -> JoinHandle<()> {
+        for (id, known) in self.book.others() {
+            if !known.removed {
+                self.addresses.set(id, &known.address);
+            }
+        }
+        let running = Running {
+            parts: self,
+            absent: BTreeMap::new(),
+            busy: Arc::default(),
+            steps: JoinSet::new(),
+            told: BTreeSet::new(),
+            settled: false,
+            book_looked: None,
+        };
+        tokio::spawn(running.run())
+    }
+}
+
+impl Running {
+    async fn run(mut self) {
+        loop {
+            let Some(node) = self.parts.node.upgrade() else {
+                return;
+            };
+            if !self.settled {
+                self.settled = self.tried("settling in", self.settle(&node).await);
+            }
+            if self
+                .book_looked
+                .is_none_or(|looked| looked.elapsed() >= BOOK_EVERY)
+            {
+                self.book_looked = Some(Instant::now());
+                let looked = self.look_at_nodes().await;
+                self.tried("looking at the nodes", looked);
+            }
+            if leads_meta(&node) {
+                let round = self.round(&node).await;
+                self.tried("looking at the cluster", round);
+            } else {
+                self.absent.clear();
+                self.told.clear();
+            }
+            drop(node);
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
+    fn tried(&self, doing: &str, result: Result<(), StoreError>) -> bool {
+        if let Err(error) = &result {
+            tracing::debug!(%error, "{doing} failed; it is tried again");
+        }
+        result.is_ok()
+    }
+
+    /// Says what this node is, and hands over what it made when it began the cluster.
+    async fn settle(&self, node: &Node) -> Result<(), StoreError> {
+        let new = self.parts.member.with_id(node.node_id());
+        match self.command(MetaCommand::AnnounceNode(new)).await? {
+            MetaReply::Node(_) => {}
+            MetaReply::Refused(refusal) => {
+                tracing::error!(%refusal, "the cluster does not take this node as it is configured");
+                return Err(StoreError::Unacceptable(refusal.to_string()));
+            }
+            other => return Err(misfit(&other)),
+        }
+        self.hand_over_ca().await?;
+        self.record_first_groups(node).await
+    }
+
+    async fn hand_over_ca(&self) -> Result<(), StoreError> {
+        let papers = &self.parts.papers;
+        let internal = |error: crate::FileError| StoreError::Internal(error.to_string());
+        let Some(ca) = papers.first_ca().map_err(internal)? else {
+            return Ok(());
+        };
+        let pem = ca.to_pem();
+        let certificate = ca.certificate().pem();
+        let key = pem.strip_prefix(certificate.as_str()).unwrap_or(&pem);
+        let put = MetaCommand::PutClusterCa {
+            epoch_before: 0,
+            trusted: vec![certificate.clone()],
+            signer: CaSigner {
+                certificate: certificate.clone(),
+                key: PrivateKeyPem::new(key),
+            },
+        };
+        match self.command(put).await? {
+            MetaReply::Epoch(_) => papers.forget_first_ca().map_err(internal),
+            // It was put before, by this node: nobody else began the cluster.
+            MetaReply::Refused(_) => papers.forget_first_ca().map_err(internal),
+            other => Err(misfit(&other)),
+        }
+    }
+
+    /// The groups that were made with the cluster have no records yet: what has none may be taken for new.
+    async fn record_first_groups(&self, node: &Node) -> Result<(), StoreError> {
+        let own = node.node_id();
+        let records = self.records(None).await?;
+        for group in node.groups() {
+            let status = group.status();
+            let unplaced =
+                !(records.iter()).any(|record| record.shard == status.shard && record.epoch > 0);
+            if unplaced && status.voters == [own.0] {
+                self.place(status.shard, 0, vec![own]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn look_at_nodes(&mut self) -> Result<(), StoreError> {
+        let records = gather::nodes(&*self.parts.directory).await?;
+        match self.parts.book.learn(&records) {
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the book of nodes is not on the disk"),
+        }
+        for record in &records {
+            if record.is_member() {
+                self.parts.addresses.set(record.id, &record.address);
+            } else {
+                self.parts.addresses.forget(record.id);
+            }
+        }
+        // Somebody may have announced what this node was before.
+        let own = self.parts.network.node();
+        if let Some(record) = records.iter().find(|record| record.id == own)
+            && !self.is_as_announced(record)
+        {
+            self.settled = false;
+        }
+        Ok(())
+    }
+
+    fn is_as_announced(&self, record: &NodeRecord) -> bool {
+        let member = &self.parts.member;
+        record.name.eq_ignore_ascii_case(&member.name)
+            && record.address == member.address
+            && record.zone == member.zone
+    }
+
+    /// One look, and the next few steps.
+    async fn round(&mut self, node: &Arc<Node>) -> Result<(), StoreError> {
+        while self.steps.try_join_next().is_some() {}
+        let parts = &self.parts;
+        let view = gather(&*parts.directory, node, &parts.network).await?;
+        self.absent
+            .retain(|node, _| !view.reports.contains_key(node));
+        for record in &view.nodes {
+            if !view.reports.contains_key(&record.id) {
+                self.absent.entry(record.id).or_insert_with(Instant::now);
+            }
+        }
+        let absent = |node| {
+            let since = self.absent.get(&node);
+            since.map_or(Duration::ZERO, Instant::elapsed)
+        };
+        let steps = plan(&view.for_plan(absent));
+        self.told
+            .retain(|reason| steps.iter().any(|step| step.reason == *reason));
+        for step in steps {
+            self.begin(&view, step, node);
+        }
+        self.tidy(&view, node);
+        self.announce(&view).await
+    }
+
+    /// Begins a step, unless one is under way in that group.
+    fn begin(&mut self, view: &ClusterView, step: Planned, node: &Arc<Node>) {
+        let shard = step.action.shard();
+        if !self.busy.lock().insert(shard) {
+            return;
+        }
+        if self.told.insert(step.reason.clone()) {
+            tracing::info!(%shard, action = ?step.action, reason = step.reason, "changing the cluster");
+        }
+        let group = view.groups.iter().find(|group| group.shard == shard);
+        let hands = self.hands(node, group.and_then(|group| group.leader));
+        self.spawn(
+            shard,
+            Box::pin(async move { hands.step(step.action).await }),
+        );
+    }
+
+    fn hands(&self, node: &Arc<Node>, leader: Option<NodeId>) -> Hands {
+        Hands {
+            node: Arc::downgrade(node),
+            own: node.node_id(),
+            directory: Arc::clone(&self.parts.directory),
+            network: Arc::clone(&self.parts.network),
+            leader,
+        }
+    }
+
+    fn spawn(&mut self, shard: ShardId, step: BoxFuture<'static, Result<(), String>>) {
+        let busy = Arc::clone(&self.busy);
+        self.steps.spawn(async move {
+            match tokio::time::timeout(STEP_MAX, step).await {
+                Ok(Ok(())) => {}
+                Ok(Err(cause)) => {
+                    tracing::warn!(%shard, cause, "a step failed; it is planned anew")
+                }
+                Err(_) => tracing::warn!(%shard, "a step takes too long; it is planned anew"),
+            }
+            busy.lock().remove(&shard);
+        });
+    }
+
+    /// Has copies dropped that no record names any more: their nodes were away when it was decided.
+    fn tidy(&mut self, view: &ClusterView, node: &Arc<Node>) {
+        for (id, report) in &view.reports {
+            for status in &report.groups {
+                let record = view
+                    .records
+                    .iter()
+                    .find(|record| record.shard == status.shard);
+                let Some(record) = record.filter(|record| record.epoch > 0) else {
+                    continue;
+                };
+                if record.replicas.contains(id) || !self.busy.lock().insert(status.shard) {
+                    continue;
+                }
+                let hands = self.hands(node, None);
+                let (shard, id) = (status.shard, *id);
+                tracing::info!(%shard, node = %id, "dropping a copy that is not needed any more");
+                let dropped = Box::pin(async move { hands.ask(id, Ask::DropCopy(shard)).await });
+                self.spawn(shard, dropped);
+            }
+        }
+    }
+
+    /// Accounts are put on shards that were added, once their groups have all their copies.
+    async fn announce(&self, view: &ClusterView) -> Result<(), StoreError> {
+        let usable = view.nodes.iter().filter(|node| node.is_member()).count();
+        let want = usize::from(view.settings.copies).min(usable.max(1));
+        let is_ready = |group: &&gather::GroupState| {
+            group.shard != ShardId::META
+                && group.leader.is_some()
+                && !view.announced.contains(&group.shard)
+                && (group.status.as_ref())
+                    .is_some_and(|status| status.voters.len() + status.learners.len() >= want)
+        };
+        let ready: Vec<ShardId> = view
+            .groups
+            .iter()
+            .filter(is_ready)
+            .map(|group| group.shard)
+            .collect();
+        if ready.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(?ready, "accounts are put on new shards");
+        self.command(MetaCommand::SetShards(ready)).await.map(drop)
+    }
+
+    async fn command(&self, command: MetaCommand) -> Result<MetaReply, StoreError> {
+        self.parts.directory.command(command).await
+    }
+
+    async fn records(
+        &self,
+        shard: Option<ShardId>,
+    ) -> Result<Vec<mailrook_meta::ShardRecord>, StoreError> {
+        match self
+            .parts
+            .directory
+            .query(MetaQuery::Placement { shard })
+            .await?
+        {
+            MetaAnswer::Placement(records) => Ok(records),
+            other => Err(misfit(&other)),
+        }
+    }
+
+    async fn place(
+        &self,
+        shard: ShardId,
+        epoch_before: u64,
+        replicas: Vec<NodeId>,
+    ) -> Result<(), StoreError> {
+        let command = MetaCommand::PlaceShard {
+            shard,
+            epoch_before,
+            replicas,
+        };
+        match self.command(command).await? {
+            MetaReply::Shard(_) => Ok(()),
+            MetaReply::Refused(refusal) => Err(StoreError::Unacceptable(refusal.to_string())),
+            other => Err(misfit(&other)),
+        }
+    }
+}
+
+fn leads_meta(node: &Node) -> bool {
+    let meta = node.group(ShardId::META);
+    meta.is_some_and(|meta| meta.status().role == GroupRole::Leader)
+}
+
+/// Carries one step out.
+struct Hands {
+    node: Weak<Node>,
+    own: NodeId,
+    directory: Arc<dyn Directory>,
+    network: Arc<dyn Network>,
+    /// Of the group that is changed.
+    leader: Option<NodeId>,
+}
+
+impl Hands {
+    async fn step(self, action: Action) -> Result<(), String> {
+        match action {
+            Action::CreateGroup { shard, node } => {
+                self.place(shard, |_| vec![node]).await?;
+                self.ask(node, Ask::FoundGroup(shard)).await
+            }
+            Action::AddLearner { shard, node } => {
+                let with = |mut replicas: Vec<NodeId>| {
+                    replicas.push(node);
+                    replicas
+                };
+                self.place(shard, with).await?;
+                self.ask(node, Ask::AddCopy(shard)).await?;
+                self.ask_leader(Ask::AddLearner(shard, node)).await
+            }
+            Action::ChangeVoters { shard, voters } => {
+                self.ask_leader(Ask::ChangeVoters(shard, voters)).await
+            }
+            Action::RemoveLearner { shard, node } => {
+                self.ask_leader(Ask::RemoveLearner(shard, node)).await
+            }
+            Action::DropCopy { shard, node } => {
+                let without = |mut replicas: Vec<NodeId>| {
+                    replicas.retain(|replica| *replica != node);
+                    replicas
+                };
+                self.place(shard, without).await?;
+                // If it cannot be reached, it drops its copy when it comes back.
+                if let Err(cause) = self.ask(node, Ask::DropCopy(shard)).await {
+                    tracing::info!(%shard, %node, cause, "a copy is dropped later");
+                }
+                Ok(())
+            }
+            Action::TransferLeader { shard, to } => {
+                self.ask_leader(Ask::TransferLeader(shard, to)).await
+            }
+        }
+    }
+
+    /// Changes who may have a copy, if nobody else does at the same time.
+    async fn place(
+        &self,
+        shard: ShardId,
+        change: impl FnOnce(Vec<NodeId>) -> Vec<NodeId>,
+    ) -> Result<(), String> {
+        let query = MetaQuery::Placement { shard: Some(shard) };
+        let text = |error: StoreError| error.to_string();
+        let record = match self.directory.query(query).await.map_err(text)? {
+            MetaAnswer::Placement(mut records) => records.pop(),
+            other => return Err(misfit(&other).to_string()),
+        };
+        let record = record.ok_or_else(|| format!("there is no shard {shard}"))?;
+        let mut replicas = change(record.replicas.clone());
+        replicas.sort();
+        replicas.dedup();
+        if replicas == record.replicas {
+            return Ok(());
+        }
+        let command = MetaCommand::PlaceShard {
+            shard,
+            epoch_before: record.epoch,
+            replicas,
+        };
+        match self.directory.command(command).await.map_err(text)? {
+            MetaReply::Shard(_) => Ok(()),
+            MetaReply::Refused(refusal) => Err(refusal.to_string()),
+            other => Err(misfit(&other).to_string()),
+        }
+    }
+
+    async fn ask_leader(&self, ask: Ask) -> Result<(), String> {
+        match self.leader {
+            Some(leader) => self.ask(leader, ask).await,
+            None => Err("the group has no leader".to_owned()),
+        }
+    }
+}
+
+impl Hands {
+    /// Asks a node, which may be this one.
+    async fn ask(&self, node: NodeId, ask: Ask) -> Result<(), String> {
+        if node == self.own {
+            return self.do_here(ask).await.map_err(|error| error.to_string());
+        }
+        let deadline = Instant::now() + STEP_MAX;
+        let call = self
+            .network
+            .call(node, Class::Control, wire::write(&ask), deadline);
+        call.await.map(drop).map_err(|error| error.to_string())
+    }
+
+    async fn do_here(&self, ask: Ask) -> Result<(), GroupError> {
+        let stopped = || GroupError::Stopped {
+            cause: "the node is stopping".into(),
+        };
+        let node = self.node.upgrade().ok_or_else(stopped)?;
+        match ask {
+            Ask::FoundGroup(shard) => node.found_group(shard).await,
+            Ask::AddCopy(shard) => node.add_copy(shard).await,
+            Ask::DropCopy(shard) => node.drop_copy(shard).await,
+            Ask::AddLearner(shard, learner) => node.add_learner(shard, learner).await,
+            Ask::ChangeVoters(shard, voters) => {
+                node.change_voters(shard, voters.into_iter().collect())
+                    .await
+            }
+            Ask::RemoveLearner(shard, learner) => node.remove_learner(shard, learner).await,
+            Ask::TransferLeader(shard, to) => node.transfer_leader(shard, to).await,
+            // Not asked of oneself.
+            Ask::Report | Ask::Digest(_) => Ok(()),
+        }
+    }
+}

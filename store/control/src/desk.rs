@@ -1,0 +1,205 @@
+//! Answers those who ask to join, and the controllers of other nodes.
+
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{Arc, OnceLock, Weak},
+};
+
+use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
+use mailrook_cluster::{GroupError, Node};
+use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply};
+use mailrook_store_api::Directory;
+use mailrook_transport::{ClusterCa, Duplex, Handler, JoinHandler, JoinToken, NODE_VALIDITY};
+use mailrook_types::{NodeId, ShardId};
+
+use crate::{
+    gather,
+    join::{JoinRequest, Joined, certificate_request},
+    report::{NodeReport, digest_beside},
+    wire::{self, Ask},
+};
+
+/// What a desk works with.
+pub struct DeskParts {
+    /// The node, as long as it is open.
+    pub node: Weak<Node>,
+    /// The cluster's directory.
+    pub directory: Arc<dyn Directory>,
+}
+
+/// Answers, once it is [`Desk::open`].
+#[derive(Default)]
+pub struct Desk {
+    parts: OnceLock<DeskParts>,
+}
+
+const NOT_OPEN: &str = "this node is just starting; try again";
+
+impl Desk {
+    /// From now on it answers.
+    pub fn open(&self, parts: DeskParts) {
+        // A second call changes nothing.
+        let _ = self.parts.set(parts);
+    }
+
+    fn parts(&self) -> Result<&DeskParts, String> {
+        self.parts.get().ok_or_else(|| NOT_OPEN.to_owned())
+    }
+
+    fn node(&self) -> Result<Arc<Node>, String> {
+        let node = self.parts()?.node.upgrade();
+        node.ok_or_else(|| "this node is stopping".to_owned())
+    }
+
+    async fn answer(&self, request: Bytes) -> Result<Bytes, String> {
+        let node = self.node()?;
+        let text = |error: GroupError| error.to_string();
+        match wire::read(&request)? {
+            Ask::Report => return Ok(wire::write(&NodeReport::of(&node))),
+            Ask::Digest(shard) => return Ok(wire::write(&digest_beside(node, shard).await?)),
+            Ask::FoundGroup(shard) => {
+                self.check_record(&node, shard, true).await?;
+                node.found_group(shard).await.map_err(text)?;
+            }
+            Ask::AddCopy(shard) => {
+                self.check_record(&node, shard, true).await?;
+                node.add_copy(shard).await.map_err(text)?;
+            }
+            Ask::DropCopy(shard) => {
+                self.check_record(&node, shard, false).await?;
+                node.drop_copy(shard).await.map_err(text)?;
+            }
+            Ask::AddLearner(shard, learner) => {
+                node.add_learner(shard, learner).await.map_err(text)?;
+            }
+            Ask::ChangeVoters(shard, voters) => {
+                let voters: BTreeSet<NodeId> = voters.into_iter().collect();
+                node.change_voters(shard, voters).await.map_err(text)?;
+            }
+            Ask::RemoveLearner(shard, learner) => {
+                node.remove_learner(shard, learner).await.map_err(text)?;
+            }
+            Ask::TransferLeader(shard, to) => {
+                node.transfer_leader(shard, to).await.map_err(text)?;
+            }
+        }
+        Ok(wire::write(&()))
+    }
+
+    /// A copy is made and dropped on the meta group's word alone: who asks may be a controller that was deposed.
+    async fn check_record(&self, node: &Node, shard: ShardId, named: bool) -> Result<(), String> {
+        let query = MetaQuery::Placement { shard: Some(shard) };
+        let answer = self.parts()?.directory.query(query).await;
+        let records = match answer.map_err(|error| error.to_string())? {
+            MetaAnswer::Placement(records) => records,
+            other => return Err(gather::misfit(&other).to_string()),
+        };
+        let own = node.node_id();
+        let is_named = (records.iter()).any(|record| record.replicas.contains(&own));
+        match (named, is_named) {
+            (true, true) | (false, false) => Ok(()),
+            (true, false) => Err(format!("group {shard} is not to have a copy on this node")),
+            (false, true) => Err(format!("group {shard} is to have a copy on this node")),
+        }
+    }
+
+    /// Takes a node in.
+    async fn take_in(&self, request: JoinRequest) -> Result<Joined, String> {
+        let parts = self.parts()?;
+        let cluster = self.node()?.cluster_id();
+        let text = |error: mailrook_store_api::StoreError| error.to_string();
+        let ca = match parts
+            .directory
+            .query(MetaQuery::ClusterCa)
+            .await
+            .map_err(text)?
+        {
+            MetaAnswer::ClusterCa(Some(ca)) => ca,
+            MetaAnswer::ClusterCa(None) => return Err(NOT_OPEN.to_owned()),
+            other => return Err(gather::misfit(&other).to_string()),
+        };
+        let id = request.node.id;
+        // Before the token is used up.
+        let signed = sign(&ca, &request)?;
+        let command = MetaCommand::JoinNode {
+            secret_hash: JoinToken::hash_secret(&request.secret),
+            node: request.node,
+        };
+        match parts.directory.command(command).await.map_err(text)? {
+            MetaReply::Node(record) => {
+                tracing::info!(node = %id, name = record.name, address = record.address, "a node joined");
+            }
+            MetaReply::Refused(refusal) => return Err(refusal.to_string()),
+            other => return Err(gather::misfit(&other).to_string()),
+        }
+        let nodes = gather::nodes(&*parts.directory).await.map_err(text)?;
+        Ok(Joined {
+            cluster,
+            certificate: signed,
+            trusted: ca.trusted,
+            nodes,
+        })
+    }
+}
+
+fn sign(ca: &mailrook_meta::ClusterCa, request: &JoinRequest) -> Result<String, String> {
+    let pem = zeroize::Zeroizing::new(format!(
+        "{}{}",
+        ca.signer.certificate,
+        ca.signer.key.reveal()
+    ));
+    let ca = ClusterCa::from_pem(&pem).map_err(|error| error.to_string())?;
+    certificate_request(request)?;
+    let certificate = ca.sign(request.node.id, &request.public_key, NODE_VALIDITY);
+    Ok(certificate.map_err(|error| error.to_string())?.pem())
+}
+
+/// See [`Desk`].
+impl Desk {
+    /// What answers [`Class::Control`](mailrook_transport::Class::Control).
+    pub fn handler(self: &Arc<Self>) -> Arc<dyn Handler> {
+        Arc::new(Controlled(Arc::clone(self)))
+    }
+}
+
+struct Controlled(Arc<Desk>);
+
+impl Handler for Controlled {
+    fn call(&self, _from: NodeId, request: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
+        let desk = Arc::clone(&self.0);
+        async move { desk.answer(request).await }.boxed()
+    }
+
+    fn open(&self, _from: NodeId, _request: Bytes, _stream: Duplex) -> BoxFuture<'static, ()> {
+        // There are no streams of this class: who opens one sees it end.
+        async {}.boxed()
+    }
+}
+
+/// Takes requests to join; see [`Desk`].
+pub(crate) struct JoinDesk(Arc<Desk>);
+
+impl Desk {
+    /// What answers those who ask to join.
+    pub fn join_handler(self: &Arc<Self>) -> Arc<dyn JoinHandler> {
+        Arc::new(JoinDesk(Arc::clone(self)))
+    }
+}
+
+impl JoinHandler for JoinDesk {
+    fn join(&self, peer: SocketAddr, request: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
+        let desk = Arc::clone(&self.0);
+        async move {
+            let request: JoinRequest = wire::read(&request)?;
+            let name = request.node.name.clone();
+            let joined = desk.take_in(request).await;
+            if let Err(cause) = &joined {
+                tracing::warn!(%peer, name, cause, "a node was not taken in");
+            }
+            Ok(wire::write(&joined?))
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,154 @@
+//! How a machine becomes a member: it makes a key, shows the token's secret to a member that proves to be of the token's
+//! cluster, and gets a certificate.
+//!
+//! The node's id follows from its key, and the key is written down first. So a join whose answer was lost is asked for
+//! again by the same node, which the cluster knows by then.
+
+use std::path::Path;
+
+use mailrook_cluster::{Node, OpenError};
+use mailrook_meta::{NewNode, NodeRecord};
+use mailrook_transport::{Certificate, JoinError, JoinToken, NodeKey, ask_to_join};
+use mailrook_types::NodeId;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{
+    book::Book,
+    files::{self, FileError},
+    papers::Papers,
+    settings::Member,
+    wire,
+};
+
+/// A request to join.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct JoinRequest {
+    pub(crate) secret: [u8; 16],
+    /// SubjectPublicKeyInfo, DER.
+    pub(crate) public_key: Vec<u8>,
+    pub(crate) node: NewNode,
+}
+
+/// What a new member is given.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Joined {
+    /// The cluster.
+    pub cluster: u128,
+    /// The node's certificate, PEM.
+    pub certificate: String,
+    /// Those of the cluster's CAs, PEM.
+    pub trusted: Vec<String>,
+    /// The nodes, the new one among them.
+    pub nodes: Vec<NodeRecord>,
+}
+
+/// Why a machine did not join.
+#[derive(Debug, Error)]
+pub enum JoinFailed {
+    /// Its files.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its data directory.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// No member took it in.
+    #[error("{0}")]
+    NotTaken(String),
+}
+
+/// The id that follows from a public key: the beginning of its BLAKE3, as a positive number.
+fn id_of(public_key: &[u8]) -> NodeId {
+    let digest = blake3::hash(public_key);
+    let (first, _) = digest.as_bytes().split_at(8);
+    let number = first
+        .iter()
+        .fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+    NodeId((number >> 1).max(1))
+}
+
+/// An error if the id is not that of the key: a member that was taken over cannot be given another's name.
+pub(crate) fn certificate_request(request: &JoinRequest) -> Result<(), String> {
+    if request.node.id == id_of(&request.public_key) {
+        Ok(())
+    } else {
+        Err("the node's id does not fit its key".to_owned())
+    }
+}
+
+/// Has this machine join the cluster that `token` is for. `store` becomes its data directory, `folder` holds its papers.
+///
+/// # Errors
+/// Nothing has changed but for the node's key; it may be tried again with the same token.
+pub async fn join(
+    token: &JoinToken,
+    member: &Member,
+    store: &Path,
+    folder: &Path,
+) -> Result<(NodeId, Joined), JoinFailed> {
+    if let Some((_, node)) = Node::identity(store)? {
+        let text = format!(
+            "{} belongs to node {node} already; give a new data directory, or start that node with `mailrook serve`",
+            store.display()
+        );
+        return Err(JoinFailed::NotTaken(text));
+    }
+    let papers = Papers::at(folder);
+    let key = draft_key(folder)?;
+    let public_key = key.public_key_der();
+    let id = id_of(&public_key);
+    let request = JoinRequest {
+        secret: *token.secret(),
+        public_key,
+        node: member.with_id(id),
+    };
+    let joined = ask_each(token, &request).await?;
+    let damaged = |error: mailrook_transport::CertificateError| {
+        JoinFailed::NotTaken(format!("the member's answer cannot be used: {error}"))
+    };
+    let certificate = Certificate::from_pem(&joined.certificate).map_err(damaged)?;
+    Book::open(folder.join(BOOK), id)?.learn(&joined.nodes)?;
+    Node::enrol(store, joined.cluster, id)?;
+    papers.put(&key, &certificate, &joined.trusted)?;
+    papers.load()?;
+    files::remove(&folder.join(DRAFT))?;
+    Ok((id, joined))
+}
+
+/// Where a node keeps its [`Book`].
+pub(crate) const BOOK: &str = "nodes";
+const DRAFT: &str = "joining.key";
+
+/// The key of an earlier try, or a new one.
+fn draft_key(folder: &Path) -> Result<NodeKey, FileError> {
+    let path = folder.join(DRAFT);
+    let at_fault = |error: mailrook_transport::CertificateError| files::damaged(&path, error);
+    if let Some(pem) = files::read_text(&path)? {
+        return NodeKey::from_pem(&pem).map_err(at_fault);
+    }
+    let key = NodeKey::generate().map_err(at_fault)?;
+    files::make_folder(folder)?;
+    files::replace(&path, key.pem().as_bytes())?;
+    Ok(key)
+}
+
+/// Asks one member after the other. One that refuses has the last word: the others would say the same.
+async fn ask_each(token: &JoinToken, request: &JoinRequest) -> Result<Joined, JoinFailed> {
+    let bytes = wire::write(request);
+    let mut failures = Vec::new();
+    for address in token.addresses() {
+        match ask_to_join(address, token.ca_fingerprint(), bytes.clone()).await {
+            Ok(reply) => {
+                let joined: Joined = wire::read(&reply).map_err(JoinFailed::NotTaken)?;
+                if joined.cluster != token.cluster() {
+                    let text = format!("{address} is of another cluster than the token");
+                    return Err(JoinFailed::NotTaken(text));
+                }
+                return Ok(joined);
+            }
+            Err(error @ JoinError::Unreachable { .. }) => failures.push(error.to_string()),
+            Err(error) => return Err(JoinFailed::NotTaken(error.to_string())),
+        }
+    }
+    Err(JoinFailed::NotTaken(failures.join("; ")))
+}

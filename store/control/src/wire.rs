@@ -1,0 +1,43 @@
+//! What nodes ask each other about the cluster's affairs. In bytes only ever appended to.
+
+use bytes::Bytes;
+use mailrook_kv::{decode, encode};
+use mailrook_types::{NodeId, ShardId};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    /// Answered by a [`NodeReport`](crate::NodeReport).
+    Report,
+    /// Begin a group that there was never one of.
+    FoundGroup(ShardId),
+    /// Have a copy of a group, which waits for its leader.
+    AddCopy(ShardId),
+    /// Have no copy of a group any more, unless the meta group says otherwise.
+    DropCopy(ShardId),
+    /// To the group's leader.
+    AddLearner(ShardId, NodeId),
+    /// To the group's leader.
+    ChangeVoters(ShardId, Vec<NodeId>),
+    /// To the group's leader.
+    RemoveLearner(ShardId, NodeId),
+    /// To the group's leader.
+    TransferLeader(ShardId, NodeId),
+    /// Answered by a [`Digest`](crate::Digest).
+    Digest(ShardId),
+}
+
+#[derive(Serialize, Deserialize)]
+enum Versioned<T> {
+    V1(T),
+}
+
+pub(crate) fn write<T: Serialize>(value: &T) -> Bytes {
+    encode(&Versioned::V1(value)).into()
+}
+
+pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let Versioned::V1(value) = decode(bytes).map_err(|error| error.to_string())?;
+    Ok(value)
+}
