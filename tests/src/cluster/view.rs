@@ -13,22 +13,24 @@ pub struct View {
     pub nodes: Vec<NodeView>,
     /// The meta group and the shards.
     pub groups: Vec<GroupView>,
-    /// Groups with fewer copies than they should have.
-    pub under_replicated: Value,
-    /// What is being done about it.
-    pub healing: Value,
+    /// Groups with fewer copies than they should have, in words.
+    pub under_replicated: Vec<String>,
+    /// What is being done about the placement, in words.
+    pub healing: Vec<String>,
 }
 
 /// One member.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct NodeView {
-    /// Given by the cluster.
-    pub id: u64,
     /// Given by the configuration.
     pub name: String,
-    /// `active`, `draining`, …
+    /// `active`, `draining` or `removed`.
     pub state: String,
+    /// Whether it answers the node that was asked.
+    pub reachable: bool,
+    /// Whether it refuses writes for want of room.
+    pub disk_full: bool,
 }
 
 /// One group.
@@ -37,12 +39,12 @@ pub struct NodeView {
 pub struct GroupView {
     /// Zero is the meta group.
     pub shard: u32,
-    /// A node's id.
-    pub leader: Option<u64>,
-    /// Nodes' ids.
-    pub voters: Vec<u64>,
-    /// Nodes' ids.
-    pub learners: Vec<u64>,
+    /// A node's name.
+    pub leader: Option<String>,
+    /// Nodes' names.
+    pub voters: Vec<String>,
+    /// Nodes' names.
+    pub learners: Vec<String>,
 }
 
 impl View {
@@ -62,31 +64,28 @@ impl View {
         if let Some(group) = self.groups.iter().find(unfit) {
             return Some(format!("{group:?}"));
         }
-        let some = [&self.under_replicated, &self.healing];
-        let some = some.into_iter().find(|value| !is_nothing(value));
-        some.map(ToString::to_string)
+        let mut words = self.under_replicated.iter().chain(&self.healing);
+        words
+            .next()
+            .cloned()
             .or_else(|| self.groups.is_empty().then(|| "no groups".to_owned()))
     }
 
     /// Who leads this shard.
     pub fn leader_of(&self, shard: u32) -> Option<&str> {
         let group = self.groups.iter().find(|group| group.shard == shard)?;
-        let node = self
-            .nodes
-            .iter()
-            .find(|node| Some(node.id) == group.leader)?;
-        Some(&node.name)
+        group.leader.as_deref()
     }
-}
 
-fn is_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(some) => !some,
-        Value::Number(count) => count.as_u64() == Some(0),
-        Value::String(text) => text.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        Value::Object(map) => map.is_empty(),
+    /// What it says of the node of this name.
+    pub fn node(&self, name: &str) -> Option<&NodeView> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// Whether a node of this name has no copy of anything.
+    pub fn is_empty_handed(&self, name: &str) -> bool {
+        let mut groups = self.groups.iter();
+        !groups.any(|g| g.voters.iter().chain(&g.learners).any(|n| n == name))
     }
 }
 
@@ -99,10 +98,10 @@ mod tests {
     #[test]
     fn says_what_is_missing_and_who_leads() {
         let mut status = json!({"cluster": {
-            "nodes": [{"id": 1, "name": "node1"}, {"id": 2, "name": "node2"}],
+            "nodes": [{"name": "node1"}, {"name": "node2", "disk_full": true}],
             "groups": [
-                {"shard": 0, "leader": 1, "voters": [1, 2], "learners": []},
-                {"shard": 1, "leader": 2, "voters": [1, 2], "learners": []},
+                {"shard": 0, "leader": "node1", "voters": ["node1", "node2"], "learners": []},
+                {"shard": 1, "leader": "node2", "voters": ["node1", "node2"], "learners": []},
             ],
             "under_replicated": [], "healing": [],
         }});
@@ -110,7 +109,9 @@ mod tests {
         assert_eq!(view.missing(2), None);
         assert_eq!(view.leader_of(1), Some("node2"));
         assert!(view.missing(3).is_some());
-        status["cluster"]["healing"] = json!([{"shard": 1}]);
+        assert!(view.node("node2").is_some_and(|node| node.disk_full));
+        assert!(view.is_empty_handed("node3") && !view.is_empty_handed("node1"));
+        status["cluster"]["healing"] = json!(["shard 1 gets a copy"]);
         assert!(View::of(&status).unwrap().missing(2).is_some());
         status["cluster"]["groups"][1]["leader"] = Value::Null;
         assert_eq!(View::of(&status).unwrap().leader_of(1), None);
