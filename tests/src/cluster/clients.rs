@@ -99,6 +99,14 @@ impl Clients {
             .map(|found| found.into_iter().flatten().collect())
     }
 
+    /// Leaves the accounts as they were found, for the next who use them.
+    pub fn remove_everything(mut self, spaces: &[Arc<Space>]) -> io::Result<()> {
+        self.each(spaces, |client, spaces| {
+            client.until_done(spaces, "leave", |worker| worker.remove_everything(PORTS))
+        })
+        .map(drop)
+    }
+
     /// What each did: the job and how often it was acknowledged.
     pub fn acknowledged(&self) -> impl Iterator<Item = (Job, usize)> {
         self.0.iter().map(|client| client.worker.work())

@@ -30,6 +30,21 @@ impl Worker {
         Ok(violations)
     }
 
+    /// Leaves nothing but an empty INBOX.
+    pub fn remove_everything(&self, ports: Ports) -> io::Result<()> {
+        for index in 0..self.accounts.len() {
+            let mut imap = self.imap(ports, index)?;
+            for mailbox in imap.list()?.iter().filter(|name| *name != "INBOX") {
+                imap.ok(&format!("DELETE {mailbox}"))?;
+            }
+            imap.ok("SELECT INBOX")?;
+            imap.ok("UID STORE 1:* +FLAGS.SILENT (\\Deleted)")?;
+            imap.ok("EXPUNGE")?;
+            imap.logout()?;
+        }
+        Ok(())
+    }
+
     /// Empties mailboxes that have grown large, by commands whose answers go into the ledger like all others.
     pub fn tidy(&mut self, ports: Ports) -> io::Result<()> {
         for index in 0..self.accounts.len() {

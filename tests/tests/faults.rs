@@ -1,0 +1,477 @@
+//! P1, P2, P4, P6 and P7 on a real cluster: nodes are killed, paused, cut off, slowed, filled up and set to a wrong time
+//! under a mixed load, and everything acknowledged is accounted for, through every node.
+//!
+//! `MAILROOK_FAULT_ROUNDS=200` and `MAILROOK_FAULT_NODES=5` for the long runs, `MAILROOK_FAULT_SEED=n` to repeat one.
+//! The planted fault: a cluster told to acknowledge before a majority has it must be found out by the same loop.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mailrook_tests::cluster::{
+    Clients, Cluster, ClusterOptions, Fault, PORTS, Probe, Rounds, Seen, Service, run_rounds,
+};
+
+/// What a silent failure may cost at most, and some for a machine that does other things too.
+const INTERRUPTION_MAX: Duration = Duration::from_secs(10);
+/// The account that the named tests look at; the load has others.
+const OBSERVED: usize = 0;
+/// A disk that holds a test's mail and can be filled within a second.
+const DISK_MEBIBYTES: u64 = 1_024;
+
+fn number_from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    let number = text.parse();
+    Some(number.unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+fn options(nodes: usize) -> ClusterOptions {
+    ClusterOptions {
+        nodes,
+        accounts: 1 + Clients::accounts_needed(),
+        disk_mebibytes: Some(DISK_MEBIBYTES),
+        ..ClusterOptions::default()
+    }
+}
+
+/// The cluster of three that the named tests share, one at a time: two cores are few for more.
+struct Shared(MutexGuard<'static, Option<Cluster>>);
+
+impl Shared {
+    fn get() -> Self {
+        static CLUSTER: Mutex<Option<Cluster>> = Mutex::new(None);
+        let mut cluster = CLUSTER.lock().unwrap_or_else(|failed| {
+            // What a failed test left behind is no ground for the next.
+            let mut cluster = PoisonError::into_inner(failed);
+            *cluster = None;
+            CLUSTER.clear_poison();
+            cluster
+        });
+        if cluster.is_none() {
+            *cluster = Some(Cluster::start(options(3)).unwrap());
+        }
+        Self(cluster)
+    }
+
+    fn cluster(&mut self) -> &mut Cluster {
+        self.0.as_mut().unwrap()
+    }
+}
+
+/// Load on all nodes while something happens; afterwards all is healed, and everything acknowledged is as it was told.
+fn under_load<T>(cluster: &mut Cluster, happens: impl FnOnce(&mut Cluster) -> T) -> T {
+    let seed = u64::from(rand::random::<u32>());
+    let (stop, spaces) = (AtomicBool::new(false), cluster.spaces());
+    let mut clients = Clients::new(&cluster.accounts()[1..], seed, &spaces).unwrap();
+    let (happened, found) = thread::scope(|scope| {
+        let load = scope.spawn(|| clients.work(&spaces, &stop).unwrap());
+        let happened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| happens(cluster)));
+        stop.store(true, Ordering::Relaxed);
+        (happened, load.join().unwrap())
+    });
+    let happened = happened.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    assert_eq!(cluster.fallen(), Vec::<usize>::new(), "ended by themselves");
+    assert!(found.is_empty(), "seed {seed}: {found:#?}");
+    cluster.heal().unwrap();
+    cluster.wait_until_whole().unwrap();
+    let found = clients.look(&cluster.spaces()).unwrap();
+    assert!(found.is_empty(), "seed {seed}: {found:#?}");
+    cluster.verify().unwrap();
+    let idle: Vec<_> = clients
+        .acknowledged()
+        .filter(|(_, done)| *done == 0)
+        .collect();
+    assert!(idle.is_empty(), "nothing was ever acknowledged of {idle:?}");
+    clients.remove_everything(&cluster.spaces()).unwrap();
+    happened
+}
+
+/// The fault for so long, seen by a client of each protocol at a node that it does not strike.
+fn observed(cluster: &mut Cluster, fault: &Fault, observer: usize, lasts: Duration) -> [Seen; 2] {
+    let account = &cluster.accounts()[OBSERVED];
+    let space = cluster.member(observer).space();
+    let start = |service| Probe::start(service, space, account);
+    let probes = [Service::Smtp, Service::Imap].map(start);
+    thread::sleep(Duration::from_secs(1));
+    let since = Instant::now();
+    fault.begin(cluster).unwrap();
+    thread::sleep(lasts);
+    let seen = probes.map(Probe::stop);
+    for (seen, service) in seen.iter().zip(["SMTP", "IMAP"]) {
+        let (gap, errors) = (seen.longest_gap_since(since), seen.errors_since(since));
+        println!("{fault}: {service} stood still for {gap:?}, errors {errors:?}");
+        assert!(
+            !seen.worked.is_empty(),
+            "{service} never worked: {errors:?}"
+        );
+        assert!(
+            gap < INTERRUPTION_MAX,
+            "{fault}: {service} {gap:?} {errors:?}"
+        );
+        assert!(
+            seen.stale.is_empty(),
+            "{fault}: stale reads: {:?}",
+            seen.stale
+        );
+    }
+    seen
+}
+
+fn leader_and_others(cluster: &Cluster) -> (usize, Vec<usize>) {
+    let leader = cluster.leader_of(OBSERVED).unwrap();
+    let others = cluster.numbers().into_iter().filter(|n| *n != leader);
+    (leader, others.collect())
+}
+
+fn strikes_the_leader(fault: fn(usize) -> Fault, lasts: Duration) {
+    let mut shared = Shared::get();
+    under_load(shared.cluster(), |cluster| {
+        let (leader, others) = leader_and_others(cluster);
+        observed(cluster, &fault(leader), others[0], lasts);
+    });
+}
+
+#[test]
+fn a_leader_that_hears_nobody() {
+    strikes_the_leader(Fault::Deafen, Duration::from_secs(8));
+}
+
+#[test]
+fn a_leader_that_nobody_hears() {
+    strikes_the_leader(Fault::Mute, Duration::from_secs(8));
+}
+
+#[test]
+fn a_leader_with_a_slow_disk() {
+    strikes_the_leader(
+        |leader| Fault::SlowDisk(leader, 1_500),
+        Duration::from_secs(6),
+    );
+}
+
+#[test]
+fn a_leader_whose_clock_jumps_by_a_day() {
+    strikes_the_leader(
+        |leader| Fault::Clock(leader, 86_400),
+        Duration::from_secs(3),
+    );
+    strikes_the_leader(
+        |leader| Fault::Clock(leader, -86_400),
+        Duration::from_secs(3),
+    );
+}
+
+#[test]
+fn a_follower_that_is_paused() {
+    let mut shared = Shared::get();
+    under_load(shared.cluster(), |cluster| {
+        let (leader, others) = leader_and_others(cluster);
+        observed(
+            cluster,
+            &Fault::Pause(others[0]),
+            leader,
+            Duration::from_secs(4),
+        );
+    });
+}
+
+#[test]
+fn a_leader_whose_disk_is_full_says_so_and_comes_back() {
+    let mut shared = Shared::get();
+    under_load(shared.cluster(), |cluster| {
+        let (leader, others) = leader_and_others(cluster);
+        let name = cluster.member(leader).name();
+        let is_full = |cluster: &Cluster| {
+            let view = cluster.view();
+            view.is_ok_and(|view| view.node(&name).is_some_and(|node| node.disk_full))
+        };
+        observed(
+            cluster,
+            &Fault::FullDisk(leader, 16),
+            others[0],
+            Duration::from_secs(6),
+        );
+        within(Duration::from_secs(10), || is_full(cluster));
+        cluster.heal().unwrap();
+        within(Duration::from_secs(30), || !is_full(cluster));
+    });
+}
+
+#[test]
+fn a_node_joins_and_one_leaves_while_another_dies() {
+    // Not the shared one: it is another cluster afterwards.
+    let _alone = Shared::get();
+    let mut cluster = Cluster::start(options(3)).unwrap();
+    under_load(&mut cluster, |cluster| {
+        let (leader, others) = leader_and_others(cluster);
+        let joined = cluster.add_node().unwrap();
+        cluster.kill9(others[0]).unwrap();
+        thread::sleep(Duration::from_secs(1));
+        cluster.start_node(others[0]).unwrap();
+        cluster.wait_until_whole().unwrap();
+        cluster.remove_node(leader).unwrap();
+        assert_eq!(cluster.numbers(), [&others[..], &[joined]].concat());
+    });
+}
+
+fn within(timeout: Duration, done: impl FnMut() -> bool) {
+    mailrook_tests::harness::wait_until(timeout, "it to be so", done).unwrap();
+}
+
+/// P1 in one sentence: 2,000 messages, the leader killed among them.
+#[test]
+fn a_leader_killed_in_a_burst_of_2000_messages() {
+    const MESSAGES: usize = 2_000;
+    let mut shared = Shared::get();
+    let cluster = shared.cluster();
+    let (leader, others) = leader_and_others(cluster);
+    let account = cluster.accounts()[OBSERVED].clone();
+    let mut imap = cluster.imap(leader, OBSERVED).unwrap();
+    imap.ok("CREATE Burst").ok();
+    let before = imap.ok("SELECT INBOX").unwrap().exists().unwrap();
+    let burst = burst::Burst::new(&account.user, MESSAGES);
+    let spaces = cluster.spaces();
+    thread::scope(|scope| {
+        for sender in 0..8 {
+            let (burst, spaces) = (&burst, &spaces);
+            scope.spawn(move || burst.send(sender, spaces));
+        }
+        within(Duration::from_secs(60), || {
+            burst.acknowledged() > MESSAGES / 4
+        });
+        cluster.kill9(leader).unwrap();
+    });
+    assert_eq!(burst.acknowledged(), MESSAGES);
+    let mut imap = cluster.imap(others[0], OBSERVED).unwrap();
+    let after = imap.ok("SELECT INBOX").unwrap().exists().unwrap();
+    assert_eq!(
+        usize::try_from(after - before).unwrap(),
+        MESSAGES,
+        "lost or doubled ({} were sent twice)",
+        burst.sent_again()
+    );
+    burst.is_all_there(&mut imap).unwrap();
+    cluster.heal().unwrap();
+    cluster.wait_until_whole().unwrap();
+    burst
+        .is_all_there(&mut cluster.imap(leader, OBSERVED).unwrap())
+        .unwrap();
+    cluster.verify().unwrap();
+    imap.ok("STORE 1:* +FLAGS.SILENT (\\Deleted)").unwrap();
+    imap.ok("EXPUNGE").unwrap();
+}
+
+/// A session at the leader, which is struck; the flag is changed at another node; then the session reads.
+fn reads_nothing_stale(fault: fn(usize) -> Fault) {
+    let mut shared = Shared::get();
+    let cluster = shared.cluster();
+    for round in 0..3 {
+        let (leader, others) = leader_and_others(cluster);
+        let mut reader = cluster.imap(leader, OBSERVED).unwrap();
+        let name = format!("Stale{}", rand::random::<u32>());
+        reader.ok(&format!("CREATE {name}")).unwrap();
+        reader
+            .append(&name, "old", b"Subject: stale\r\n\r\n")
+            .unwrap();
+        reader.ok(&format!("SELECT {name}")).unwrap();
+        let mut writer = cluster.imap(others[round % 2], OBSERVED).unwrap();
+        writer.ok(&format!("SELECT {name}")).unwrap();
+
+        fault(leader).begin(cluster).unwrap();
+        writer.ok("UID STORE 1:* FLAGS (new)").unwrap();
+        // For a paused node the question is there when it wakes up, before any news from the others.
+        let tag = reader.begin("UID FETCH 1:* (FLAGS)").unwrap();
+        reader
+            .conn
+            .set_read_timeout(Duration::from_secs(40))
+            .unwrap();
+        if matches!(fault(leader), Fault::Pause(_)) {
+            cluster.heal().unwrap();
+        }
+        match reader.finish(&tag) {
+            Ok(reply) if reply.is_ok() => {
+                let said = reply.lines().join("\n");
+                assert!(
+                    said.contains("new") && !said.contains("old"),
+                    "stale: {said}"
+                );
+            }
+            Ok(reply) => println!("{}: {}", fault(leader), reply.text()),
+            Err(error) => println!("{}: {error}", fault(leader)),
+        }
+        cluster.heal().unwrap();
+        cluster.wait_until_whole().unwrap();
+    }
+}
+
+#[test]
+fn a_paused_leader_that_goes_on_reads_nothing_stale() {
+    reads_nothing_stale(Fault::Pause);
+}
+
+#[test]
+fn a_leader_that_is_cut_off_reads_nothing_stale() {
+    reads_nothing_stale(Fault::Isolate);
+}
+
+#[test]
+fn random_faults_lose_double_and_resurrect_nothing() {
+    let _alone = Shared::get();
+    let nodes = number_from_environment("MAILROOK_FAULT_NODES").unwrap_or(3);
+    let plan = Rounds {
+        seed: number_from_environment("MAILROOK_FAULT_SEED")
+            .unwrap_or_else(|| u64::from(rand::random::<u32>())),
+        count: u32::try_from(number_from_environment("MAILROOK_FAULT_ROUNDS").unwrap_or(9))
+            .unwrap(),
+        look_every: 3,
+        fault_ms_max: 2_000,
+    };
+    let report = rounds(usize::try_from(nodes).unwrap(), &plan, &options(3)).unwrap();
+    println!("seed {}: {report}", plan.seed);
+    assert!(
+        report.violations.is_empty(),
+        "repeat with MAILROOK_FAULT_SEED={}: {report}",
+        plan.seed
+    );
+    assert!(
+        report.kept > 0 && report.excused > 0,
+        "the loop did not bite; seed {}: {report}",
+        plan.seed
+    );
+    assert!(
+        report.work.values().all(|count| *count > 0),
+        "some work never got done: {report}"
+    );
+}
+
+fn rounds(
+    nodes: usize,
+    plan: &Rounds,
+    options: &ClusterOptions,
+) -> io::Result<mailrook_tests::cluster::RoundsReport> {
+    let mut cluster = Cluster::start(ClusterOptions {
+        nodes,
+        ..options.clone()
+    })?;
+    run_rounds(&mut cluster, plan).map_err(|e| {
+        io::Error::new(
+            e.kind(),
+            format!("seed {}: {e}\n{}", plan.seed, cluster.state()),
+        )
+    })
+}
+
+mod burst {
+    //! Many messages from several senders that each go on at another node when theirs fails.
+
+    use std::collections::BTreeMap;
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+    use std::time::Duration;
+
+    use mailrook_tests::client::{Imap, Smtp, dot_stuffed, set_patience, wire_error};
+    use mailrook_tests::cluster::{Space, is_excused};
+
+    use super::PORTS;
+
+    /// The messages, and how far they are.
+    pub struct Burst {
+        recipient: String,
+        messages: usize,
+        name: String,
+        next: AtomicUsize,
+        acknowledged: AtomicUsize,
+        again: AtomicUsize,
+    }
+
+    impl Burst {
+        pub fn new(recipient: &str, messages: usize) -> Self {
+            Self {
+                recipient: recipient.to_owned(),
+                messages,
+                name: format!("{:08x}", rand::random::<u32>()),
+                next: AtomicUsize::new(0),
+                acknowledged: AtomicUsize::new(0),
+                again: AtomicUsize::new(0),
+            }
+        }
+
+        pub fn acknowledged(&self) -> usize {
+            self.acknowledged.load(Ordering::SeqCst)
+        }
+
+        pub fn sent_again(&self) -> usize {
+            self.again.load(Ordering::SeqCst)
+        }
+
+        /// One sender, until none is left to be sent.
+        pub fn send(&self, sender: usize, spaces: &[Arc<Space>]) {
+            set_patience(Duration::from_secs(15));
+            let (mut at, mut session) = (sender, None);
+            loop {
+                let number = self.next.fetch_add(1, Ordering::SeqCst);
+                if number >= self.messages {
+                    return;
+                }
+                let message = format!("Subject: {}-{number}\r\n\r\nburst\r\n", self.name);
+                while let Err(error) =
+                    self.try_send(&message, &spaces[at % spaces.len()], &mut session)
+                {
+                    assert!(is_excused(&error), "denied: {error}");
+                    self.again.fetch_add(1, Ordering::SeqCst);
+                    (at, session) = (at + 1, None);
+                    thread::sleep(Duration::from_millis(20));
+                }
+                self.acknowledged.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+
+        fn try_send(
+            &self,
+            message: &str,
+            space: &Space,
+            session: &mut Option<Smtp>,
+        ) -> io::Result<()> {
+            let smtp = match session {
+                Some(smtp) => smtp,
+                None => {
+                    space.enter()?;
+                    session.insert(Smtp::connect(PORTS.smtp)?)
+                }
+            };
+            let (to, bytes) = ([self.recipient.as_str()], dot_stuffed(message.as_bytes()));
+            smtp.send_stuffed("burst@client.example", &to, &bytes)
+                .map(drop)
+        }
+
+        /// Each once.
+        pub fn is_all_there(&self, imap: &mut Imap) -> io::Result<()> {
+            imap.ok("EXAMINE INBOX")?;
+            let mut found: BTreeMap<String, usize> = BTreeMap::new();
+            for fetch in imap.uid_fetch("1:*", "BODY.PEEK[HEADER.FIELDS (SUBJECT)]")? {
+                let head = fetch.get("BODY[HEADER.FIELDS (SUBJECT)]");
+                let head = head.map(|h| String::from_utf8_lossy(h.bytes()).into_owned());
+                let head = head.ok_or_else(|| wire_error(format!("{fetch:?}")))?;
+                *found.entry(head.trim().to_owned()).or_default() += 1;
+            }
+            let wrong: Vec<String> = (0..self.messages)
+                .map(|number| format!("Subject: {}-{number}", self.name))
+                .filter(|subject| found.get(subject) != Some(&1))
+                .collect();
+            match wrong.first() {
+                None => Ok(()),
+                Some(one) => Err(wire_error(format!(
+                    "{} lost or doubled, as {one}: {:?}",
+                    wrong.len(),
+                    found.get(one)
+                ))),
+            }
+        }
+    }
+}
