@@ -4,7 +4,7 @@
 //! `MAILROOK_FAULT_ROUNDS=200` and `MAILROOK_FAULT_NODES=5` for the long runs, `MAILROOK_FAULT_SEED=n` to repeat one.
 //! The planted fault: a cluster told to acknowledge before a majority has it must be found out by the same loop.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +12,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mailrook_tests::client::{Fetch, fetches};
 use mailrook_tests::cluster::{
     Clients, Cluster, ClusterOptions, Fault, PORTS, Probe, Rounds, Seen, Service, run_rounds,
 };
 
 /// What a silent failure may cost at most, and some for a machine that does other things too.
 const INTERRUPTION_MAX: Duration = Duration::from_secs(10);
+/// How long a question to a node that is struck waits for an answer before the node is healed.
+const STRUCK_ANSWERS_WITHIN: Duration = Duration::from_secs(6);
 /// The account that the named tests look at; the load has others.
 const OBSERVED: usize = 0;
 /// A disk that holds a test's mail and can be filled within a second.
@@ -67,9 +70,13 @@ fn under_load<T>(cluster: &mut Cluster, happens: impl FnOnce(&mut Cluster) -> T)
     let seed = u64::from(rand::random::<u32>());
     let (stop, spaces) = (AtomicBool::new(false), cluster.spaces());
     let mut clients = Clients::new(&cluster.accounts()[1..], seed, &spaces).unwrap();
+    let begun = clients.begun();
     let (happened, found) = thread::scope(|scope| {
         let load = scope.spawn(|| clients.work(&spaces, &stop).unwrap());
-        let happened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| happens(cluster)));
+        let happened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            begun.wait().unwrap();
+            happens(cluster)
+        }));
         stop.store(true, Ordering::Relaxed);
         (happened, load.join().unwrap())
     });
@@ -81,11 +88,6 @@ fn under_load<T>(cluster: &mut Cluster, happens: impl FnOnce(&mut Cluster) -> T)
     let found = clients.look(&cluster.spaces()).unwrap();
     assert!(found.is_empty(), "seed {seed}: {found:#?}");
     cluster.verify().unwrap();
-    let idle: Vec<_> = clients
-        .acknowledged()
-        .filter(|(_, done)| *done == 0)
-        .collect();
-    assert!(idle.is_empty(), "nothing was ever acknowledged of {idle:?}");
     clients.remove_everything(&cluster.spaces()).unwrap();
     happened
 }
@@ -96,7 +98,10 @@ fn observed(cluster: &mut Cluster, fault: &Fault, observer: usize, lasts: Durati
     let space = cluster.member(observer).space();
     let start = |service| Probe::start(service, space, account);
     let probes = [Service::Smtp, Service::Imap].map(start);
-    thread::sleep(Duration::from_secs(1));
+    for probe in &probes {
+        probe.wait_until_it_works().unwrap();
+    }
+    thread::sleep(Duration::from_millis(300));
     let since = Instant::now();
     fault.begin(cluster).unwrap();
     thread::sleep(lasts);
@@ -231,7 +236,6 @@ fn a_leader_killed_in_a_burst_of_2000_messages() {
     let (leader, others) = leader_and_others(cluster);
     let account = cluster.accounts()[OBSERVED].clone();
     let mut imap = cluster.imap(leader, OBSERVED).unwrap();
-    imap.ok("CREATE Burst").ok();
     let before = imap.ok("SELECT INBOX").unwrap().exists().unwrap();
     let burst = burst::Burst::new(&account.user, MESSAGES);
     let spaces = cluster.spaces();
@@ -261,6 +265,7 @@ fn a_leader_killed_in_a_burst_of_2000_messages() {
         .is_all_there(&mut cluster.imap(leader, OBSERVED).unwrap())
         .unwrap();
     cluster.verify().unwrap();
+    imap.ok("SELECT INBOX").unwrap();
     imap.ok("STORE 1:* +FLAGS.SILENT (\\Deleted)").unwrap();
     imap.ok("EXPUNGE").unwrap();
 }
@@ -269,48 +274,49 @@ fn a_leader_killed_in_a_burst_of_2000_messages() {
 fn reads_nothing_stale(fault: fn(usize) -> Fault) {
     let mut shared = Shared::get();
     let cluster = shared.cluster();
-    for round in 0..3 {
-        let (leader, others) = leader_and_others(cluster);
-        let mut reader = cluster.imap(leader, OBSERVED).unwrap();
-        let name = format!("Stale{}", rand::random::<u32>());
-        reader.ok(&format!("CREATE {name}")).unwrap();
-        reader
-            .append(&name, "old", b"Subject: stale\r\n\r\n")
-            .unwrap();
-        reader.ok(&format!("SELECT {name}")).unwrap();
-        let mut writer = cluster.imap(others[round % 2], OBSERVED).unwrap();
-        writer.ok(&format!("SELECT {name}")).unwrap();
+    let (leader, others) = leader_and_others(cluster);
+    let mut reader = cluster.imap(leader, OBSERVED).unwrap();
+    reader.conn.set_read_timeout(STRUCK_ANSWERS_WITHIN).unwrap();
+    let name = format!("Stale{}", rand::random::<u32>());
+    reader.ok(&format!("CREATE {name}")).unwrap();
+    reader
+        .append(&name, "old", b"Subject: stale\r\n\r\n")
+        .unwrap();
+    reader.ok(&format!("SELECT {name}")).unwrap();
+    let mut writer = cluster.imap(others[0], OBSERVED).unwrap();
+    writer.ok(&format!("SELECT {name}")).unwrap();
 
-        fault(leader).begin(cluster).unwrap();
-        writer.ok("UID STORE 1:* FLAGS (new)").unwrap();
-        // For a paused node the question is there when it wakes up, before any news from the others.
-        let tag = reader.begin("UID FETCH 1:* (FLAGS)").unwrap();
-        reader
-            .conn
-            .set_read_timeout(Duration::from_secs(40))
-            .unwrap();
-        if matches!(fault(leader), Fault::Pause(_)) {
-            cluster.heal().unwrap();
-        }
-        match reader.finish(&tag) {
-            Ok(reply) if reply.is_ok() => {
-                let said = reply.lines().join("\n");
-                assert!(
-                    said.contains("new") && !said.contains("old"),
-                    "stale: {said}"
-                );
-            }
-            Ok(reply) => println!("{}: {}", fault(leader), reply.text()),
-            Err(error) => println!("{}: {error}", fault(leader)),
-        }
-        cluster.heal().unwrap();
-        cluster.wait_until_whole().unwrap();
+    let fault = fault(leader);
+    fault.begin(cluster).unwrap();
+    writer.ok("UID STORE 1:* FLAGS (new)").unwrap();
+    // The question is there before any news from the others: for a paused node when it wakes up, for one that is cut off
+    // while it hears nobody.
+    let tag = reader.begin("UID FETCH 1:* (FLAGS)").unwrap();
+    let answer_while_struck = reader.finish(&tag);
+    cluster.heal().unwrap();
+    let answer = match answer_while_struck {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => reader.finish(&tag),
+        answer => answer,
+    };
+    let said = answer.as_ref().map(|reply| reply.text());
+    println!("{fault}: {said:?}");
+    if let Ok(reply) = answer
+        && reply.is_ok()
+    {
+        let flags: Vec<_> = fetches(&reply).unwrap().iter().map(Fetch::flags).collect();
+        let new = |flags: &Option<Vec<String>>| *flags == Some(vec!["new".to_owned()]);
+        assert!(
+            flags.iter().all(new) && !flags.is_empty(),
+            "stale: {reply:?}"
+        );
     }
+    cluster.wait_until_whole().unwrap();
 }
 
 #[test]
 fn a_paused_leader_that_goes_on_reads_nothing_stale() {
-    reads_nothing_stale(Fault::Pause);
+    // Each time the race is another.
+    (0..3).for_each(|_| reads_nothing_stale(Fault::Pause));
 }
 
 #[test]

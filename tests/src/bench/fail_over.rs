@@ -164,6 +164,9 @@ fn once(cluster: &mut Cluster, event: Event, both: &mut [Interruptions; 2]) -> i
         .zip(&survivors)
         .map(|(one, node)| Probe::start(one.service, cluster.member(*node).space(), account))
         .collect();
+    for probe in &probes {
+        probe.wait_until_it_works()?;
+    }
     thread::sleep(BEFORE);
     let since = Instant::now();
     let struck = event.strike(cluster, leader);

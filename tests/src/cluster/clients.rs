@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use super::excuse::is_excused;
 use super::member::PORTS;
 use super::space::Space;
 use crate::client::set_patience;
-use crate::harness::Account;
+use crate::harness::{Account, wait_until};
 use crate::ledger::Violation;
 use crate::worker::{Job, Worker};
 
@@ -22,7 +22,7 @@ use crate::worker::{Job, Worker};
 const PATIENCE: Duration = Duration::from_secs(8);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(30);
-/// How long the mailboxes may be unreadable once all is healed.
+/// How long the clients may take to begin, and how long the mailboxes may be unreadable once all is healed.
 const READABLE_WITHIN: Duration = Duration::from_secs(30);
 /// Messages a client sends before it rests until the round's end; several nodes read all of them back.
 const SHARE: usize = 120;
@@ -51,6 +51,21 @@ pub struct Client {
     /// Into the list of nodes, which may change.
     at: usize,
     excused: usize,
+}
+
+/// Tells when every client has been acknowledged something.
+pub struct Begun(Vec<Arc<AtomicUsize>>);
+
+impl Begun {
+    /// Waits for it.
+    pub fn wait(&self) -> io::Result<()> {
+        let begun = || self.0.iter().all(|count| count.load(Ordering::Relaxed) > 0);
+        wait_until(
+            READABLE_WITHIN,
+            "every client to have done something",
+            begun,
+        )
+    }
 }
 
 /// All of them.
@@ -110,6 +125,16 @@ impl Clients {
     /// What each did: the job and how often it was acknowledged.
     pub fn acknowledged(&self) -> impl Iterator<Item = (Job, usize)> {
         self.0.iter().map(|client| client.worker.work())
+    }
+
+    /// To be waited for while they work: a fault that strikes before they have begun shows nothing.
+    pub fn begun(&self) -> Begun {
+        Begun(
+            self.0
+                .iter()
+                .map(|client| client.worker.counter())
+                .collect(),
+        )
     }
 
     /// Messages sent, and kept or deleted as told.

@@ -14,7 +14,7 @@ mod space;
 mod sweeper;
 mod view;
 
-pub use clients::{Client, Clients};
+pub use clients::{Begun, Client, Clients};
 pub use disk::SmallDisk;
 pub use excuse::is_excused;
 pub use fault::Fault;

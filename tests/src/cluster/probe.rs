@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 use super::member::PORTS;
 use super::space::Space;
 use crate::client::{Imap, Smtp, dot_stuffed, wire_error};
-use crate::harness::Account;
+use crate::harness::{Account, wait_until};
 
 /// Between two attempts: a gap is measured this finely.
 const PAUSE: Duration = Duration::from_millis(2);
 /// Between a lost session and the next.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(20);
+/// A login, on a machine that is busy.
+const BEGINS_WITHIN: Duration = Duration::from_secs(30);
 const MAILBOX: &str = "Probe";
 
 /// What it does.
@@ -31,6 +33,7 @@ pub enum Service {
 /// The running client.
 pub struct Probe {
     stop: Arc<AtomicBool>,
+    works: Arc<AtomicBool>,
     thread: JoinHandle<Seen>,
 }
 
@@ -69,8 +72,9 @@ impl Seen {
 impl Probe {
     /// Starts it at this node.
     pub fn start(service: Service, space: &Arc<Space>, account: &Account) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, works) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let (stopped, space, account) = (Arc::clone(&stop), Arc::clone(space), account.clone());
+        let begun = Arc::clone(&works);
         let thread = thread::spawn(move || {
             let mut seen = Seen::default();
             if let Err(error) = space.enter() {
@@ -78,8 +82,8 @@ impl Probe {
             }
             while !stopped.load(Ordering::Relaxed) {
                 let ended = match service {
-                    Service::Smtp => deliver(&account, &stopped, &mut seen),
-                    Service::Imap => change_and_read(&account, &stopped, &mut seen),
+                    Service::Smtp => deliver(&account, &stopped, &begun, &mut seen),
+                    Service::Imap => change_and_read(&account, &stopped, &begun, &mut seen),
                 };
                 if let Err(error) = ended {
                     seen.errors.push((Instant::now(), error.to_string()));
@@ -89,7 +93,18 @@ impl Probe {
             seen.ended = Some(Instant::now());
             seen
         });
-        Self { stop, thread }
+        Self {
+            stop,
+            works,
+            thread,
+        }
+    }
+
+    /// Waits until something has worked: a fault that strikes before shows nothing.
+    pub fn wait_until_it_works(&self) -> io::Result<()> {
+        wait_until(BEGINS_WITHIN, "the probe to begin", || {
+            self.works.load(Ordering::Relaxed)
+        })
     }
 
     /// Ends it.
@@ -102,7 +117,12 @@ impl Probe {
     }
 }
 
-fn deliver(account: &Account, stop: &AtomicBool, seen: &mut Seen) -> io::Result<()> {
+fn deliver(
+    account: &Account,
+    stop: &AtomicBool,
+    works: &AtomicBool,
+    seen: &mut Seen,
+) -> io::Result<()> {
     let mut smtp = Smtp::connect(PORTS.smtp)?;
     while !stop.load(Ordering::Relaxed) {
         let line = format!("{:032x} ", rand::random::<u128>()).repeat(2) + "\r\n";
@@ -113,12 +133,18 @@ fn deliver(account: &Account, stop: &AtomicBool, seen: &mut Seen) -> io::Result<
             &dot_stuffed(message.as_bytes()),
         )?;
         seen.worked.push(Instant::now());
+        works.store(true, Ordering::Relaxed);
         thread::sleep(PAUSE);
     }
     smtp.quit()
 }
 
-fn change_and_read(account: &Account, stop: &AtomicBool, seen: &mut Seen) -> io::Result<()> {
+fn change_and_read(
+    account: &Account,
+    stop: &AtomicBool,
+    works: &AtomicBool,
+    seen: &mut Seen,
+) -> io::Result<()> {
     let mut imap = Imap::login(PORTS.imap, &account.user, &account.password)?;
     if !imap.list()?.iter().any(|name| name == MAILBOX) {
         imap.ok(&format!("CREATE {MAILBOX}"))?;
@@ -135,6 +161,7 @@ fn change_and_read(account: &Account, stop: &AtomicBool, seen: &mut Seen) -> io:
         seen.worked.push(Instant::now());
         let fetched = imap.uid_fetch("1:*", "UID FLAGS")?;
         seen.worked.push(Instant::now());
+        works.store(true, Ordering::Relaxed);
         let flags = fetched
             .first()
             .and_then(|fetch| fetch.flags())

@@ -273,7 +273,9 @@ impl Cluster {
     pub fn leader_of(&self, account: usize) -> io::Result<usize> {
         let user = &self.accounts[account].user;
         let shown = self.anyone()?.ask(&["account", "show", user], "")?;
-        let shard = shown["shard"].as_u64().and_then(|s| u32::try_from(s).ok());
+        let shard = shown["account"]["shard"]
+            .as_u64()
+            .and_then(|s| u32::try_from(s).ok());
         let shard = shard.ok_or_else(|| io::Error::other(format!("no shard in {shown}")))?;
         let view = self.view()?;
         let leader = view.leader_of(shard);

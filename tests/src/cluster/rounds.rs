@@ -114,10 +114,10 @@ fn under_load(
     report: &mut RoundsReport,
     faults: impl FnOnce(&mut Cluster, &mut RoundsReport) -> io::Result<()>,
 ) -> io::Result<()> {
-    let (stop, spaces) = (AtomicBool::new(false), cluster.spaces());
+    let (stop, spaces, begun) = (AtomicBool::new(false), cluster.spaces(), clients.begun());
     let (struck, found) = thread::scope(|scope| {
         let load = scope.spawn(|| clients.work(&spaces, &stop));
-        let struck = faults(cluster, report);
+        let struck = begun.wait().and_then(|()| faults(cluster, report));
         stop.store(true, Ordering::Relaxed);
         match load.join() {
             Ok(found) => (struck, found),

@@ -56,7 +56,9 @@ impl Worker {
             self.ledgers[0].arrived(&message.id, uids.get(at).copied());
         }
         // What the others append is their stock, not their work.
-        self.acknowledged += usize::from(matches!(self.job, Job::Append | Job::MultiAppend));
+        if matches!(self.job, Job::Append | Job::MultiAppend) {
+            self.acknowledge();
+        }
         Ok(())
     }
 
@@ -171,7 +173,7 @@ impl Worker {
         for (at, name) in names.iter().enumerate() {
             self.ledgers[0].arrived(name, copies.get(at).copied());
         }
-        self.acknowledged += 1;
+        self.acknowledge();
         Ok(())
     }
 
@@ -248,7 +250,7 @@ impl Worker {
             .filter_map(|f| f.modseq())
             .max();
         self.ledgers[0].flagged(id, flags, told);
-        self.acknowledged += 1;
+        self.acknowledge();
         if let Some(modseq) = told {
             self.ledgers[0].told_modseq("INBOX", modseq);
         }
@@ -297,7 +299,7 @@ impl Worker {
                 .for_each(|id| self.ledgers[0].moving(id, None));
             pop3.quit()?;
             chosen.iter().for_each(|id| self.ledgers[0].moved(id, None));
-            self.acknowledged += 1;
+            self.acknowledge();
         }
         wait(stop);
         Ok(())

@@ -9,7 +9,8 @@ mod inspect;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ pub struct Worker {
     corpus: Corpus,
     random: StdRng,
     pending: BTreeMap<String, Pending>,
-    acknowledged: usize,
+    acknowledged: Arc<AtomicUsize>,
     /// What one command adds must be there whole, or not at all.
     whole: bool,
     /// Messages it sends in one go at most.
@@ -91,7 +92,7 @@ impl Worker {
             corpus,
             random,
             pending: BTreeMap::new(),
-            acknowledged: 0,
+            acknowledged: Arc::default(),
             whole,
             share: SHARE,
         }
@@ -140,7 +141,16 @@ impl Worker {
 
     /// The job, and how often the server acknowledged a piece of it.
     pub fn work(&self) -> (Job, usize) {
-        (self.job, self.acknowledged)
+        (self.job, self.acknowledged.load(Ordering::Relaxed))
+    }
+
+    /// The same count, to be watched while it works.
+    pub fn counter(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.acknowledged)
+    }
+
+    fn acknowledge(&self) {
+        self.acknowledged.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Messages sent, and messages kept where they were told to be.
@@ -234,7 +244,7 @@ impl Worker {
             }
         }
         self.pending.remove(id);
-        self.acknowledged += 1;
+        self.acknowledge();
         Ok(())
     }
 
