@@ -2,6 +2,7 @@
 
 mod accounts;
 mod banner;
+mod cluster;
 
 use std::{
     collections::BTreeMap,
@@ -39,13 +40,13 @@ const PLANT_VARIABLE: &str = "MAILROOK_PLANT";
 /// Arguments of `mailrook dev`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  mailrook dev\n  mailrook dev --base-port 10000 --data ./mail --accounts 10\n  mailrook dev --plaintext --json\n\nIt listens on 127.0.0.1, runs in the foreground until SIGTERM or SIGINT, and says what to try once it is ready.\nWith --data, a second start finds the mail of the first, with the same accounts and passwords."
+    after_help = "Examples:\n  mailrook dev\n  mailrook dev --base-port 10000 --data ./mail --accounts 10\n  mailrook dev --plaintext --json\n  mailrook dev --nodes 3\n\nIt listens on 127.0.0.1, runs in the foreground until SIGTERM or SIGINT, and says what to try once it is ready.\nWith --data, a second start finds the mail of the first, with the same accounts and passwords."
 )]
 pub struct DevArgs {
-    /// How many nodes
+    /// How many nodes, each a process of its own if there are several
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub nodes: u32,
-    /// The first of nine ports; without it, free ones are found
+    /// The first of nine ports, or of ten for each of several nodes; without it, free ones are found
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..=65_526))]
     pub base_port: Option<u16>,
     /// Keep everything here; without it, in a temporary directory that is removed at the end
@@ -108,14 +109,7 @@ impl Place {
 
 /// Runs it to its end.
 pub fn run(arguments: &DevArgs, output: &Output) -> Result<(), CliError> {
-    if arguments.nodes != 1 {
-        let text = format!(
-            "--nodes {}: several nodes are not possible yet; leave it out, or say --nodes 1",
-            arguments.nodes
-        );
-        return Err(CliError::Refused(text));
-    }
-    let plant = plant()?;
+    let plant = planted().map_err(CliError::Usage)?;
     let place = Place::make(arguments.data.as_deref())?;
     let level = if output.is_json() { "info" } else { "warn" };
     let level_of_log = if output.is_json() {
@@ -127,6 +121,9 @@ pub fn run(arguments: &DevArgs, output: &Output) -> Result<(), CliError> {
         logging::start(level_of_log, crate::config::LogFormat::Text).map_err(CliError::Refused)?;
     process::raise_descriptors();
     let runtime = serve::runtime().map_err(CliError::Refused)?;
+    if arguments.nodes != 1 {
+        return runtime.block_on(cluster::run(arguments, &place, output));
+    }
     let result = runtime.block_on(async {
         let mut signals =
             serve::Signals::take().map_err(|error| CliError::Refused(error.to_string()))?;
@@ -192,7 +189,8 @@ async fn start(
             Err(why) => return Err(why),
         }
     };
-    let accounts = accounts::make(&server, folder, DOMAIN, arguments.accounts).await?;
+    let asker = accounts::Asker::Server(&server);
+    let accounts = accounts::make(&asker, folder, DOMAIN, arguments.accounts).await?;
     wait_until_ready(&server).await?;
     let port = |service: &str| {
         let found = server.addresses().iter().find(|(name, _)| *name == service);
@@ -222,12 +220,15 @@ fn ports(base: Option<u16>) -> Result<Vec<u16>, String> {
     if let Some(base) = base {
         return Ok((base..).take(SERVICES.len()).collect());
     }
+    free_ports(SERVICES.len())
+}
+
+/// Ports that nobody listens at.
+fn free_ports(count: usize) -> Result<Vec<u16>, String> {
     let find = || {
         let open = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
         // All at once, so that they differ.
-        let listeners = (0..SERVICES.len())
-            .map(open)
-            .collect::<std::io::Result<Vec<_>>>()?;
+        let listeners = (0..count).map(open).collect::<std::io::Result<Vec<_>>>()?;
         listeners
             .iter()
             .map(|listener| Ok(listener.local_addr()?.port()))
@@ -287,14 +288,15 @@ async fn wait_until_ready(server: &Server) -> Result<(), String> {
     }
 }
 
-fn plant() -> Result<Option<Plant>, CliError> {
+/// The fault that a test wants planted.
+pub fn planted() -> Result<Option<Plant>, String> {
     match std::env::var(PLANT_VARIABLE) {
         Err(_) => Ok(None),
         Ok(name) => match Plant::parse(&name) {
             Some(plant) => Ok(Some(plant)),
-            None => Err(CliError::Usage(format!(
+            None => Err(format!(
                 "{PLANT_VARIABLE}={name}: there is no such fault to plant"
-            ))),
+            )),
         },
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
+mod cluster;
 mod command_line;
 mod dev;
 mod harness;

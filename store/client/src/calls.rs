@@ -8,7 +8,7 @@ use mailrook_kv::{KvError, Read, decode};
 use mailrook_mailbox::{Answer, Query, ShardCommand, ShardReply};
 use mailrook_meta::{MetaAnswer, MetaCommand, MetaOperation, MetaQuery, MetaReply};
 use mailrook_store_api::StoreError;
-use mailrook_transport::{CallError, Class, Duplex};
+use mailrook_transport::{CallError, Class, Duplex, Link};
 use mailrook_types::{NodeId, ShardId, Timestamp};
 use tokio::time::Instant;
 
@@ -35,6 +35,9 @@ const REDIRECTS_MAX: u32 = 4;
 const FULL_PATIENCE: Duration = Duration::from_secs(5);
 /// How long one try on another node may take. A proposal that waits longer is repeated, which does no harm.
 const TRY_MAX: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether a node that was asked is still heard of.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Why a try gave no answer.
 enum Failed {
@@ -192,9 +195,19 @@ impl Calls {
     async fn call(&self, node: NodeId, request: Bytes) -> Result<Bytes, Failed> {
         let deadline = Instant::now() + TRY_MAX;
         let network = &self.routes.reach.network;
-        let call = network.call(node, Class::Store, request, deadline);
-        let reply = call.await.map_err(Failed::Node)?;
-        wire::read_reply(reply).map_err(Failed::Group)
+        let mut call = network.call(node, Class::Store, request, deadline);
+        loop {
+            if let Ok(reply) = tokio::time::timeout(LOOK_EVERY, &mut call).await {
+                return wire::read_reply(reply.map_err(Failed::Node)?).map_err(Failed::Group);
+            }
+            // A machine that is cut off or paused closes no connection.
+            if network.link(node) == Link::Silent {
+                return Err(Failed::Node(CallError::Lost {
+                    to: node,
+                    cause: "nothing is heard of it".to_owned(),
+                }));
+            }
+        }
     }
 
     /// Repeats `attempt`, with whoever is to be asked now, while its failure is a passing one.

@@ -83,6 +83,7 @@ impl Routes {
         let leader = self.leader(shard);
         if let Some(leader) = leader
             && leader != own
+            && self.reach.network.link(leader) != Link::Silent
         {
             return Some(Target::There(leader));
         }

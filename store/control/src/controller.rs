@@ -37,7 +37,7 @@ use crate::{
 const TICK: Duration = Duration::from_millis(500);
 
 /// How often a node looks at the directory's nodes.
-const BOOK_EVERY: Duration = Duration::from_secs(5);
+const BOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A step that takes longer is planned anew.
 const STEP_MAX: Duration = Duration::from_secs(30);
