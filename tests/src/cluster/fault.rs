@@ -20,6 +20,8 @@ const DAY_SECONDS: i64 = 86_400;
 pub enum Fault {
     /// kill -9.
     Kill(usize),
+    /// kill -9 of all at once, as when the power fails.
+    PowerCut,
     /// SIGSTOP.
     Pause(usize),
     /// Cut off from all others, both ways.
@@ -59,8 +61,9 @@ impl Fault {
                 up.shuffle(random);
                 Self::Swizzle(down, up)
             }
-            3 if cluster.numbers().len() <= nodes_at_first => Self::Join,
-            3 => Self::Remove(pick(random, cluster)),
+            3 => Self::PowerCut,
+            4 if cluster.numbers().len() <= nodes_at_first => Self::Join,
+            4 => Self::Remove(pick(random, cluster)),
             _ => Self::draw_sudden(random, cluster),
         }
     }
@@ -93,6 +96,14 @@ impl Fault {
     pub fn begin(&self, cluster: &mut Cluster) -> io::Result<()> {
         match self {
             Self::Kill(node) => cluster.kill9(*node),
+            Self::PowerCut => {
+                let numbers = cluster.numbers();
+                // All signals first: whoever is waited for gives the others time.
+                for node in &numbers {
+                    cluster.member(*node).signal(Signal::KILL)?;
+                }
+                numbers.into_iter().try_for_each(|node| cluster.kill9(node))
+            }
             Self::Pause(node) => cluster.member(*node).signal(Signal::STOP),
             Self::Isolate(node) => cluster.network.isolate(*node),
             Self::Cut(one, other) => cluster.network.cut(*one, *other),
@@ -139,6 +150,7 @@ impl Fault {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Kill(_) => "kill -9",
+            Self::PowerCut => "all killed",
             Self::Pause(_) => "SIGSTOP",
             Self::Isolate(_) => "cut off",
             Self::Cut(..) => "two cut apart",
@@ -174,6 +186,7 @@ impl fmt::Display for Fault {
             Self::Clock(node, seconds) => write!(f, "{}: {kind} of {seconds} s", name(*node)),
             Self::Swizzle(down, up) => write!(f, "{kind}: down {down:?}, up {up:?}"),
             Self::Join => write!(f, "a node {kind}"),
+            Self::PowerCut => f.write_str(kind),
         }
     }
 }

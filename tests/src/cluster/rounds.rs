@@ -16,6 +16,9 @@ use super::rig::Cluster;
 use crate::ledger::Violation;
 use crate::worker::Job;
 
+/// A long run says after so many rounds how far it is.
+const ROUNDS_TOLD: u32 = 20;
+
 /// What the loop is to do.
 #[derive(Debug, Clone)]
 pub struct Rounds {
@@ -86,18 +89,25 @@ pub fn run_rounds(cluster: &mut Cluster, plan: &Rounds) -> io::Result<RoundsRepo
     while report.rounds < plan.count && report.violations.is_empty() {
         let rounds = plan.look_every.min(plan.count - report.rounds);
         report.last.clear();
-        for _ in 0..rounds {
-            let faults = |cluster: &mut Cluster, report: &mut RoundsReport| {
-                strike(cluster, &mut random, plan, nodes_at_first, report)
-            };
-            under_load(cluster, &mut clients, &mut report, faults)?;
-            report.rounds += 1;
-        }
-        let begin = Instant::now();
-        cluster.wait_until_whole()?;
-        report.whole_ms_max = report.whole_ms_max.max(begin.elapsed().as_millis());
-        report.unanswered += clients.unanswered();
-        look(cluster, &mut clients, &mut report)?;
+        let mut rounds_and_look = || -> io::Result<()> {
+            for _ in 0..rounds {
+                let faults = |cluster: &mut Cluster, report: &mut RoundsReport| {
+                    strike(cluster, &mut random, plan, nodes_at_first, report)
+                };
+                under_load(cluster, &mut clients, &mut report, faults)?;
+                report.rounds += 1;
+            }
+            let begin = Instant::now();
+            cluster.wait_until_whole()?;
+            report.whole_ms_max = report.whole_ms_max.max(begin.elapsed().as_millis());
+            report.unanswered += clients.unanswered();
+            look(cluster, &mut clients, &mut report)
+        };
+        rounds_and_look().map_err(|e| {
+            let after = format!("round {}, after {}", report.rounds, report.last.join("; "));
+            io::Error::new(e.kind(), format!("{after}: {e}"))
+        })?;
+        tell(&report, plan);
     }
     (report.sent, report.kept) = clients.counts();
     report.excused = clients.excused();
@@ -105,6 +115,16 @@ pub fn run_rounds(cluster: &mut Cluster, plan: &Rounds) -> io::Result<RoundsRepo
         *report.work.entry(job).or_default() += acknowledged;
     }
     Ok(report)
+}
+
+/// A long run says now and then how far it is.
+fn tell(report: &RoundsReport, plan: &Rounds) {
+    if report.rounds % ROUNDS_TOLD < plan.look_every {
+        #[expect(clippy::print_stderr, reason = "the run takes an hour")]
+        {
+            eprintln!("{} of {} rounds of faults", report.rounds, plan.count);
+        }
+    }
 }
 
 /// Load, and beside it the faults, which end with everything healed.
@@ -149,9 +169,7 @@ fn strike(
     for fault in faults {
         report.last.push(fault.to_string());
         *report.faults.entry(fault.kind()).or_default() += 1;
-        fault
-            .begin(cluster)
-            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", report.last.join("; "))))?;
+        fault.begin(cluster)?;
         nap(random);
         report.violations.extend(fallen(cluster));
     }
