@@ -19,6 +19,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(20);
 /// A login, on a machine that is busy.
 const BEGINS_WITHIN: Duration = Duration::from_secs(30);
+/// No two in a row are the same; a mailbox can have a few hundred.
+const FLAGS: u32 = 100;
 const MAILBOX: &str = "Probe";
 
 /// What it does.
@@ -153,9 +155,9 @@ fn change_and_read(
         imap.append(MAILBOX, "", b"Subject: probe\r\n\r\nprobe\r\n")?;
         imap.ok("NOOP")?;
     }
-    let mut number: u32 = rand::random();
+    let mut number = rand::random::<u32>() % FLAGS;
     while !stop.load(Ordering::Relaxed) {
-        number = number.wrapping_add(1);
+        number = (number + 1) % FLAGS;
         let flag = format!("probe{number}");
         imap.ok(&format!("UID STORE 1:* FLAGS.SILENT ({flag})"))?;
         seen.worked.push(Instant::now());
