@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use futures::future::{BoxFuture, FutureExt};
@@ -24,6 +24,12 @@ use crate::admin::{
     },
 };
 
+/// A node that was only just started hands the cluster's CA over within a second.
+const MADE_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often it is looked meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// Members whose addresses a token carries: one of them is reachable when it is used.
 const TOKEN_MEMBERS: usize = 3;
 
@@ -43,14 +49,19 @@ impl ClusterDoor {
         let misfit = |answer: &dyn std::fmt::Debug| {
             Failure::Internal(format!("the directory's answer does not fit: {answer:?}"))
         };
-        let ca = match self.directory.query(MetaQuery::ClusterCa).await? {
-            MetaAnswer::ClusterCa(Some(ca)) => ca,
-            MetaAnswer::ClusterCa(None) => {
-                return Err(Failure::Unavailable(
-                    "the cluster is just being made".into(),
-                ));
+        let begun = Instant::now();
+        let ca = loop {
+            match self.directory.query(MetaQuery::ClusterCa).await? {
+                MetaAnswer::ClusterCa(Some(ca)) => break ca,
+                MetaAnswer::ClusterCa(None) if begun.elapsed() < MADE_WITHIN => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                MetaAnswer::ClusterCa(None) => {
+                    let text = "the cluster is just being made: try again in a moment";
+                    return Err(Failure::Unavailable(text.into()));
+                }
+                other => return Err(misfit(&other)),
             }
-            other => return Err(misfit(&other)),
         };
         let internal = |error: &dyn std::fmt::Display| Failure::Internal(error.to_string());
         let certificate =
