@@ -53,4 +53,8 @@ impl Introduce for Introductions {
             .map_err(|error| format!("your introduction cannot be read: {error}"))?;
         self.book.hear(from, beat)
     }
+
+    fn admit_level(&self, _from: NodeId, level: u32) -> Result<(), String> {
+        self.book.check_level(level)
+    }
 }

@@ -81,3 +81,18 @@ fn a_program_that_does_not_fit_stays_out() {
     );
     group.done(join(9, knowing(3, 2, 4)));
 }
+
+#[test]
+fn numbers_are_left_out_after_a_recovery() {
+    let mut group = Group::new();
+    let grant = |nonce| MetaCommand::GrantClient { nonce: [nonce; 16] };
+    let MetaReply::Client(first) = group.done(grant(1)) else {
+        panic!()
+    };
+    group.done(MetaCommand::SkipIds { by: 1000 });
+    assert_eq!(group.done(grant(1)), MetaReply::Client(first));
+    let MetaReply::Client(next) = group.done(grant(2)) else {
+        panic!()
+    };
+    assert_eq!(next.0, first.0 + 1001);
+}
