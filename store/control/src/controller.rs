@@ -332,7 +332,11 @@ impl Running {
         if !rotation::missing(&trust, &papers).is_empty() {
             return Ok(());
         }
-        tracing::info!(epoch = trust.epoch, signs = trust.successor.is_some(), "the CA's rotation goes on");
+        tracing::info!(
+            epoch = trust.epoch,
+            signs = trust.successor.is_some(),
+            "the CA's rotation goes on"
+        );
         let epoch_before = trust.epoch;
         let advanced = self.command(MetaCommand::AdvanceCaRotation { epoch_before });
         advanced.await.map(drop)

@@ -177,11 +177,7 @@ impl Desk {
     }
 }
 
-fn sign(
-    ca: &mailrook_meta::ClusterCa,
-    node: NodeId,
-    public_key: &[u8],
-) -> Result<String, String> {
+fn sign(ca: &mailrook_meta::ClusterCa, node: NodeId, public_key: &[u8]) -> Result<String, String> {
     let pem = zeroize::Zeroizing::new(format!(
         "{}{}",
         ca.signer.certificate,

@@ -11,10 +11,7 @@ use mailrook_transport::{
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    files::FileError,
-    papers::Papers,
-};
+use crate::{files::FileError, papers::Papers};
 
 /// When so much of a certificate's validity is left, the next one is asked for: four months in which somebody may notice
 /// that nobody signs.
@@ -126,8 +123,7 @@ impl Keeper {
     /// Uses what the files hold.
     fn take_up(&self) -> Result<(), KeepingFailed> {
         self.presents.present(&self.papers.load()?)?;
-        *self.in_use.lock() =
-            NodePapers::of(&self.papers.certificate()?, &self.papers.trusted()?);
+        *self.in_use.lock() = NodePapers::of(&self.papers.certificate()?, &self.papers.trusted()?);
         Ok(())
     }
 }

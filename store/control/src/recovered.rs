@@ -112,7 +112,11 @@ mod tests {
         let recovered = open();
         let add = Ask::AddLearner(ShardId(3), NodeId(1));
         assert!(recovered.check(&add).is_err());
-        assert!(recovered.check(&Ask::AddLearner(ShardId(1), NodeId(1))).is_ok());
+        assert!(
+            recovered
+                .check(&Ask::AddLearner(ShardId(1), NodeId(1)))
+                .is_ok()
+        );
         recovered.forget(ShardId(3)).unwrap();
         assert!(recovered.check(&add).is_ok());
         assert_eq!(open().shards(), [ShardId(0)]);

@@ -124,7 +124,9 @@ impl Recovery {
         let (_, state) = state.ok_or_else(|| unusable("this node has no copy of it"))?;
         let copy = self.copy(shard, state)?;
         if !copy.report(shard).has_content() {
-            return Err(unusable("the copy was still to be filled: it holds nothing"));
+            return Err(unusable(
+                "the copy was still to be filled: it holds nothing",
+            ));
         }
         if state.applied().log_id > Some(copy.last) {
             let text = "a snapshot was put in place, and the log does not follow it yet: start the server once, and stop it";

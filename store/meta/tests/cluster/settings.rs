@@ -1,6 +1,8 @@
 //! How the cluster is kept.
 
-use mailrook_meta::{ClusterSettings, FeatureLevels, MetaAnswer, MetaCommand, MetaQuery, NewNode};
+use mailrook_meta::{
+    ClusterSettings, FeatureLevels, MetaAnswer, MetaCommand, MetaQuery, MetaReply, NewNode,
+};
 use mailrook_types::NodeId;
 
 use crate::rig::{Group, join, node, token};
