@@ -42,9 +42,10 @@ async fn one_copy_of_three_is_brought_back() {
 
     cluster.start(survivor).await;
     assert_eq!(cluster.leader(ONE).await, survivor);
-    let group = cluster.group(survivor, ONE);
-    assert_eq!(value(&*group, 20).as_deref(), Some(&b"letter"[..]));
-    assert_eq!(value(&*group, 21).as_deref(), Some(&b"first"[..]));
+    for (key, expected) in [(20, &b"letter"[..]), (21, b"first")] {
+        let found = value(&*cluster.group(survivor, ONE), key);
+        assert_eq!(found.as_deref(), Some(expected));
+    }
     cluster.put(ONE, 22, b"after").await;
     // And again after a restart.
     cluster.crash(survivor);
