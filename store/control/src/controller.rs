@@ -28,6 +28,7 @@ use crate::{
     gather::{self, ClusterView, gather, misfit},
     hands::Hands,
     keeper::Keeper,
+    mend::leaving,
     recovered::Recovered,
     rotation::{self, signer_of},
     settings::Member,
@@ -301,6 +302,7 @@ impl Running {
             self.begin(&view, step, node);
         }
         self.tidy(&view, node);
+        self.mend(&view, node);
         self.announce(&view).await?;
         self.raise_level(&view).await?;
         self.rotate(&view, node).await
@@ -409,6 +411,28 @@ impl Running {
                 tracing::info!(%shard, node = %id, "dropping a copy that is not needed any more");
                 let dropped = Box::pin(async move { hands.ask(id, Ask::DropCopy(shard)).await });
                 self.spawn(shard, dropped);
+            }
+        }
+    }
+
+    /// Has copies leave their groups that were found damaged. Then they are missing, and are made anew.
+    fn mend(&mut self, view: &ClusterView, node: &Arc<Node>) {
+        for (id, report) in &view.reports {
+            for copy in &report.groups {
+                let GroupRole::Stopped { cause } = &copy.role else {
+                    continue;
+                };
+                let group = view.groups.iter().find(|group| group.shard == copy.shard);
+                let Some(ask) = group.and_then(|group| leaving(group, *id)) else {
+                    continue;
+                };
+                if !self.busy.lock().insert(copy.shard) {
+                    continue;
+                }
+                let shard = copy.shard;
+                tracing::warn!(%shard, node = %id, cause, "a damaged copy leaves its group, to be made anew");
+                let hands = self.hands(node, group.and_then(|group| group.leader));
+                self.spawn(shard, Box::pin(async move { hands.ask_leader(ask).await }));
             }
         }
     }

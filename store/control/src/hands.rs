@@ -99,7 +99,7 @@ impl Hands {
         }
     }
 
-    async fn ask_leader(&self, ask: Ask) -> Result<(), String> {
+    pub(crate) async fn ask_leader(&self, ask: Ask) -> Result<(), String> {
         match self.leader {
             Some(leader) => self.ask(leader, ask).await,
             None => Err("the group has no leader".to_owned()),

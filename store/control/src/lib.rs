@@ -19,6 +19,7 @@ mod hands;
 mod introductions;
 mod join;
 mod keeper;
+mod mend;
 mod papers;
 mod recovered;
 mod renewal;

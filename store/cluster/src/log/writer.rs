@@ -3,7 +3,7 @@
 use std::{
     sync::Arc,
     thread::{Builder, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -80,6 +80,7 @@ pub(crate) struct SharedLog {
     jobs: Mutex<Option<Sender<Job>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     lock: Mutex<Option<DirLock>>,
+    begun: Arc<Mutex<Option<Instant>>>,
 }
 
 impl SharedLog {
@@ -91,10 +92,12 @@ impl SharedLog {
         lock: DirLock,
     ) -> std::io::Result<SharedLog> {
         let (jobs, queue) = bounded(QUEUE_MAX);
+        let begun = Arc::default();
         let writer = Writer {
             store: Arc::clone(&store),
             witness,
             options,
+            begun: Arc::clone(&begun),
         };
         let writer = Builder::new()
             .name("log-writer".into())
@@ -104,7 +107,14 @@ impl SharedLog {
             jobs: Mutex::new(Some(jobs)),
             writer: Mutex::new(Some(writer)),
             lock: Mutex::new(Some(lock)),
+            begun,
         })
+    }
+
+    /// How long the disk has not answered the write that is under way.
+    pub(crate) fn stalled_for(&self) -> Duration {
+        let begun = *self.begun.lock();
+        begun.map_or(Duration::ZERO, |begun| begun.elapsed())
     }
 
     /// Hands a write over. Writes of one caller are carried out in their order. After [`SharedLog::close`] `done`
@@ -168,6 +178,8 @@ struct Writer {
     store: Arc<dyn LogStore>,
     witness: Arc<WitnessFile>,
     options: WriterOptions,
+    /// When the write began that is under way.
+    begun: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Writer {
@@ -194,6 +206,17 @@ impl Writer {
     }
 
     fn write(&self, writes: Vec<LogWrite>, votes: &[(ShardId, VoteMark)]) -> Result<(), LogError> {
+        *self.begun.lock() = Some(Instant::now());
+        let written = self.write_now(writes, votes);
+        *self.begun.lock() = None;
+        written
+    }
+
+    fn write_now(
+        &self,
+        writes: Vec<LogWrite>,
+        votes: &[(ShardId, VoteMark)],
+    ) -> Result<(), LogError> {
         self.store.write_synced(writes)?;
         if !votes.is_empty() {
             self.witness

@@ -34,7 +34,7 @@ use crate::{
     Group,
     data_dir::{DataDir, Identity, WitnessFile},
     disk::Reserve,
-    group::raft::{RaftGroup, SnapshotSender},
+    group::raft::{Correction, RaftGroup, SnapshotSender},
     log::SharedLog,
     state::StateEngine,
 };
@@ -55,6 +55,7 @@ struct Inner {
     machines: Machines,
     network: Arc<dyn Network>,
     snapshots: SnapshotSender,
+    correction: Correction,
     state_engine: Arc<StateEngine>,
     groups: RwLock<BTreeMap<ShardId, Arc<RaftGroup>>>,
     /// Held while a copy is made or dropped.
@@ -154,6 +155,11 @@ impl Node {
     /// Names the cluster.
     pub fn cluster_id(&self) -> u128 {
         self.inner.dir.identity().cluster_id
+    }
+
+    /// What is to be added to this machine's clock to have that of the majority of nodes, in milliseconds.
+    pub fn correct_clock(&self, ms: i64) {
+        self.inner.correction.set(ms);
     }
 
     /// Counts up with what the node has promised to remember: lower than what others heard, the directory is an old copy.

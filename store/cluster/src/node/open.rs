@@ -16,7 +16,7 @@ use super::{Inner, Machines, Node, NodeOptions, OpenError, SHARDS_MAX, takeover,
 use crate::{
     data_dir::{DataDir, Marks, WitnessFile, damaged, io},
     disk::{DiskSpace, FileSystemSpace, Reserve},
-    group::raft::{GroupParts, Origin, RaftGroup, SnapshotSender},
+    group::raft::{Correction, GroupParts, Origin, RaftGroup, SnapshotSender},
     guard::{FilesReport, GroupEvidence, check_entries, check_files, check_group},
     log::{EngineLog, EngineOptions, LogError, LogStore, OnFatal, SharedLog, WriterOptions},
     state::{GroupState, StateEngine},
@@ -310,6 +310,7 @@ async fn start(
     let network = network(&options, &dir)?;
     let count = states.len();
     let snapshots = SnapshotSender::default();
+    let correction = Correction::default();
     let groups = states.into_iter().map(|(shard, state)| {
         let given = marks.get(&shard).is_some_and(|marks| marks.given);
         let parts = GroupParts {
@@ -327,6 +328,7 @@ async fn start(
             log_cache_bytes: options.log_cache_bytes / count.max(1),
             groups: count,
             reserve: Arc::clone(&reserve),
+            correction: correction.clone(),
         };
         async move {
             let group = RaftGroup::start(parts).await;
@@ -350,6 +352,7 @@ async fn start(
         machines,
         network,
         snapshots,
+        correction,
         state_engine,
         groups: RwLock::new(groups),
         making: tokio::sync::Mutex::default(),

@@ -40,6 +40,9 @@ const REPORT_MAX: Duration = Duration::from_secs(1);
 /// How often what is not settled is looked at again: an election takes some tens of milliseconds.
 const TICK: Duration = Duration::from_millis(250);
 
+/// A disk that takes longer for one write is no disk to lead with. An ordinary one takes 3 ms when busy.
+const STALL_MAX: Duration = Duration::from_millis(1500);
+
 /// How often a node that should not lead tries to hand over.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(2);
 
@@ -131,7 +134,7 @@ pub(super) fn start(inner: &Arc<Inner>) -> JoinHandle<()> {
                     inner.look_again();
                     if handed_over.elapsed() >= HAND_OVER_EVERY {
                         handed_over = Instant::now();
-                        inner.give_way_if_full(&weak);
+                        inner.give_way_if_unfit(&weak);
                     }
                 }
             }
@@ -171,7 +174,7 @@ impl Inner {
     /// Tells the other voters of the groups that `gone` led, or asked for votes in.
     fn report(self: &Arc<Self>, gone: NodeId) {
         let own = self.network.node();
-        let unfit = self.leaving.load(Ordering::Acquire) || self.reserve.is_full();
+        let unfit = !self.would_lead();
         let mut of_peers: BTreeMap<NodeId, Vec<Led>> = BTreeMap::new();
         for group in self.groups() {
             let Some(vote) = group
@@ -255,17 +258,24 @@ impl Inner {
         }
     }
 
-    /// Hands over what it leads when the disk is full: others may have room.
-    fn give_way_if_full(self: &Arc<Self>, weak: &Weak<Inner>) {
-        if !self.reserve.is_full() {
-            return;
-        }
+    /// Hands over what it leads while its disk is no good: others may have a better one.
+    fn give_way_if_unfit(self: &Arc<Self>, weak: &Weak<Inner>) {
+        let why = match (self.reserve.is_full(), self.is_stalled()) {
+            (true, _) => "the disk is nearly full",
+            (false, true) => "the disk does not answer",
+            (false, false) => return,
+        };
         let weak = weak.clone();
         self.runtime.spawn(async move {
             if let Some(inner) = weak.upgrade() {
-                inner.hand_over("the disk is nearly full").await;
+                inner.hand_over(why).await;
             }
         });
+    }
+
+    /// Whether the disk keeps a write waiting for too long.
+    fn is_stalled(&self) -> bool {
+        self.log.stalled_for() >= STALL_MAX
     }
 
     /// Those of `candidates` who would lead, in the same order.
@@ -289,6 +299,6 @@ impl Inner {
 
     /// Whether this node may lead.
     pub(super) fn would_lead(&self) -> bool {
-        !self.leaving.load(Ordering::Acquire) && !self.reserve.is_full()
+        !self.leaving.load(Ordering::Acquire) && !self.reserve.is_full() && !self.is_stalled()
     }
 }

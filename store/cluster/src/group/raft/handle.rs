@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -18,7 +18,7 @@ use tokio::sync::{OnceCell, Semaphore, broadcast};
 
 use super::{
     barrier::Barrier,
-    clock::LogClock,
+    clock::{Correction, LogClock},
     log::GroupLog,
     machine::Machine,
     network::Ways,
@@ -42,6 +42,9 @@ pub(super) fn in_flight_kib(command: &[u8]) -> u32 {
     // Bounded by `COMMAND_BYTES_MAX`.
     (command.len() as u32).div_ceil(1024).max(1)
 }
+
+/// How long a stopped copy's leadership may take to be handed over.
+const LEAVE_MAX: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Batches of touched keys that a watcher may lag behind before it is told that anything may have been touched.
 const WATCH_BATCHES_MAX: usize = 1024;
@@ -68,6 +71,7 @@ pub(crate) struct GroupParts {
     /// How many groups the node has.
     pub(crate) groups: usize,
     pub(crate) reserve: Arc<Reserve>,
+    pub(crate) correction: Correction,
 }
 
 /// A copy of a group on this node.
@@ -123,6 +127,11 @@ impl RaftGroup {
         group
             .runtime
             .spawn(RaftGroup::watch_engine(group.raft.clone(), standing));
+        let standing = Arc::clone(&group.standing);
+        group.runtime.spawn(RaftGroup::leave_when_stopped(
+            Arc::downgrade(&group),
+            standing,
+        ));
         if let Err(error) = group.take_the_lead(parts.origin).await {
             // A command of the log that cannot be applied: this copy says so, the others of the node serve.
             group.stop(&error.to_string());
@@ -165,7 +174,7 @@ impl RaftGroup {
             shard,
             barrier: Arc::new(barrier),
             raft,
-            clock: LogClock::new(state.applied().time_ms),
+            clock: LogClock::new(state.applied().time_ms, parts.correction.clone()),
             state,
             log,
             standing,
@@ -202,6 +211,22 @@ impl RaftGroup {
             return Ok(());
         }
         self.standing.wait_until(Standing::caught_up).await
+    }
+
+    /// A copy that is stopped neither leads nor votes: others are to take over what it led.
+    async fn leave_when_stopped(group: Weak<RaftGroup>, standing: Arc<Standing>) {
+        // An error, once it is stopped.
+        let _ = standing.wait_until(|_| false).await;
+        let Some(group) = group.upgrade() else { return };
+        if let Some(to) = group.successors().first() {
+            let handed = tokio::time::timeout(LEAVE_MAX, group.transfer_leader(*to)).await;
+            if !matches!(handed, Ok(Ok(()))) {
+                tracing::warn!(shard = %group.shard, "leadership of the stopped copy was not handed over");
+            }
+        }
+        if let Err(error) = group.raft.shutdown().await {
+            tracing::warn!(shard = %group.shard, %error, "the consensus engine did not end well");
+        }
     }
 
     /// Notes when the consensus engine stops, whatever made it.

@@ -23,6 +23,7 @@ mod transfer;
 mod types;
 pub(crate) mod wire;
 
+pub(crate) use clock::Correction;
 pub(crate) use handle::{GroupParts, Origin, RaftGroup};
 pub(crate) use send::SnapshotSender;
 pub(crate) use types::{Command, Entry, LogId, StoredMembership, Vote, log_mark, vote_mark};

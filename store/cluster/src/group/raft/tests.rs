@@ -148,6 +148,7 @@ async fn snapshot_for(to: &Path) -> (Vote, SnapshotMeta, SnapshotSource) {
         log_cache_bytes: 1 << 20,
         groups: 1,
         reserve: Arc::new(Reserve::new(space, 0).unwrap()),
+        correction: super::Correction::default(),
     })
     .await
     .unwrap();
