@@ -144,7 +144,7 @@ fn a_version_is_used_once_all_nodes_run_it() {
 
     // The last node gets the new version.
     nodes[0].stop();
-    nodes[0].environment.clear();
+    nodes[0].environment = vec![("MAILROOK_FEATURE_LEVEL_MAX", "2")];
     nodes[0].serve();
     until("the level is raised", || {
         let (code, printed, said) = nodes[1].run(&["cluster", "upgrade"]);
@@ -207,7 +207,7 @@ fn what_lost_its_quorum_is_brought_back_from_one_copy() {
     until("the old copies are put aside", || {
         let quarantine = fs::read_dir(machines.data("n3").join("store/quarantine"));
         match quarantine.unwrap().count() {
-            0..3 => Err(machines.nodes[1].done(&["status"])),
+            0..3 => Err(machines.nodes[1].log() + &machines.nodes[2].log()),
             _ => Ok(()),
         }
     });

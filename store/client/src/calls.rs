@@ -224,7 +224,9 @@ impl Calls {
         let mut backoff = BACKOFF_MIN;
         let mut redirects = 0;
         loop {
-            let failed = match self.routes.target(shard) {
+            let target = self.routes.target(shard);
+            let here = matches!(target, Some(Target::Here(_)));
+            let failed = match target {
                 None => Failed::Nobody,
                 Some(target) => match tokio::time::timeout_at(deadline, attempt(target)).await {
                     Ok(Ok(answer)) => return Ok(answer),
@@ -232,7 +234,7 @@ impl Calls {
                     Err(_elapsed) => Failed::Group(Failure::Timeout),
                 },
             };
-            let redirected = self.learn(shard, &failed);
+            let redirected = self.learn(shard, &failed, here);
             let may_pass = failed.may_pass(begun.elapsed(), self.is_alone(shard));
             if !may_pass || Instant::now() + backoff >= deadline {
                 return Err(failed.into());
@@ -248,8 +250,13 @@ impl Calls {
     }
 
     /// What a failure says of the leader. Says whether another one is named.
-    fn learn(&self, shard: ShardId, failed: &Failed) -> bool {
+    fn learn(&self, shard: ShardId, failed: &Failed, here: bool) -> bool {
         match failed {
+            Failed::Group(Failure::NotLeader { leader })
+                if here && !self.routes.hear_own_copy(shard, leader.map(NodeId)) =>
+            {
+                self.routes.note(shard, None)
+            }
             Failed::Group(Failure::NotLeader { leader }) => {
                 self.routes.note(shard, leader.map(NodeId))
             }
