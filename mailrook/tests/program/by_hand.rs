@@ -105,7 +105,7 @@ impl Node {
         if let Some(mut child) = self.child.take() {
             let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
             kill_process(pid, Signal::TERM).unwrap();
-            child.wait().unwrap();
+            assert!(child.wait().unwrap().success());
         }
     }
 

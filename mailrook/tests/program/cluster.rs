@@ -1,5 +1,7 @@
 //! Several nodes as their operators run them: made, joined, looked at, killed, drained.
 
+use std::{fs, path::Path, time::Duration};
+
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -66,6 +68,76 @@ fn nobody_notices_that_a_node_dies() {
         "{text}"
     );
     assert_eq!(dev.end(Signal::TERM), Some(0));
+}
+
+/// Puts a directory's files into another one, as a backup is put back.
+fn copy(from: &Path, to: &Path) {
+    let status = std::process::Command::new("cp")
+        .arg("-a")
+        .arg(from)
+        .arg(to)
+        .status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn a_data_directory_that_was_put_back_is_refused() {
+    let mut machines = Machines::new(3);
+    machines.start(3);
+    let data = machines.data("n3");
+    let (backup, newer) = (machines.data("backup"), machines.data("newer"));
+    let nodes = &mut machines.nodes;
+    nodes[2].stop();
+    copy(&data, &backup);
+    nodes[2].serve();
+    // It promises something since.
+    for round in 0..3 {
+        let domain = format!("d{round}.test");
+        until("a domain", || {
+            let (code, _, said) = nodes[2].run(&["domain", "add", &domain]);
+            if code == 0 { Ok(()) } else { Err(said) }
+        });
+        std::thread::sleep(Duration::from_millis(1100));
+    }
+    nodes[2].stop();
+    fs::rename(&data, &newer).unwrap();
+    copy(&backup, &data);
+    nodes[2].serve();
+    until("the others refuse it", || {
+        let log = nodes[2].log();
+        if log.contains("old copy") {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    });
+    let listed = nodes[0].json(&["node", "list", "--json"]).unwrap();
+    let refused = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|node| node["name"] == "n3");
+    assert_eq!(refused.unwrap()["reachable"], false);
+    // The others go on, and nothing of what it has is touched.
+    assert_eq!(nodes[1].run(&["domain", "add", "after.test"]).0, 0);
+    assert!(data.join("store/FORMAT").is_file());
+    // With what it had last it is welcome.
+    nodes[2].kill();
+    fs::remove_dir_all(&data).unwrap();
+    fs::rename(&newer, &data).unwrap();
+    nodes[2].serve();
+    until("it takes part again", || {
+        let listed = nodes[2].json(&["node", "list", "--json"])?;
+        match listed
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|node| node["reachable"] == true)
+        {
+            true => Ok(()),
+            false => Err(listed.to_string()),
+        }
+    });
 }
 
 #[test]

@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// How often the controller looks at the cluster.
-const TICK: Duration = Duration::from_millis(500);
+const TICK: Duration = Duration::from_secs(1);
 
 /// How often a node looks at the directory's nodes.
 const BOOK_EVERY: Duration = Duration::from_secs(1);

@@ -29,6 +29,7 @@ pub use error::OpenError;
 pub use options::{NodeOptions, Plant, SHARDS_MAX};
 pub use recover::{CopyReport, Recovery};
 pub use status::NodeStatus;
+pub(crate) use takeover::tell_gone;
 
 use crate::{
     Group,

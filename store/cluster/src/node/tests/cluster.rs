@@ -445,7 +445,11 @@ async fn a_copy_is_dropped_and_comes_back() {
         .await
         .unwrap();
     cluster.shows(ONE, 2, b"meanwhile").await;
-    assert_eq!(cluster.group(gone, ONE).status().voters.len(), 3);
+    let begun = Instant::now();
+    while cluster.group(gone, ONE).status().voters.len() != 3 {
+        assert!(begun.elapsed() < PATIENCE, "it does not know that it votes");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Waits until another node than `old` leads.
@@ -534,4 +538,41 @@ async fn a_copy_that_is_found_damaged_leads_no_more_and_is_made_anew() {
     node.change_voters(ONE, cluster.ids()).await.unwrap();
     cluster.shows(ONE, 1, b"before").await;
     cluster.shows(ONE, 2, b"without it").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_power_cut_of_all_the_cluster_is_back_at_once() {
+    let mut cluster = Cluster::of_three(|_| {}).await;
+    cluster.put(ONE, 1, b"before").await;
+    let ids = cluster.ids();
+    for id in &ids {
+        cluster.crash(*id);
+    }
+    for id in &ids {
+        cluster.start(*id).await;
+    }
+    let begun = Instant::now();
+    cluster.put(ONE, 2, b"after").await;
+    // The leases alone would be six seconds, and an election comes four to six later.
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    cluster.shows(ONE, 1, b"before").await;
+    // And without the one that led.
+    let led = cluster.leader(ONE).await;
+    for id in &ids {
+        cluster.crash(*id);
+    }
+    for id in ids.iter().filter(|id| **id != led) {
+        cluster.start(*id).await;
+    }
+    let begun = Instant::now();
+    cluster.put(ONE, 3, b"without it").await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begun.elapsed()
+    );
 }
