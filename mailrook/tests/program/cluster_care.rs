@@ -101,8 +101,8 @@ fn the_ca_is_rotated_while_a_node_is_away() {
     for node in &mut *nodes {
         node.kill();
     }
-    for at in 0..3 {
-        nodes[at].serve();
+    for node in &mut nodes[..3] {
+        node.serve();
     }
     nodes[1].until_copies(&["n1", "n2", "n3"]);
     let said = nodes[3].refused(&["node", "join", &old_token]);
