@@ -1,4 +1,10 @@
 //! Several nodes as processes in network namespaces that the test makes itself, and faults between and within them.
+//!
+//! [`Cluster`] is the whole: it founds a cluster, lets nodes join, and has every node's process, disk, clock and network
+//! in hand. [`Fault`] names what can be done to them; [`Cluster::heal`] ends all of it. [`Clients`] are the load and the
+//! ledgers, [`Probe`] one client whose interruptions are measured, [`run_rounds`] the loop of random faults.
+//!
+//! Needs root, for namespaces, rules and mounts; it has no effect outside them, and leaves nothing behind, however it ends.
 
 mod clients;
 mod disk;

@@ -262,6 +262,7 @@ impl Inner {
             let Some(vote) = group.last_vote() else {
                 continue;
             };
+            // By the vote that is open: a new one begins anew.
             let now = (WireVote::from(&vote), Instant::now());
             let known = stuck.0.entry(group.shard()).or_insert(now);
             if known.0 != now.0 {
@@ -271,8 +272,7 @@ impl Inner {
                 *known = now;
                 let group = Arc::clone(group);
                 tracing::info!(shard = %group.shard(), "nobody leads; asking for votes");
-                self.runtime
-                    .spawn(async move { group.take_over(vote).await });
+                self.runtime.spawn(async move { group.stand().await });
             }
         }
     }
