@@ -2,6 +2,7 @@
 
 use std::{io, path::Path};
 
+use mailrook_control::FEATURE_LEVELS;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info};
 
@@ -28,6 +29,11 @@ pub fn run(config: Config, config_path: &Path, keep_root: bool) -> Result<(), St
             crate::dev::planted()?
         } else {
             None
+        },
+        levels: if keep_root {
+            crate::dev::levels()?
+        } else {
+            FEATURE_LEVELS
         },
     };
     runtime()?.block_on(async {

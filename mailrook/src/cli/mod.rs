@@ -11,6 +11,7 @@ mod domain;
 mod mailbox;
 mod output;
 mod password;
+mod recover;
 mod server;
 #[cfg(test)]
 mod tests;

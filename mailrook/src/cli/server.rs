@@ -123,9 +123,27 @@ fn cluster(cluster: &ClusterStatus) -> String {
             text += &format!("\n\n{head}\n  {}", lines.join("\n  "));
         }
     }
+    text += &format!("\n\n{}", upkeep(cluster));
     text += "\n\nLosing a node now:";
     for losing in &cluster.losing {
         text += &format!("\n  {}: {}", losing.node, consequence(losing));
+    }
+    text
+}
+
+/// What is the same for all nodes.
+fn upkeep(cluster: &ClusterStatus) -> String {
+    let mut text = format!("Feature level {}", cluster.feature_level);
+    if let Some(possible) = cluster.feature_level_possible {
+        text += &format!(
+            "; all nodes know {possible}: `mailrook cluster upgrade`, or it is raised by itself in some minutes"
+        );
+    }
+    if let Some(ca) = &cluster.ca {
+        text += &format!("\nCA {}", &ca.fingerprint[..16.min(ca.fingerprint.len())]);
+        if let Some(rotation) = &ca.rotation {
+            text += &format!(", being rotated: {rotation}");
+        }
     }
     text
 }

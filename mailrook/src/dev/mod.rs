@@ -14,6 +14,8 @@ use std::{
 
 use clap::Args;
 use mailrook_cluster::Plant;
+use mailrook_control::{FEATURE_LEVELS, feature_levels_up_to};
+use mailrook_store_api::meta::FeatureLevels;
 use serde::Serialize;
 
 use crate::{
@@ -36,6 +38,8 @@ const READY_MAX: Duration = Duration::from_secs(60);
 const PORT_ATTEMPTS: u32 = 5;
 /// Names a planted fault, for tests that must be able to fail.
 const PLANT_VARIABLE: &str = "MAILROOK_PLANT";
+/// Has a node pretend to be of an older version, for tests of mixed clusters.
+const LEVEL_VARIABLE: &str = "MAILROOK_FEATURE_LEVEL_MAX";
 
 /// Arguments of `mailrook dev`.
 #[derive(Debug, Args)]
@@ -110,6 +114,7 @@ impl Place {
 /// Runs it to its end.
 pub fn run(arguments: &DevArgs, output: &Output) -> Result<(), CliError> {
     let plant = planted().map_err(CliError::Usage)?;
+    let levels = levels().map_err(CliError::Usage)?;
     let place = Place::make(arguments.data.as_deref())?;
     let level = if output.is_json() { "info" } else { "warn" };
     let level_of_log = if output.is_json() {
@@ -127,7 +132,7 @@ pub fn run(arguments: &DevArgs, output: &Output) -> Result<(), CliError> {
     let result = runtime.block_on(async {
         let mut signals =
             serve::Signals::take().map_err(|error| CliError::Refused(error.to_string()))?;
-        let starting = start(arguments, &place, level, plant, log);
+        let starting = start(arguments, &place, level, (plant, levels), log);
         let (server, ready) = signals
             .or_started(starting)
             .await
@@ -152,7 +157,7 @@ async fn start(
     arguments: &DevArgs,
     place: &Place,
     level: &str,
-    plant: Option<Plant>,
+    (plant, levels): (Option<Plant>, FeatureLevels),
     log: logging::LogHandle,
 ) -> Result<(Server, Ready), String> {
     let folder = &place.folder;
@@ -174,6 +179,7 @@ async fn start(
             log,
             keep_root: true,
             plant,
+            levels,
         })
         .await
         {
@@ -299,6 +305,16 @@ pub fn planted() -> Result<Option<Plant>, String> {
             )),
         },
     }
+}
+
+/// What this program knows, or is to pretend to know.
+pub fn levels() -> Result<FeatureLevels, String> {
+    let Ok(max) = std::env::var(LEVEL_VARIABLE) else {
+        return Ok(FEATURE_LEVELS);
+    };
+    let at_fault = |why: String| format!("{LEVEL_VARIABLE}={max}: {why}");
+    let number = max.parse().map_err(|_| at_fault("no number".to_owned()))?;
+    feature_levels_up_to(number).map_err(at_fault)
 }
 
 #[cfg(test)]

@@ -1,19 +1,14 @@
 //! Several nodes as their operators run them: made, joined, looked at, killed, drained.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Child, Stdio},
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, time::Duration};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Dev, HeldPorts, Session, mailrook, outcome, wait};
-
-/// A debug build on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::{
+    by_hand::{Machines, until},
+    harness::{Dev, Session},
+};
 
 fn deliver(port: u16, user: &str, text: &str) {
     let (mut smtp, _) = Session::open(port);
@@ -34,15 +29,6 @@ fn messages(port: u16, user: &str, password: &str) -> String {
     let login = imap.tagged("a", &format!("LOGIN {user} {password}"));
     assert!(login.contains("a OK"), "{login}");
     imap.tagged("b", "STATUS INBOX (MESSAGES)")
-}
-
-/// Asks until the answer is as wanted.
-fn until(what: &str, mut wanted: impl FnMut() -> Result<(), String>) {
-    let begun = Instant::now();
-    while let Err(seen) = wanted() {
-        assert!(begun.elapsed() < PATIENCE, "{what}: {seen}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }
 
 #[test]
@@ -84,118 +70,6 @@ fn nobody_notices_that_a_node_dies() {
     assert_eq!(dev.end(Signal::TERM), Some(0));
 }
 
-/// A node of a cluster that is made by hand.
-struct Node {
-    config: std::path::PathBuf,
-    child: Option<Child>,
-}
-
-impl Node {
-    fn new(folder: &Path, name: &str, port: u16) -> Node {
-        let config = folder.join(format!("{name}.toml"));
-        let text = format!(
-            "hostname = \"{name}.example.test\"\ndata_dir = \"{}\"\nuser = \"nobody\"\n[listen]\nsmtp = []\nsubmission = []\n\
-             submissions = []\nimap = []\nimaps = []\npop3 = []\npop3s = []\nhttp = []\n[store]\nshards = 2\n\
-             disk_reserve = \"1MiB\"\n[cluster]\nname = \"{name}\"\nlisten = [\"127.0.0.1:{port}\"]\n",
-            folder.join(name).display()
-        );
-        fs::write(&config, text).unwrap();
-        Node {
-            config,
-            child: None,
-        }
-    }
-
-    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
-        let mut command = mailrook(&[]);
-        command.arg("--config").arg(&self.config).args(arguments);
-        outcome(&command.output().unwrap())
-    }
-
-    fn serve(&mut self) {
-        let mut command = mailrook(&[]);
-        command.arg("--config").arg(&self.config).arg("serve");
-        let log = fs::File::create(self.config.with_extension("log")).unwrap();
-        self.child = Some(command.stderr(log).stdout(Stdio::null()).spawn().unwrap());
-    }
-
-    fn json(&self, arguments: &[&str]) -> Result<Value, String> {
-        let (code, printed, said) = self.run(arguments);
-        if code != 0 {
-            return Err(said);
-        }
-        serde_json::from_str(&printed).map_err(|error| error.to_string())
-    }
-
-    fn token(&self) -> String {
-        let mut token = String::new();
-        until("a token", || {
-            let reply = self.json(&["node", "token", "--json"])?;
-            token = reply["token"].as_str().unwrap().to_owned();
-            Ok(())
-        });
-        token
-    }
-
-    /// Waits until each group has so many copies, on the nodes of these names.
-    fn until_copies(&self, names: &[&str]) {
-        until("copies", || {
-            let status = self.json(&["status", "--json"])?;
-            let groups = status["cluster"]["groups"].as_array().ok_or("no groups")?;
-            let as_wanted = |group: &Value| {
-                let mut voters: Vec<_> = group["voters"].as_array().unwrap().clone();
-                voters.sort_by_key(|name| name.to_string());
-                group["leader"].is_string()
-                    && group["learners"] == Value::Array(Vec::new())
-                    && voters
-                        .iter()
-                        .map(|name| name.as_str().unwrap())
-                        .eq(names.iter().copied())
-            };
-            match groups.len() >= 3 && groups.iter().all(as_wanted) {
-                true => Ok(()),
-                false => Err(status["cluster"].to_string()),
-            }
-        });
-    }
-}
-
-impl Node {
-    /// Ends it in order.
-    fn stop(&mut self) {
-        let mut child = self.child.take().unwrap();
-        let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
-        assert_eq!(wait(&mut child), Some(0));
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.config.with_extension("log")).unwrap()
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// Configurations of nodes n1, n2, …, in a folder that anybody can write to: they are run as `nobody`.
-fn configured(folder: &Path, ports: &HeldPorts, count: u16) -> Vec<Node> {
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-    fs::set_permissions(folder, open).unwrap();
-    (0..count)
-        .map(|at| Node::new(folder, &format!("n{}", at + 1), ports.base + at))
-        .collect()
-}
-
 /// Puts a directory's files into another one, as a backup is put back.
 fn copy(from: &Path, to: &Path) {
     let status = std::process::Command::new("cp")
@@ -208,19 +82,12 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn a_data_directory_that_was_put_back_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let ports = HeldPorts::take(3);
-    let mut nodes = configured(folder.path(), &ports, 3);
-    assert_eq!(nodes[0].run(&["cluster", "init"]).0, 0);
-    nodes[0].serve();
-    for at in 1..3 {
-        let token = nodes[0].token();
-        assert_eq!(nodes[at].run(&["node", "join", &token]).0, 0);
-        nodes[at].serve();
-    }
-    nodes[0].until_copies(&["n1", "n2", "n3"]);
+    let mut machines = Machines::new(3);
+    machines.start(3);
+    let data = machines.data("n3");
+    let (backup, newer) = (machines.data("backup"), machines.data("newer"));
+    let nodes = &mut machines.nodes;
     nodes[2].stop();
-    let (data, backup) = (folder.path().join("n3"), folder.path().join("backup"));
     copy(&data, &backup);
     nodes[2].serve();
     // It promises something since.
@@ -233,7 +100,7 @@ fn a_data_directory_that_was_put_back_is_refused() {
         std::thread::sleep(Duration::from_millis(1100));
     }
     nodes[2].stop();
-    fs::rename(&data, folder.path().join("newer")).unwrap();
+    fs::rename(&data, &newer).unwrap();
     copy(&backup, &data);
     nodes[2].serve();
     until("the others refuse it", || {
@@ -257,7 +124,7 @@ fn a_data_directory_that_was_put_back_is_refused() {
     // With what it had last it is welcome.
     nodes[2].kill();
     fs::remove_dir_all(&data).unwrap();
-    fs::rename(folder.path().join("newer"), &data).unwrap();
+    fs::rename(&newer, &data).unwrap();
     nodes[2].serve();
     until("it takes part again", || {
         let listed = nodes[2].json(&["node", "list", "--json"])?;
@@ -275,9 +142,8 @@ fn a_data_directory_that_was_put_back_is_refused() {
 
 #[test]
 fn nodes_join_are_drained_and_removed() {
-    let folder = tempfile::tempdir().unwrap();
-    let ports = HeldPorts::take(4);
-    let mut nodes = configured(folder.path(), &ports, 4);
+    let mut machines = Machines::new(4);
+    let nodes = &mut machines.nodes;
     // Nothing is made by itself: an empty disk is no new cluster.
     let (code, _, said) = nodes[0].run(&["serve"]);
     assert_eq!(code, 1);

@@ -22,7 +22,8 @@ pub fn mailrook(arguments: &[&str]) -> Command {
         .args(arguments)
         .env_remove("MAILROOK_CONFIG")
         .env_remove("MAILROOK_LOG")
-        .env_remove("MAILROOK_PLANT");
+        .env_remove("MAILROOK_PLANT")
+        .env_remove("MAILROOK_FEATURE_LEVEL_MAX");
     command.stdin(Stdio::null());
     command
 }

@@ -19,7 +19,9 @@ pub use disk::{DiskSpace, FileSystemSpace};
 pub use group::{
     COMMAND_BYTES_MAX, Group, GroupError, GroupRole, GroupStatus, Progress, Touched, Watch,
 };
-pub use node::{Machines, Node, NodeOptions, NodeStatus, OpenError, Plant, SHARDS_MAX};
+pub use node::{
+    CopyReport, Machines, Node, NodeOptions, NodeStatus, OpenError, Plant, Recovery, SHARDS_MAX,
+};
 
 /// What a panic said.
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

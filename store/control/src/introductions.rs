@@ -104,6 +104,10 @@ impl Introduce for Introductions {
         self.hear_clock(from, wall_ms);
         Ok(())
     }
+
+    fn admit_level(&self, _from: NodeId, level: u32) -> Result<(), String> {
+        self.book.check_level(level)
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod copies;
 mod error;
 mod open;
 mod options;
+mod recover;
 mod serve;
 mod status;
 mod takeover;
@@ -26,6 +27,7 @@ use tokio::{runtime::Runtime, task::JoinHandle as Task};
 
 pub use error::OpenError;
 pub use options::{NodeOptions, Plant, SHARDS_MAX};
+pub use recover::{CopyReport, Recovery};
 pub use status::NodeStatus;
 pub(crate) use takeover::tell_gone;
 

@@ -58,15 +58,15 @@ impl Default for Parts {
 }
 
 /// Everything that is looked at before the first group starts.
-struct Looked {
-    dir: DataDir,
-    witness: Arc<WitnessFile>,
-    log: Arc<SharedLog>,
-    reserve: Arc<Reserve>,
-    garbage: upkeep::GarbagePolicy,
-    state_engine: Arc<StateEngine>,
-    states: Vec<(ShardId, GroupState)>,
-    groups: BTreeMap<ShardId, Marks>,
+pub(super) struct Looked {
+    pub(super) dir: DataDir,
+    pub(super) witness: Arc<WitnessFile>,
+    pub(super) log: Arc<SharedLog>,
+    pub(super) reserve: Arc<Reserve>,
+    pub(super) garbage: upkeep::GarbagePolicy,
+    pub(super) state_engine: Arc<StateEngine>,
+    pub(super) states: Vec<(ShardId, GroupState)>,
+    pub(super) groups: BTreeMap<ShardId, Marks>,
 }
 
 pub(super) async fn open(
@@ -134,7 +134,7 @@ fn runtime() -> Result<Runtime, OpenError> {
         .map_err(|error| OpenError::Options(format!("no threads for the store: {error}")))
 }
 
-fn look(options: &NodeOptions, parts: Parts) -> Result<Looked, OpenError> {
+pub(super) fn look(options: &NodeOptions, parts: Parts) -> Result<Looked, OpenError> {
     let first_groups: Vec<ShardId> = (0..=options.first_shards).map(ShardId).collect();
     let dir = DataDir::open(&options.data_dir, &first_groups)?;
     let witness = Arc::new(WitnessFile::open(dir.witness())?);

@@ -25,7 +25,7 @@ use crate::{
     log::{EngineLog, LogError, LogStore, LogWrite, OnFatal, RawEntry, RecordKey},
 };
 
-const ONE: ShardId = ShardId(1);
+pub(super) const ONE: ShardId = ShardId(1);
 /// A busy machine gets as long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -117,11 +117,11 @@ impl LogStore for Slow {
 }
 
 /// Nodes that can be stopped, crashed and started again.
-struct Cluster {
+pub(super) struct Cluster {
     hub: MemoryHub,
-    nodes: BTreeMap<NodeId, Node>,
+    pub(super) nodes: BTreeMap<NodeId, Node>,
     /// Go after the nodes.
-    dirs: BTreeMap<NodeId, tempfile::TempDir>,
+    pub(super) dirs: BTreeMap<NodeId, tempfile::TempDir>,
     disks: BTreeMap<NodeId, Arc<Disk>>,
     change: fn(&mut NodeOptions),
 }
@@ -160,7 +160,7 @@ impl Cluster {
     }
 
     /// Three copies of everything.
-    async fn of_three(change: fn(&mut NodeOptions)) -> Cluster {
+    pub(super) async fn of_three(change: fn(&mut NodeOptions)) -> Cluster {
         let cluster = Cluster::new(2, change).await;
         for shard in [ShardId::META, ONE] {
             cluster.spread(shard).await;
@@ -168,15 +168,15 @@ impl Cluster {
         cluster
     }
 
-    fn path(&self, id: NodeId) -> PathBuf {
+    pub(super) fn path(&self, id: NodeId) -> PathBuf {
         self.dirs[&id].path().to_owned()
     }
 
-    fn ids(&self) -> BTreeSet<NodeId> {
+    pub(super) fn ids(&self) -> BTreeSet<NodeId> {
         self.nodes.keys().copied().collect()
     }
 
-    async fn start(&mut self, id: NodeId) {
+    pub(super) async fn start(&mut self, id: NodeId) {
         let mut options = options(&self.path(id));
         options.network = Some(Arc::new(self.hub.network(id)));
         (self.change)(&mut options);
@@ -216,12 +216,12 @@ impl Cluster {
     }
 
     /// As if its process were killed.
-    fn crash(&mut self, id: NodeId) {
+    pub(super) fn crash(&mut self, id: NodeId) {
         self.hub.stop(id);
         drop(self.nodes.remove(&id));
     }
 
-    async fn stop(&mut self, id: NodeId) {
+    pub(super) async fn stop(&mut self, id: NodeId) {
         let node = self.nodes.remove(&id).unwrap();
         node.leave().await;
         self.hub.stop(id);
@@ -229,7 +229,7 @@ impl Cluster {
     }
 
     /// Gives every node a voting copy.
-    async fn spread(&self, shard: ShardId) {
+    pub(super) async fn spread(&self, shard: ShardId) {
         let leader = self.leader(shard).await;
         for (id, node) in &self.nodes {
             if *id != leader {
@@ -244,7 +244,7 @@ impl Cluster {
     }
 
     /// The node that leads and knows it.
-    async fn leader(&self, shard: ShardId) -> NodeId {
+    pub(super) async fn leader(&self, shard: ShardId) -> NodeId {
         let begun = Instant::now();
         loop {
             for (id, node) in &self.nodes {
@@ -264,12 +264,12 @@ impl Cluster {
         }
     }
 
-    fn group(&self, id: NodeId, shard: ShardId) -> Arc<dyn Group> {
+    pub(super) fn group(&self, id: NodeId, shard: ShardId) -> Arc<dyn Group> {
         self.nodes[&id].group(shard).unwrap()
     }
 
     /// Proposes until it is acknowledged, wherever that is.
-    async fn put(&self, shard: ShardId, key: u64, value: &[u8]) {
+    pub(super) async fn put(&self, shard: ShardId, key: u64, value: &[u8]) {
         let begun = Instant::now();
         loop {
             let leader = self.leader(shard).await;
@@ -283,7 +283,7 @@ impl Cluster {
     }
 
     /// Waits until every node shows the value.
-    async fn shows(&self, shard: ShardId, key: u64, expected: &[u8]) {
+    pub(super) async fn shows(&self, shard: ShardId, key: u64, expected: &[u8]) {
         for id in self.ids() {
             let begun = Instant::now();
             while value(&*self.group(id, shard), key).as_deref() != Some(expected) {
