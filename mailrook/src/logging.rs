@@ -58,8 +58,8 @@ fn filter(level: LogLevel) -> Result<EnvFilter, ParseError> {
     }
     EnvFilter::try_new(match level {
         LogLevel::Error => "error,openraft=off",
-        LogLevel::Warn => "warn,openraft=error",
-        LogLevel::Info => "info,openraft=warn,raft_engine=warn,hyper=warn,axum=warn,rustls=warn",
+        LogLevel::Warn => "warn,openraft=off",
+        LogLevel::Info => "info,openraft=error,raft_engine=warn,hyper=warn,axum=warn,rustls=warn",
         LogLevel::Debug => "debug,openraft=info,raft_engine=info,hyper=info,h2=info,rustls=info",
         LogLevel::Trace => "trace",
     })

@@ -33,6 +33,26 @@ pub fn raise_descriptors() -> u64 {
     }
 }
 
+/// Asks another process to end, as SIGTERM does. It may have ended already.
+pub fn terminate(pid: u32) {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        // An error means that it is gone.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+}
+
+/// Ends this process, as SIGTERM does, when its standard input ends.
+pub fn end_with_stdin() {
+    std::thread::spawn(|| {
+        // An error is an end, too.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        terminate(std::process::id());
+    });
+}
+
 /// Tells systemd, if it started this process, what it is doing (sd_notify(3)): `READY=1`, `STOPPING=1`.
 pub fn notify_systemd(state: &str) {
     // Whether systemd hears it is its own matter.

@@ -2,6 +2,7 @@
 
 use std::{io, path::Path};
 
+use mailrook_control::FEATURE_LEVELS;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info};
 
@@ -15,15 +16,25 @@ use crate::{
 ///
 /// # Errors
 /// Why it could not be started.
-pub fn run(config: Config, config_path: &Path) -> Result<(), String> {
+pub fn run(config: Config, config_path: &Path, keep_root: bool) -> Result<(), String> {
     let log = logging::start(config.log.level, config.log.format)?;
     let config_path = std::path::absolute(config_path).map_err(|error| error.to_string())?;
     let start = Start {
         config,
         config_path,
         log,
-        keep_root: false,
-        plant: None,
+        keep_root,
+        // Faults are planted in throwaway servers alone.
+        plant: if keep_root {
+            crate::dev::planted()?
+        } else {
+            None
+        },
+        levels: if keep_root {
+            crate::dev::levels()?
+        } else {
+            FEATURE_LEVELS
+        },
     };
     runtime()?.block_on(async {
         let descriptors = process::raise_descriptors();

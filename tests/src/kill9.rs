@@ -4,8 +4,6 @@
 //! each kill every mailbox is read in full and checked, then every delivery without an answer is sent again with the same
 //! bytes and must be there exactly once.
 
-mod worker;
-
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -19,8 +17,8 @@ use rand::{Rng, SeedableRng};
 use crate::bench::System;
 use crate::harness::{Account, Node, Ports};
 use crate::ledger::Violation;
-pub use worker::Job;
-use worker::Worker;
+pub use crate::worker::Job;
+use crate::worker::Worker;
 
 /// A server that can be killed and started again.
 pub trait Victim {

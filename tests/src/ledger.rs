@@ -261,6 +261,14 @@ impl Ledger {
             .collect()
     }
 
+    /// Those of [`Ledger::certain`] that no unanswered command is about, their flags included: what such a command
+    /// does may still come, also behind what is sent now.
+    pub fn settled(&self, mailbox: &str) -> Vec<(String, Option<u32>)> {
+        let mut here = self.certain(mailbox);
+        here.retain(|(id, _)| self.entries[id].flags.len() == 1);
+        here
+    }
+
     /// The messages whose sending was not answered.
     pub fn unanswered(&self) -> Vec<String> {
         self.entries

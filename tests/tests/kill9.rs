@@ -60,11 +60,18 @@ fn a_planted_acknowledgement_before_fsync_is_caught() {
         .insert("MAILROOK_PLANT".to_owned(), "ack-before-fsync".to_owned());
     let mut node = Node::start_with(options).unwrap();
     let plan = plan();
-    let report = run(&mut node, &plan)
-        .unwrap_or_else(|e| panic!("seed {}: {e}\n{}", plan.seed, node.log_tail()));
-    assert!(
-        report.violations.iter().any(|v| v.what.contains("lost")),
-        "the server was told to acknowledge before fsync, and the ledger saw no loss (seed {}): {report}",
-        plan.seed
-    );
+    match run(&mut node, &plan) {
+        Ok(report) => assert!(
+            report.violations.iter().any(|v| v.what.contains("lost")),
+            "the server was told to acknowledge before fsync, and the ledger saw no loss (seed {}): {report}",
+            plan.seed
+        ),
+        // The node may see it before the ledger does: its log ends before what it was known to hold.
+        Err(error) => assert!(
+            node.log_tail().contains("but was known to reach entry"),
+            "seed {}: {error}\n{}",
+            plan.seed,
+            node.log_tail()
+        ),
+    }
 }

@@ -12,7 +12,7 @@ use mailrook_store_api::{
         MetaCommand, MetaQuery, MetaRefusal, MetaReply, NewAccount,
     },
 };
-use mailrook_types::{Address, Domain, NodeId, SpecialUse, Timestamp};
+use mailrook_types::{Address, Domain, SpecialUse, Timestamp};
 use thiserror::Error;
 
 use super::{
@@ -56,6 +56,12 @@ pub trait ClusterHost: Send + Sync + 'static {
     fn verify(&self) -> BoxFuture<'_, Result<Vec<VerifiedShard>, StoreError>>;
     /// A token that lets one node join, and until when it holds.
     fn token(&self, lifetime: Duration) -> BoxFuture<'_, Result<(Secret, Timestamp), Failure>>;
+    /// Removes a node that is lost for good; `force` even if it can be reached.
+    fn replace(&self, name: String, force: bool) -> BoxFuture<'_, Result<(), Failure>>;
+    /// Begins to rotate the CA.
+    fn rotate_ca(&self) -> BoxFuture<'_, Result<(), Failure>>;
+    /// Raises the feature level to what all nodes know, and gives it.
+    fn upgrade(&self) -> BoxFuture<'_, Result<u32, Failure>>;
 }
 
 /// What carries requests out. Clones share everything.
@@ -111,9 +117,9 @@ impl From<Overloaded> for Failure {
     }
 }
 
-type Outcome = Result<Reply, Failure>;
+pub(super) type Outcome = Result<Reply, Failure>;
 
-const DONE: Reply = Reply::Done { done: true };
+pub(super) const DONE: Reply = Reply::Done { done: true };
 
 impl Admin {
     /// Carries out one request.
@@ -143,6 +149,9 @@ impl Admin {
             | Request::NodeList
             | Request::NodeDrain { .. }
             | Request::NodeRemove { .. }
+            | Request::NodeReplace { .. }
+            | Request::ClusterRotateCa
+            | Request::ClusterUpgrade
             | Request::ClusterSet { .. }
             | Request::ClusterVerify => self.handle_cluster(request).await,
             Request::Status => Ok(Reply::Status(Box::new(self.host.status().await))),
@@ -161,71 +170,6 @@ impl Admin {
                 Ok(DONE)
             }
             account => self.handle_account(account).await,
-        }
-    }
-
-    async fn handle_cluster(&self, request: Request) -> Outcome {
-        let alone = || {
-            let text =
-                "this node is alone: set [cluster] listen in its configuration and restart it";
-            Failure::Refused(text.to_owned())
-        };
-        let cluster = self.host.cluster().ok_or_else(alone)?;
-        match request {
-            Request::NodeToken { lifetime_seconds } => {
-                let lifetime = Duration::from_secs(lifetime_seconds);
-                let (token, expires) = cluster.token(lifetime).await?;
-                Ok(Reply::Token {
-                    token,
-                    expires: rfc3339(expires),
-                })
-            }
-            Request::NodeList => Ok(Reply::Nodes {
-                nodes: cluster.status().await?.nodes,
-            }),
-            Request::NodeDrain { name, draining } => {
-                let node = self.node_named(name).await?;
-                self.change(MetaCommand::SetNodeDraining { node, draining })
-                    .await
-            }
-            Request::NodeRemove { name } => {
-                let node = self.node_named(name).await?;
-                self.change(MetaCommand::RemoveNode(node)).await
-            }
-            Request::ClusterSet {
-                copies,
-                heal_after_ms,
-                shards,
-            } => {
-                let commands = [
-                    copies.map(MetaCommand::SetCopies),
-                    heal_after_ms.map(|ms| MetaCommand::SetHealAfter { ms }),
-                    shards.map(|to| MetaCommand::AddShards { to }),
-                ];
-                for command in commands.into_iter().flatten() {
-                    self.change(command).await?;
-                }
-                Ok(DONE)
-            }
-            Request::ClusterVerify => {
-                let shards = cluster.verify().await?;
-                Ok(Reply::Verified {
-                    equal: shards.iter().all(|shard| shard.equal),
-                    shards,
-                })
-            }
-            other => Err(Failure::Internal(format!("nobody handles {other:?}"))),
-        }
-    }
-
-    async fn node_named(&self, name: String) -> Result<NodeId, Failure> {
-        match self.directory.query(MetaQuery::Node(name.clone())).await? {
-            MetaAnswer::Node(Some(record)) => Ok(record.id),
-            MetaAnswer::Node(None) => {
-                let text = format!("there is no node {name:?}; `mailrook node list` shows them");
-                Err(Failure::Refused(text))
-            }
-            other => Err(misfit(&other)),
         }
     }
 
@@ -494,7 +438,7 @@ impl Admin {
         record.ok_or_else(|| MetaRefusal::NoSuchAccount(address.clone()).into())
     }
 
-    async fn change(&self, command: MetaCommand) -> Outcome {
+    pub(super) async fn change(&self, command: MetaCommand) -> Outcome {
         match self.directory.command(command).await? {
             MetaReply::Done | MetaReply::Node(_) => Ok(DONE),
             MetaReply::Account(record) | MetaReply::Removed(record) => Ok(Reply::Account {
@@ -510,7 +454,7 @@ impl Admin {
 /// How long a request may take: the store's own patience and a password's hash.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-fn misfit(answer: &dyn std::fmt::Debug) -> Failure {
+pub(super) fn misfit(answer: &dyn std::fmt::Debug) -> Failure {
     Failure::Internal(format!(
         "the directory's answer does not fit the question: {answer:?}"
     ))

@@ -2,6 +2,7 @@
 //! for on loopback, behind a token.
 
 mod client;
+mod cluster;
 mod handle;
 pub mod protocol;
 mod server;

@@ -153,6 +153,16 @@ pub enum Request {
     NodeDrain { name: String, draining: bool },
     /// Removes a node that has nothing left.
     NodeRemove { name: String },
+    /// Removes a node that is lost for good.
+    NodeReplace {
+        name: String,
+        #[serde(default)]
+        force: bool,
+    },
+    /// Begins to rotate the CA.
+    ClusterRotateCa,
+    /// Raises the feature level.
+    ClusterUpgrade,
     /// Changes how the cluster is kept.
     ClusterSet {
         #[serde(default)]
@@ -202,6 +212,9 @@ impl Request {
             Request::NodeList => "node-list",
             Request::NodeDrain { .. } => "node-drain",
             Request::NodeRemove { .. } => "node-remove",
+            Request::NodeReplace { .. } => "node-replace",
+            Request::ClusterRotateCa => "cluster-rotate-ca",
+            Request::ClusterUpgrade => "cluster-upgrade",
             Request::ClusterSet { .. } => "cluster-set",
             Request::ClusterVerify => "cluster-verify",
             Request::SessionList => "session-list",
@@ -253,6 +266,8 @@ pub enum Reply {
         equal: bool,
         shards: Vec<VerifiedShard>,
     },
+    /// What all nodes know.
+    Level { feature_level: u32 },
     /// What a reload did.
     Reloaded {
         reloaded: Vec<String>,
@@ -375,6 +390,12 @@ pub struct ClusterStatus {
     pub heal_after_ms: u64,
     /// What all nodes know.
     pub feature_level: u32,
+    /// A higher one that all nodes know.
+    #[serde(default)]
+    pub feature_level_possible: Option<u32>,
+    /// Who signs the nodes' certificates; none in a cluster's first seconds.
+    #[serde(default)]
+    pub ca: Option<ClusterCaStatus>,
     pub nodes: Vec<ClusterNode>,
     pub groups: Vec<ClusterGroup>,
     /// Shards with fewer copies than they should have, in words.
@@ -383,6 +404,15 @@ pub struct ClusterStatus {
     pub healing: Vec<String>,
     /// What losing each node now would do.
     pub losing: Vec<Losing>,
+}
+
+/// Who signs the nodes' certificates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterCaStatus {
+    /// The SHA-256 of its certificate, in hexadecimal digits.
+    pub fingerprint: String,
+    /// How far a rotation is, in words; none if there is none.
+    pub rotation: Option<String>,
 }
 
 /// A node of a cluster.
@@ -403,6 +433,9 @@ pub struct ClusterNode {
     pub leads: usize,
     /// How many entries its copies are behind, in all.
     pub lag: u64,
+    /// When its certificate ceases to be valid, RFC 3339; none if it did not say.
+    #[serde(default)]
+    pub certificate_expires: Option<String>,
 }
 
 /// A group of a cluster: a shard, or the meta group, which has number 0.

@@ -8,7 +8,11 @@ use mailrook_control::{Papers, join};
 use mailrook_transport::JoinToken;
 use serde_json::json;
 
-use super::{CliError, Context, misfit, output::table};
+use super::{
+    CliError, Context, misfit,
+    output::table,
+    recover::{self, RecoverArguments},
+};
 use crate::{
     admin::protocol::{ClusterNode, Reply, Request, VerifiedShard},
     config::{Config, Span},
@@ -34,6 +38,21 @@ pub enum ClusterCommand {
         after_help = "Example:\n  mailrook cluster verify\n\nReads everything that is stored. Ends with 1 if copies differ or cannot be read."
     )]
     Verify,
+    /// Replace the CA that the nodes' certificates are signed with
+    #[command(
+        after_help = "Example:\n  mailrook cluster rotate-ca\n  mailrook status --watch\n\nFirst all nodes trust the new CA beside the old one, then each gets a certificate of the new one, then the old one is\ntrusted no longer. Each step waits for every node, also for one that is switched off. No connection is dropped; those\nthat are open stay open. Join tokens that were made before are of no more use afterwards."
+    )]
+    RotateCa,
+    /// Use what a new version brings, once all nodes run it
+    #[command(
+        after_help = "Example:\n  mailrook cluster upgrade\n\nIt happens by itself when all nodes have run the new version for ten minutes. From then on the former version cannot be\nput back."
+    )]
+    Upgrade,
+    /// Bring shards back that lost most of their copies for good, from this machine's copy alone
+    #[command(
+        after_help = "Examples:\n  mailrook cluster recover                         what this machine has; changes nothing\n  mailrook cluster recover --shards 3,5\n  mailrook cluster recover --all\n\nThe last resort, when most nodes of a shard are lost with their disks. THIS MAY LOSE MAIL: what was acknowledged after\nthis copy's last entry is gone, and nobody can say what it was.\n\n1. Stop the server here, and on every other machine that has copies. Lost ones must not come back meanwhile.\n2. Run it without arguments on each machine that is left, and choose the one whose copy goes furthest: the highest term,\n   and within it the highest entry. Recover a shard on one machine only.\n3. Run it there for the shards that lack a quorum, then start the server here first, and then the others: what they hold\n   of these shards is put aside (quarantine/ in the data directory) and they are filled anew.\n4. `mailrook node replace NAME` for each node that is lost; let new ones join.\n\nLimits: it works on a stopped server alone. Two machines that come back together, without this one, still have a\nmajority of three among themselves and would serve what is old until they reach it: start this one first. UIDs that\nwere given in what is lost may be given again in a recovered shard."
+    )]
+    Recover(RecoverArguments),
 }
 
 /// What to change.
@@ -88,6 +107,17 @@ pub enum NodeCommand {
         /// Its name
         name: String,
     },
+    /// Replace a node that is lost for good: its copies are made elsewhere at once
+    #[command(
+        after_help = "Example:\n  mailrook node replace node3.example.org\n  mailrook node token\n\nIt is no node of the cluster from then on, and never again: if it comes back after all, it is refused and keeps its data.\nWithout it nobody waits for heal_after. A machine that takes its place joins with a token, also under the same name.\nOne that still works is drained instead: `mailrook node drain`."
+    )]
+    Replace {
+        /// Its name
+        name: String,
+        /// Even if it can be reached
+        #[arg(long)]
+        force: bool,
+    },
     /// Remove a node that has nothing left, for ever
     #[command(
         after_help = "Example:\n  mailrook node drain node3.example.org\n  mailrook node remove node3.example.org\n\nIts data directory is of no more use. A machine that comes back joins anew, as another node."
@@ -112,6 +142,12 @@ pub fn run_cluster(command: ClusterCommand, context: &Context) -> Result<(), Cli
             done(context, &request, "The cluster is changed.".to_owned())
         }
         ClusterCommand::Verify => verify(context),
+        ClusterCommand::RotateCa => {
+            let said = "The CA is being rotated; `mailrook status` shows how far it is.";
+            done(context, &Request::ClusterRotateCa, said.to_owned())
+        }
+        ClusterCommand::Upgrade => upgrade(context),
+        ClusterCommand::Recover(arguments) => recover::run(&arguments, context),
     }
 }
 
@@ -132,6 +168,12 @@ pub fn run_node(command: NodeCommand, context: &Context) -> Result<(), CliError>
             let draining = false;
             done(context, &Request::NodeDrain { name, draining }, said)
         }
+        NodeCommand::Replace { name, force } => {
+            let said = format!(
+                "{name} is no node of this cluster any more; `mailrook status` shows where its copies are made."
+            );
+            done(context, &Request::NodeReplace { name, force }, said)
+        }
         NodeCommand::Remove { name } => {
             let said = format!("{name} is no node of this cluster any more.");
             done(context, &Request::NodeRemove { name }, said)
@@ -145,8 +187,19 @@ fn done(context: &Context, request: &Request, said: String) -> Result<(), CliErr
     Ok(())
 }
 
+fn upgrade(context: &Context) -> Result<(), CliError> {
+    match context.ask(&Request::ClusterUpgrade)? {
+        reply @ Reply::Level { feature_level } => {
+            let text = || format!("The cluster is at feature level {feature_level} now.");
+            context.output.print(&reply, text);
+            Ok(())
+        }
+        other => Err(misfit(&other)),
+    }
+}
+
 /// The configuration, as a member needs it, with the data directory made for the server's user.
-fn prepare(context: &Context) -> Result<Config, CliError> {
+pub(super) fn prepare(context: &Context) -> Result<Config, CliError> {
     let config = context.config()?;
     if config.cluster.listen.is_empty() {
         let text = format!(

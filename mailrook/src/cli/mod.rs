@@ -11,6 +11,7 @@ mod domain;
 mod mailbox;
 mod output;
 mod password;
+mod recover;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -65,7 +66,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  mailrook serve\n  mailrook --config ./mailrook.toml serve\n\nSIGTERM or SIGINT stops it gracefully, SIGHUP reads certificates and settings again."
     )]
-    Serve,
+    Serve(ServeArgs),
     /// Run a throwaway server with certificates, a domain and accounts
     Dev(DevArgs),
     /// Check and show the configuration
@@ -93,8 +94,10 @@ pub enum Command {
     #[command(subcommand)]
     Session(server::SessionCommand),
     /// Show how the server fares
-    #[command(after_help = "Examples:\n  mailrook status\n  mailrook status --json")]
-    Status,
+    #[command(
+        after_help = "Examples:\n  mailrook status\n  mailrook status --watch\n  mailrook status --json"
+    )]
+    Status(server::StatusArguments),
     /// Read certificates and settings again, without dropping a session
     #[command(
         after_help = "Example:\n  mailrook reload\n\nSays which changed settings need a restart."
@@ -105,6 +108,17 @@ pub enum Command {
     Stop,
     /// Print a completion script for a shell
     Completion(completion::Arguments),
+}
+
+/// Arguments of `mailrook serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Stay root, for a throwaway server
+    #[arg(long, hide = true)]
+    keep_root: bool,
+    /// End when standard input does: with the process that started this one
+    #[arg(long, hide = true)]
+    end_with_stdin: bool,
 }
 
 /// Why a command did not do what it was asked for.
@@ -198,8 +212,12 @@ pub fn run(cli: Cli) -> ExitCode {
         global: cli.global,
     };
     let result = match cli.command {
-        Command::Serve => context.config().and_then(|config| {
-            crate::serve::run(config, &context.global.config).map_err(CliError::Refused)
+        Command::Serve(arguments) => context.config().and_then(|config| {
+            if arguments.end_with_stdin {
+                crate::process::end_with_stdin();
+            }
+            crate::serve::run(config, &context.global.config, arguments.keep_root)
+                .map_err(CliError::Refused)
         }),
         Command::Dev(arguments) => crate::dev::run(&arguments, &context.output),
         Command::Config(command) => config::run(&command, &context),
@@ -210,7 +228,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Cluster(command) => cluster::run_cluster(command, &context),
         Command::Node(command) => cluster::run_node(command, &context),
         Command::Session(server::SessionCommand::List) => server::sessions(&context),
-        Command::Status => server::status(&context),
+        Command::Status(arguments) => server::status(&arguments, &context),
         Command::Reload => server::reload(&context),
         Command::Stop => server::stop(&context),
         Command::Completion(arguments) => completion::run(&arguments, &context.output),

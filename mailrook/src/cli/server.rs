@@ -2,22 +2,54 @@
 
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
-use super::{CliError, Context, misfit, output::table};
+use super::{CliError, Context, cluster::node_table, misfit, output::table};
 use crate::{
-    admin::protocol::{Reply, Request, SessionInfo, Status},
+    admin::protocol::{ClusterGroup, ClusterStatus, Losing, Reply, Request, SessionInfo, Status},
     config::Span,
 };
 
+/// Arguments of `mailrook status`.
+#[derive(Debug, Args)]
+pub struct StatusArguments {
+    /// Show it again every second, until Ctrl-C
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+}
+
+/// Clears a terminal (ECMA-48: erase in page, cursor to the first position).
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// How often `--watch` looks.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
 /// Shows how the server fares.
-pub fn status(context: &Context) -> Result<(), CliError> {
+pub fn status(arguments: &StatusArguments, context: &Context) -> Result<(), CliError> {
+    if arguments.watch {
+        return watch(context);
+    }
     match context.ask(&Request::Status)? {
         Reply::Status(status) => {
             context.output.print(&status, || text(&status));
             Ok(())
         }
         other => Err(misfit(&other)),
+    }
+}
+
+/// Shows it again and again; ends with an error that no patience mends.
+fn watch(context: &Context) -> Result<(), CliError> {
+    loop {
+        let shown = match context.ask(&Request::Status) {
+            Ok(Reply::Status(status)) => text(&status),
+            Ok(other) => return Err(misfit(&other)),
+            // It may come back.
+            Err(error @ CliError::Unreachable(_)) => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        context.output.raw(&format!("{CLEAR}{shown}\n"));
+        std::thread::sleep(WATCH_EVERY);
     }
 }
 
@@ -46,7 +78,7 @@ fn text(status: &Status) -> String {
             .map_or("-".to_owned(), super::output::human_bytes)
     };
     format!(
-        "mailrook {} on {}, process {}, up {uptime}: {state}\nstore: {groups} groups, log {}, free disk {}\n\n{}",
+        "mailrook {} on {}, process {}, up {uptime}: {state}\nstore: {groups} groups, log {}, free disk {}\n\n{}{}",
         status.version,
         status.hostname,
         status.pid,
@@ -56,8 +88,91 @@ fn text(status: &Status) -> String {
             &["SERVICE", "ADDRESS", "CONNECTIONS"],
             &rows,
             "nothing listens"
-        )
+        ),
+        status.cluster.as_ref().map(cluster).unwrap_or_default()
     )
+}
+
+/// The cluster, as this node sees it.
+fn cluster(cluster: &ClusterStatus) -> String {
+    let mut text = format!("\n\n{}", node_table(&cluster.nodes));
+    let row = |group: &ClusterGroup| {
+        let learners = match group.learners.is_empty() {
+            true => String::new(),
+            false => format!(" (filling {})", group.learners.join(", ")),
+        };
+        vec![
+            match group.shard {
+                0 => "meta".to_owned(),
+                shard => shard.to_string(),
+            },
+            group.leader.clone().unwrap_or("nobody".to_owned()),
+            group.term.to_string(),
+            group.last_index.to_string(),
+            format!("{}{learners}", group.voters.join(", ")),
+        ]
+    };
+    let rows: Vec<_> = cluster.groups.iter().map(row).collect();
+    let heads = ["SHARD", "LEADER", "TERM", "ENTRIES", "COPIES"];
+    text += &format!("\n\n{}", table(&heads, &rows, "no groups"));
+    for (head, lines) in [
+        ("Too few copies:", &cluster.under_replicated),
+        ("To be done:", &cluster.healing),
+    ] {
+        if !lines.is_empty() {
+            text += &format!("\n\n{head}\n  {}", lines.join("\n  "));
+        }
+    }
+    text += &format!("\n\n{}", upkeep(cluster));
+    text += "\n\nLosing a node now:";
+    for losing in &cluster.losing {
+        text += &format!("\n  {}: {}", losing.node, consequence(losing));
+    }
+    text
+}
+
+/// What is the same for all nodes.
+fn upkeep(cluster: &ClusterStatus) -> String {
+    let mut text = format!("Feature level {}", cluster.feature_level);
+    if let Some(possible) = cluster.feature_level_possible {
+        text += &format!(
+            "; all nodes know {possible}: `mailrook cluster upgrade`, or it is raised by itself in some minutes"
+        );
+    }
+    if let Some(ca) = &cluster.ca {
+        text += &format!("\nCA {}", &ca.fingerprint[..16.min(ca.fingerprint.len())]);
+        if let Some(rotation) = &ca.rotation {
+            text += &format!(", being rotated: {rotation}");
+        }
+    }
+    text
+}
+
+fn consequence(losing: &Losing) -> String {
+    let list = |shards: &[u32]| {
+        let shards: Vec<String> = shards.iter().map(u32::to_string).collect();
+        shards.join(", ")
+    };
+    let mut parts = Vec::new();
+    if !losing.without_quorum.is_empty() {
+        parts.push(format!(
+            "shards {} stand still",
+            list(&losing.without_quorum)
+        ));
+    }
+    if !losing.without_copy.is_empty() {
+        parts.push(format!(
+            "nobody else has shards {}",
+            list(&losing.without_copy)
+        ));
+    }
+    if parts.is_empty() {
+        parts.push("nothing is lost, all goes on".to_owned());
+    }
+    if losing.elections > 0 {
+        parts.push(format!("{} elections", losing.elections));
+    }
+    parts.join("; ")
 }
 
 /// Sessions of mail clients and of those who send mail.

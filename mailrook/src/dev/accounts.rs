@@ -1,14 +1,17 @@
 //! The accounts of a throwaway server. Their passwords lie beside the data, so that a second start, also after a crash,
 //! has the same.
 
-use std::{fs, io, path::Path};
+use std::{collections::BTreeSet, fs, io, path::Path};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use mailrook_types::{Address, Domain};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    admin::protocol::{Request, Secret},
+    admin::{
+        Client,
+        protocol::{Reply, Request, Secret},
+    },
     password::generate,
     server::Server,
     tls::write_secret,
@@ -26,18 +29,44 @@ pub struct Account {
     pub password: String,
 }
 
+/// Who carries requests out.
+pub enum Asker<'a> {
+    /// This process.
+    Server(&'a Server),
+    /// Another one.
+    Client(Client),
+}
+
+impl Asker<'_> {
+    async fn ask(&self, request: Request) -> Result<Reply, String> {
+        match self {
+            Asker::Server(server) => {
+                let reply = server.admin().handle(request).await;
+                reply.map_err(|error| error.to_string())
+            }
+            Asker::Client(client) => {
+                let reply = client.call(&request).await;
+                reply.map_err(|error| error.to_string())
+            }
+        }
+    }
+}
+
 /// Makes the domain and those of the first `count` accounts that are not there yet.
 pub async fn make(
-    server: &Server,
+    asker: &Asker<'_>,
     folder: &Path,
     domain: &str,
     count: u32,
 ) -> Result<Vec<Account>, String> {
     let accounts = known_or_new(&folder.join("accounts.json"), domain, count)?;
     let domain = Domain::parse(domain).map_err(|error| error.to_string())?;
-    let added = server.admin().handle(Request::DomainAdd { domain }).await;
-    added.map_err(|error| error.to_string())?;
-    let adding = accounts.iter().map(|account| add(server, account));
+    asker.ask(Request::DomainAdd { domain }).await?;
+    let known = known(asker).await?;
+    let adding = accounts
+        .iter()
+        .filter(|account| !known.contains(&account.user))
+        .map(|account| add(asker, account));
     stream::iter(adding)
         .buffer_unordered(AT_ONCE)
         .try_collect::<Vec<()>>()
@@ -68,29 +97,38 @@ fn known_or_new(path: &Path, domain: &str, count: u32) -> Result<Vec<Account>, S
     Ok(accounts)
 }
 
-async fn add(server: &Server, account: &Account) -> Result<(), String> {
+/// The accounts that are there.
+async fn known(asker: &Asker<'_>) -> Result<BTreeSet<String>, String> {
+    let mut known = BTreeSet::new();
+    let mut after = None;
+    loop {
+        let request = Request::AccountList {
+            domain: None,
+            after,
+        };
+        match asker.ask(request).await? {
+            Reply::Accounts { accounts } => {
+                let Some(last) = accounts.last() else {
+                    return Ok(known);
+                };
+                after = Some(last.user.clone());
+                known.extend(accounts.iter().map(|account| account.user.to_string()));
+            }
+            other => return Err(format!("the answer does not fit: {other:?}")),
+        }
+    }
+}
+
+async fn add(asker: &Asker<'_>, account: &Account) -> Result<(), String> {
     let failed = |error: String| format!("{}: {error}", account.user);
     let address = Address::parse(&account.user).map_err(|error| failed(error.to_string()))?;
-    let known = server
-        .admin()
-        .directory
-        .account(&address)
-        .await
-        .map_err(|error| failed(error.to_string()))?;
-    if known.is_some() {
-        return Ok(());
-    }
-    let password = Some(Secret::new(account.password.clone()));
     let request = Request::AccountAdd {
         address,
-        password,
+        password: Some(Secret::new(account.password.clone())),
         quota_bytes: None,
         quota_messages: None,
     };
-    match server.admin().handle(request).await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(failed(error.to_string())),
-    }
+    asker.ask(request).await.map(drop).map_err(failed)
 }
 
 #[cfg(test)]

@@ -70,7 +70,68 @@ pub fn text(ready: &Ready, program: &Path, plaintext: bool, temporary: bool) -> 
     text
 }
 
+/// The same of several nodes: where they are, and how to see one die.
+pub fn cluster_text(ready: &Ready, program: &Path, plaintext: bool, temporary: bool) -> String {
+    let count = ready.nodes.len();
+    let mut text = format!(
+        "Mailrook {} is ready: a throwaway cluster of {count} nodes for the domain {}, reachable from this machine alone.\n\n",
+        env!("CARGO_PKG_VERSION"),
+        ready.domain
+    );
+    text += &format!("  {:<8} {:>9}", "", "process");
+    for service in ["smtp", "submission", "imaps", "pop3s", "http"] {
+        text += &format!(" {service:>11}");
+    }
+    text += "\n";
+    for node in &ready.nodes {
+        text += &format!("  node{:<4} {:>9}", node.id, node.pid);
+        for service in ["smtp", "submission", "imaps", "pop3s", "http"] {
+            let port = node.ports.get(service).copied().unwrap_or(0);
+            text += &format!(" {port:>11}");
+        }
+        text += "\n";
+    }
+    if plaintext {
+        text += "\nPasswords are taken without TLS, too.\n";
+    }
+    text += "\nAny node serves every account. Accounts and passwords:\n";
+    for account in ready.accounts.iter().take(10) {
+        text += &format!("  {:<24} {}\n", account.user, account.password);
+    }
+    text += "\nTry, in another terminal, with the first node:\n";
+    if let Some(node) = ready.nodes.first() {
+        let port = |service: &str| node.ports.get(service).copied().filter(|port| *port != 0);
+        let mut first = ready.config.clone();
+        first.truncate(1);
+        text += &commands_of(ready, &first, program, &port);
+    }
+    let program = quoted(&program.display().to_string());
+    if let (Some(config), Some(last)) = (ready.config.first(), ready.nodes.last()) {
+        let config = quoted(&config.display().to_string());
+        text += &format!("  {program} --config {config} status --watch\n");
+        text += &format!(
+            "\nThen have a node die while mail is sent and read at another; nobody should notice:\n  kill -9 {}\n",
+            last.pid
+        );
+    }
+    text += if temporary {
+        "\nCtrl-C stops all nodes and removes everything.\n"
+    } else {
+        "\nCtrl-C stops all nodes. The data stays.\n"
+    };
+    text
+}
+
 fn commands(ready: &Ready, program: &Path, port: &dyn Fn(&str) -> Option<u16>) -> String {
+    commands_of(ready, &ready.config, program, port)
+}
+
+fn commands_of(
+    ready: &Ready,
+    configs: &[PathBuf],
+    program: &Path,
+    port: &dyn Fn(&str) -> Option<u16>,
+) -> String {
     let ca = quoted(&ready.ca.display().to_string());
     let mut text = String::new();
     if let Some(account) = ready.accounts.first() {
@@ -105,7 +166,7 @@ fn commands(ready: &Ready, program: &Path, port: &dyn Fn(&str) -> Option<u16>) -
         text += &format!("  curl http://localhost:{port}/metrics\n");
     }
     let program = quoted(&program.display().to_string());
-    for config in &ready.config {
+    for config in configs {
         text += &format!(
             "  {program} --config {} account list\n",
             quoted(&config.display().to_string())

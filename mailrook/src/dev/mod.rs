@@ -2,6 +2,7 @@
 
 mod accounts;
 mod banner;
+mod cluster;
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +14,8 @@ use std::{
 
 use clap::Args;
 use mailrook_cluster::Plant;
+use mailrook_control::{FEATURE_LEVELS, feature_levels_up_to};
+use mailrook_store_api::meta::FeatureLevels;
 use serde::Serialize;
 
 use crate::{
@@ -35,17 +38,19 @@ const READY_MAX: Duration = Duration::from_secs(60);
 const PORT_ATTEMPTS: u32 = 5;
 /// Names a planted fault, for tests that must be able to fail.
 const PLANT_VARIABLE: &str = "MAILROOK_PLANT";
+/// Has a node pretend to be of an older version, for tests of mixed clusters.
+const LEVEL_VARIABLE: &str = "MAILROOK_FEATURE_LEVEL_MAX";
 
 /// Arguments of `mailrook dev`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  mailrook dev\n  mailrook dev --base-port 10000 --data ./mail --accounts 10\n  mailrook dev --plaintext --json\n\nIt listens on 127.0.0.1, runs in the foreground until SIGTERM or SIGINT, and says what to try once it is ready.\nWith --data, a second start finds the mail of the first, with the same accounts and passwords."
+    after_help = "Examples:\n  mailrook dev\n  mailrook dev --base-port 10000 --data ./mail --accounts 10\n  mailrook dev --plaintext --json\n  mailrook dev --nodes 3\n\nIt listens on 127.0.0.1, runs in the foreground until SIGTERM or SIGINT, and says what to try once it is ready.\nWith --data, a second start finds the mail of the first, with the same accounts and passwords."
 )]
 pub struct DevArgs {
-    /// How many nodes
+    /// How many nodes, each a process of its own if there are several
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub nodes: u32,
-    /// The first of nine ports; without it, free ones are found
+    /// The first of nine ports, or of ten for each of several nodes; without it, free ones are found
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..=65_526))]
     pub base_port: Option<u16>,
     /// Keep everything here; without it, in a temporary directory that is removed at the end
@@ -108,14 +113,8 @@ impl Place {
 
 /// Runs it to its end.
 pub fn run(arguments: &DevArgs, output: &Output) -> Result<(), CliError> {
-    if arguments.nodes != 1 {
-        let text = format!(
-            "--nodes {}: several nodes are not possible yet; leave it out, or say --nodes 1",
-            arguments.nodes
-        );
-        return Err(CliError::Refused(text));
-    }
-    let plant = plant()?;
+    let plant = planted().map_err(CliError::Usage)?;
+    let levels = levels().map_err(CliError::Usage)?;
     let place = Place::make(arguments.data.as_deref())?;
     let level = if output.is_json() { "info" } else { "warn" };
     let level_of_log = if output.is_json() {
@@ -127,10 +126,13 @@ pub fn run(arguments: &DevArgs, output: &Output) -> Result<(), CliError> {
         logging::start(level_of_log, crate::config::LogFormat::Text).map_err(CliError::Refused)?;
     process::raise_descriptors();
     let runtime = serve::runtime().map_err(CliError::Refused)?;
+    if arguments.nodes != 1 {
+        return runtime.block_on(cluster::run(arguments, &place, output));
+    }
     let result = runtime.block_on(async {
         let mut signals =
             serve::Signals::take().map_err(|error| CliError::Refused(error.to_string()))?;
-        let starting = start(arguments, &place, level, plant, log);
+        let starting = start(arguments, &place, level, (plant, levels), log);
         let (server, ready) = signals
             .or_started(starting)
             .await
@@ -155,7 +157,7 @@ async fn start(
     arguments: &DevArgs,
     place: &Place,
     level: &str,
-    plant: Option<Plant>,
+    (plant, levels): (Option<Plant>, FeatureLevels),
     log: logging::LogHandle,
 ) -> Result<(Server, Ready), String> {
     let folder = &place.folder;
@@ -177,6 +179,7 @@ async fn start(
             log,
             keep_root: true,
             plant,
+            levels,
         })
         .await
         {
@@ -192,7 +195,8 @@ async fn start(
             Err(why) => return Err(why),
         }
     };
-    let accounts = accounts::make(&server, folder, DOMAIN, arguments.accounts).await?;
+    let asker = accounts::Asker::Server(&server);
+    let accounts = accounts::make(&asker, folder, DOMAIN, arguments.accounts).await?;
     wait_until_ready(&server).await?;
     let port = |service: &str| {
         let found = server.addresses().iter().find(|(name, _)| *name == service);
@@ -222,12 +226,15 @@ fn ports(base: Option<u16>) -> Result<Vec<u16>, String> {
     if let Some(base) = base {
         return Ok((base..).take(SERVICES.len()).collect());
     }
+    free_ports(SERVICES.len())
+}
+
+/// Ports that nobody listens at.
+fn free_ports(count: usize) -> Result<Vec<u16>, String> {
     let find = || {
         let open = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
         // All at once, so that they differ.
-        let listeners = (0..SERVICES.len())
-            .map(open)
-            .collect::<std::io::Result<Vec<_>>>()?;
+        let listeners = (0..count).map(open).collect::<std::io::Result<Vec<_>>>()?;
         listeners
             .iter()
             .map(|listener| Ok(listener.local_addr()?.port()))
@@ -287,16 +294,27 @@ async fn wait_until_ready(server: &Server) -> Result<(), String> {
     }
 }
 
-fn plant() -> Result<Option<Plant>, CliError> {
+/// The fault that a test wants planted.
+pub fn planted() -> Result<Option<Plant>, String> {
     match std::env::var(PLANT_VARIABLE) {
         Err(_) => Ok(None),
         Ok(name) => match Plant::parse(&name) {
             Some(plant) => Ok(Some(plant)),
-            None => Err(CliError::Usage(format!(
+            None => Err(format!(
                 "{PLANT_VARIABLE}={name}: there is no such fault to plant"
-            ))),
+            )),
         },
     }
+}
+
+/// What this program knows, or is to pretend to know.
+pub fn levels() -> Result<FeatureLevels, String> {
+    let Ok(max) = std::env::var(LEVEL_VARIABLE) else {
+        return Ok(FEATURE_LEVELS);
+    };
+    let at_fault = |why: String| format!("{LEVEL_VARIABLE}={max}: {why}");
+    let number = max.parse().map_err(|_| at_fault("no number".to_owned()))?;
+    feature_levels_up_to(number).map_err(at_fault)
 }
 
 #[cfg(test)]

@@ -3,26 +3,37 @@
 use std::{
     collections::BTreeMap,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use futures::future::{BoxFuture, FutureExt};
 use mailrook_cluster::{GroupRole, Node};
-use mailrook_control::{ClusterView, NodeReport, gather, verify};
+use mailrook_control::{
+    AllPapers, ClusterView, Keeper, LEVEL_CA_ROTATION, LEVEL_LOST_NODES, NodeReport,
+    begin_rotation, gather, highest_common, missing, papers, trust, verify,
+};
 use mailrook_placement::{View, consequences, plan, under_replicated};
 use mailrook_store_api::{
     Directory, StoreError,
-    meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply, NodeRecord, NodeState},
+    meta::{ClusterTrust, MetaAnswer, MetaCommand, MetaQuery, MetaReply, NodeRecord, NodeState},
 };
 use mailrook_transport::{Certificate, JoinToken, Network};
-use mailrook_types::{NodeId, Timestamp};
+use mailrook_types::{NodeId, ShardId, Timestamp};
 
 use crate::admin::{
     ClusterHost, Failure,
     protocol::{
-        ClusterGroup, ClusterNode, ClusterStatus, Losing, Secret, VerifiedCopy, VerifiedShard,
+        ClusterCaStatus, ClusterGroup, ClusterNode, ClusterStatus, Losing, Secret, VerifiedCopy,
+        VerifiedShard,
     },
+    rfc3339,
 };
+
+/// A node that was only just started hands the cluster's CA over within a second.
+const MADE_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often it is looked meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Members whose addresses a token carries: one of them is reachable when it is used.
 const TOKEN_MEMBERS: usize = 3;
@@ -32,6 +43,7 @@ pub struct ClusterDoor {
     pub(super) node: Arc<Node>,
     pub(super) network: Arc<dyn Network>,
     pub(super) directory: Arc<dyn Directory>,
+    pub(super) keeper: Arc<Keeper>,
 }
 
 impl ClusterDoor {
@@ -40,23 +52,31 @@ impl ClusterDoor {
     }
 
     async fn make_token(&self, lifetime: Duration) -> Result<(Secret, Timestamp), Failure> {
-        let misfit = |answer: &dyn std::fmt::Debug| {
-            Failure::Internal(format!("the directory's answer does not fit: {answer:?}"))
-        };
-        let ca = match self.directory.query(MetaQuery::ClusterCa).await? {
-            MetaAnswer::ClusterCa(Some(ca)) => ca,
-            MetaAnswer::ClusterCa(None) => {
-                return Err(Failure::Unavailable(
-                    "the cluster is just being made".into(),
-                ));
+        let begun = Instant::now();
+        let ca = loop {
+            match self.directory.query(MetaQuery::ClusterCa).await? {
+                MetaAnswer::ClusterCa(Some(ca)) => break ca,
+                MetaAnswer::ClusterCa(None) if begun.elapsed() < MADE_WITHIN => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                MetaAnswer::ClusterCa(None) => {
+                    let text = "the cluster is just being made: try again in a moment";
+                    return Err(Failure::Unavailable(text.into()));
+                }
+                other => return Err(misfit(&other)),
             }
-            other => return Err(misfit(&other)),
         };
         let internal = |error: &dyn std::fmt::Display| Failure::Internal(error.to_string());
         let certificate =
             Certificate::from_pem(&ca.signer.certificate).map_err(|error| internal(&error))?;
         let view = self.view().await?;
-        let reachable = |record: &&NodeRecord| view.reports.contains_key(&record.id);
+        // While the CA is rotated, those whose certificate the token's CA has not signed would not be believed.
+        let all = papers(&view, self.node.node_id(), &self.keeper, &self.network).await;
+        let signed = |id| all.get(&id).and_then(|papers| papers.as_ref()?.issuer);
+        let signer = Some(certificate.fingerprint());
+        let reachable = |record: &&NodeRecord| {
+            view.reports.contains_key(&record.id) && signed(record.id) == signer
+        };
         let members = view.nodes.iter().filter(reachable);
         let addresses = members.map(|record| record.address.clone());
         let addresses: Vec<String> = addresses.take(TOKEN_MEMBERS).collect();
@@ -76,6 +96,71 @@ impl ClusterDoor {
             MetaReply::Refused(refusal) => Err(refusal.into()),
             other => Err(misfit(&other)),
         }
+    }
+
+    async fn remove_lost(&self, name: &str, force: bool) -> Result<(), Failure> {
+        let view = self.view().await?;
+        needs_level(&view, LEVEL_LOST_NODES, "node replace")?;
+        let members = view.nodes.iter().filter(|node| node.is_member());
+        let record = members
+            .into_iter()
+            .find(|node| node.name.eq_ignore_ascii_case(name));
+        let record = record.ok_or_else(|| {
+            let text = format!("there is no node {name:?}; `mailrook node list` shows them");
+            Failure::Refused(text)
+        })?;
+        if view.reports.contains_key(&record.id) && !force {
+            let text = format!(
+                "{name} can be reached: `mailrook node drain {name}` moves what it has, and loses nothing; only one that is lost for good is replaced (--force does it all the same)"
+            );
+            return Err(Failure::Refused(text));
+        }
+        let lost = without(&view, record.id);
+        if !lost.is_empty() {
+            let text = format!(
+                "without {name} too few copies are left of {}: bring another of their nodes back first, or see `mailrook cluster recover --help`",
+                shards(&lost)
+            );
+            return Err(Failure::Refused(text));
+        }
+        let command = MetaCommand::RemoveLostNode(record.id);
+        match self.directory.command(command).await? {
+            MetaReply::Node(_) => Ok(()),
+            MetaReply::Refused(refusal) => Err(refusal.into()),
+            other => Err(misfit(&other)),
+        }
+    }
+
+    async fn begin_rotation(&self) -> Result<(), Failure> {
+        let view = self.view().await?;
+        needs_level(&view, LEVEL_CA_ROTATION, "cluster rotate-ca")?;
+        match begin_rotation(&*self.directory, self.node.cluster_id()).await {
+            Err(StoreError::Unacceptable(why)) => Err(Failure::Refused(why)),
+            other => Ok(other?),
+        }
+    }
+
+    async fn raise_level(&self) -> Result<u32, Failure> {
+        let view = self.view().await?;
+        let Some(to) = highest_common(&view) else {
+            return Err(nothing_to_raise(&view));
+        };
+        match self
+            .directory
+            .command(MetaCommand::RaiseFeatureLevel { to })
+            .await?
+        {
+            MetaReply::Done => Ok(to),
+            MetaReply::Refused(refusal) => Err(refusal.into()),
+            other => Err(misfit(&other)),
+        }
+    }
+
+    async fn look(&self) -> Result<ClusterStatus, StoreError> {
+        let view = self.view().await?;
+        let trust = trust(&*self.directory).await?;
+        let papers = papers(&view, self.node.node_id(), &self.keeper, &self.network).await;
+        Ok(status(&view, trust.as_ref(), &papers))
     }
 
     async fn compare(&self) -> Result<Vec<VerifiedShard>, StoreError> {
@@ -105,7 +190,7 @@ impl ClusterDoor {
 
 impl ClusterHost for ClusterDoor {
     fn status(&self) -> BoxFuture<'_, Result<ClusterStatus, StoreError>> {
-        async move { Ok(status(&self.view().await?)) }.boxed()
+        self.look().boxed()
     }
 
     fn verify(&self) -> BoxFuture<'_, Result<Vec<VerifiedShard>, StoreError>> {
@@ -115,6 +200,75 @@ impl ClusterHost for ClusterDoor {
     fn token(&self, lifetime: Duration) -> BoxFuture<'_, Result<(Secret, Timestamp), Failure>> {
         self.make_token(lifetime).boxed()
     }
+
+    fn replace(&self, name: String, force: bool) -> BoxFuture<'_, Result<(), Failure>> {
+        async move { self.remove_lost(&name, force).await }.boxed()
+    }
+
+    fn rotate_ca(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        self.begin_rotation().boxed()
+    }
+
+    fn upgrade(&self) -> BoxFuture<'_, Result<u32, Failure>> {
+        self.raise_level().boxed()
+    }
+}
+
+fn misfit(answer: &dyn std::fmt::Debug) -> Failure {
+    Failure::Internal(format!("the directory's answer does not fit: {answer:?}"))
+}
+
+fn needs_level(view: &ClusterView, level: u32, what: &str) -> Result<(), Failure> {
+    let now = view.settings.feature_level;
+    if now >= level {
+        return Ok(());
+    }
+    let text = format!(
+        "`mailrook {what}` needs feature level {level}, and the cluster is at {now}: once every node runs a version that knows it, say `mailrook cluster upgrade`"
+    );
+    Err(Failure::Refused(text))
+}
+
+fn nothing_to_raise(view: &ClusterView) -> Failure {
+    let level = view.settings.feature_level;
+    let members = view.nodes.iter().filter(|node| node.is_member());
+    let highest = members.clone().map(|node| node.levels.highest).max();
+    if highest.is_none_or(|highest| highest <= level) {
+        let text =
+            format!("the cluster is at feature level {level}, the highest that its nodes know");
+        return Failure::Refused(text);
+    }
+    let behind = members.filter(|node| node.levels.highest <= level);
+    let behind: Vec<&str> = behind.map(|node| node.name.as_str()).collect();
+    let text = format!(
+        "the programs of {} know no level above {level}: install the newer version there first",
+        behind.join(", ")
+    );
+    Failure::Refused(text)
+}
+
+/// Groups that could decide nothing without a node, or cannot as it is.
+fn without(view: &ClusterView, node: NodeId) -> Vec<ShardId> {
+    let stuck = view.groups.iter().filter(|group| {
+        let Some(status) = &group.status else {
+            return (group.record.as_ref()).is_some_and(|record| record.replicas.contains(&node));
+        };
+        let voters = status.voters.iter().map(|id| NodeId(*id));
+        let left = voters.filter(|id| *id != node && view.reports.contains_key(id));
+        left.count() <= status.voters.len() / 2
+    });
+    stuck.map(|group| group.shard).collect()
+}
+
+fn shards(shards: &[ShardId]) -> String {
+    let names: Vec<String> = shards
+        .iter()
+        .map(|shard| match *shard {
+            ShardId::META => "the meta group".to_owned(),
+            shard => format!("shard {shard}"),
+        })
+        .collect();
+    names.join(", ")
 }
 
 type Names = BTreeMap<NodeId, String>;
@@ -137,7 +291,7 @@ fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn status(view: &ClusterView) -> ClusterStatus {
+fn status(view: &ClusterView, trust: Option<&ClusterTrust>, papers: &AllPapers) -> ClusterStatus {
     let names = names(view);
     // How long a node has been away only its controller knows: what is shown as healing begins when it heals.
     let plans = view.for_plan(|_| Duration::ZERO);
@@ -145,7 +299,11 @@ fn status(view: &ClusterView) -> ClusterStatus {
         copies: view.settings.copies,
         heal_after_ms: view.settings.heal_after_ms,
         feature_level: view.settings.feature_level,
-        nodes: view.nodes.iter().map(|record| node(view, record)).collect(),
+        feature_level_possible: highest_common(view),
+        ca: trust.and_then(|trust| ca(trust, papers, &names)),
+        nodes: (view.nodes.iter())
+            .map(|record| node(view, record, papers))
+            .collect(),
         groups: groups(view, &names),
         under_replicated: under_replicated(&plans)
             .into_iter()
@@ -161,7 +319,32 @@ fn status(view: &ClusterView) -> ClusterStatus {
     }
 }
 
-fn node(view: &ClusterView, record: &NodeRecord) -> ClusterNode {
+fn ca(trust: &ClusterTrust, papers: &AllPapers, names: &Names) -> Option<ClusterCaStatus> {
+    let signer = Certificate::from_pem(&trust.signer).ok()?;
+    let waits_for: Vec<String> = missing(trust, papers)
+        .into_iter()
+        .map(|node| name_of(names, node))
+        .collect();
+    let doing = match (trust.is_rotating(), &trust.successor) {
+        (false, _) => None,
+        (true, Some(_)) => Some("step 1 of 2, all are to trust the new CA"),
+        (true, None) => Some("step 2 of 2, all are to have a certificate of the new CA"),
+    };
+    let rotation = doing.map(|doing| match waits_for.is_empty() {
+        true => doing.to_owned(),
+        false => format!("{doing}: waiting for {}", waits_for.join(", ")),
+    });
+    Some(ClusterCaStatus {
+        fingerprint: hex(&signer.fingerprint()),
+        rotation,
+    })
+}
+
+fn node(view: &ClusterView, record: &NodeRecord, papers: &AllPapers) -> ClusterNode {
+    let expires = papers.get(&record.id).and_then(|papers| {
+        let seconds = papers.as_ref()?.expires_s;
+        i64::try_from(seconds).ok().map(Timestamp::from_secs)
+    });
     let report = view.reports.get(&record.id);
     let leads = |report: &NodeReport| {
         let led = report.groups.iter();
@@ -183,6 +366,7 @@ fn node(view: &ClusterView, record: &NodeRecord) -> ClusterNode {
         copies: report.map_or(0, |report| report.groups.len()),
         leads: report.map_or(0, leads),
         lag: report.map_or(0, |report| lag(view, report)),
+        certificate_expires: expires.map(rfc3339),
     }
 }
 
@@ -214,8 +398,7 @@ fn groups(view: &ClusterView, names: &Names) -> Vec<ClusterGroup> {
 }
 
 fn losing(plans: &View, names: &Names) -> Vec<Losing> {
-    let numbers =
-        |shards: Vec<mailrook_types::ShardId>| shards.iter().map(|shard| shard.0).collect();
+    let numbers = |shards: Vec<ShardId>| shards.iter().map(|shard| shard.0).collect();
     let losing = |lost: mailrook_placement::Consequence| Losing {
         node: name_of(names, lost.node),
         without_quorum: numbers(lost.without_quorum),

@@ -301,14 +301,13 @@ impl Host for Running {
 
     fn cluster(&self) -> Option<Arc<dyn ClusterHost>> {
         let store = self.store.read().clone()?;
-        store.is_connected().then(|| {
-            let door = ClusterDoor {
-                node: Arc::clone(&store.node),
-                network: Arc::clone(&store.network),
-                directory: Arc::new(store.client.clone()),
-            };
-            Arc::new(door) as Arc<dyn ClusterHost>
-        })
+        let door = ClusterDoor {
+            node: Arc::clone(&store.node),
+            network: Arc::clone(&store.network),
+            directory: Arc::new(store.client.clone()),
+            keeper: Arc::clone(store.keeper.as_ref()?),
+        };
+        Some(Arc::new(door) as Arc<dyn ClusterHost>)
     }
 
     fn replicas(&self, shard: u32) -> (Option<u64>, Vec<u64>) {

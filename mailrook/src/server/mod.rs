@@ -27,7 +27,7 @@ use mailrook_net::{
 use mailrook_sasl::{FakeSaltKey, PasswordCache};
 use mailrook_store_api::{
     Directory, Mailstore, StoreError,
-    meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply},
+    meta::{FeatureLevels, MetaAnswer, MetaCommand, MetaQuery, MetaReply},
 };
 use parking_lot::RwLock;
 use tokio::task::JoinSet;
@@ -68,6 +68,8 @@ pub struct Start {
     pub keep_root: bool,
     /// A planted fault, for tests.
     pub plant: Option<Plant>,
+    /// What this program knows, or pretends to.
+    pub levels: FeatureLevels,
 }
 
 /// A server that runs.
@@ -91,9 +93,10 @@ impl Server {
             log,
             keep_root,
             plant,
+            levels,
         } = start;
         let Opened { tls, sockets, door } = open_doors(&config, keep_root)?;
-        let store = Arc::new(Store::open(&config, plant).await?);
+        let store = Arc::new(Store::open(&config, plant, levels).await?);
         let client = store.client.clone();
         let directory: Arc<dyn Directory> = Arc::new(client.clone());
         let mailstore: Arc<dyn Mailstore> = Arc::new(client.clone());

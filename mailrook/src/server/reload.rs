@@ -98,6 +98,8 @@ fn in_force(old: &Config, new: &Config, certificates: bool) -> Config {
 
 /// The names of settings that differ: those that can change now, and those that cannot.
 fn differences(old: &Config, new: &Config) -> (Vec<String>, Vec<String>) {
+    // What a node is called concerns others alone.
+    let alone = old.cluster.listen.is_empty() && new.cluster.listen.is_empty();
     let (old, new) = (flat(old), flat(new));
     let names = old.iter().chain(&new).map(|(name, _)| name.clone());
     let mut names: Vec<String> = names.collect();
@@ -107,6 +109,7 @@ fn differences(old: &Config, new: &Config) -> (Vec<String>, Vec<String>) {
         list.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone())
     };
     names.retain(|name| value(&old, name) != value(&new, name));
+    names.retain(|name| !(alone && name.starts_with("cluster.")));
     names
         .into_iter()
         .partition(|name| LIVE.contains(&name.as_str()))

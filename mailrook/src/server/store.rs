@@ -11,14 +11,17 @@ use std::{
 
 use mailrook_cluster::{Node, NodeOptions, Plant};
 use mailrook_control::{
-    Book, Controller, Desk, DeskParts, FEATURE_LEVELS, Introductions, Member, Papers,
+    Book, Controller, Desk, DeskParts, FEATURE_LEVELS, Introductions, Keeper, Member, Papers,
+    Recovered, Renewal,
 };
 use mailrook_store_api::{
     Directory, StoreError,
-    meta::{MetaAnswer, MetaQuery},
+    meta::{FeatureLevels, MetaAnswer, MetaQuery},
 };
 use mailrook_store_client::{Client, ClientOptions, Reach, machines};
-use mailrook_transport::{Alone, Handlers, Network, TlsNetwork, TlsNetworkOptions, WIRE_VERSIONS};
+use mailrook_transport::{
+    Alone, Handlers, Link, Network, TlsNetwork, TlsNetworkOptions, WIRE_VERSIONS,
+};
 use mailrook_types::ShardId;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tracing::{info, warn};
@@ -48,6 +51,8 @@ pub struct Store {
     pub network: Arc<dyn Network>,
     /// The same, where there are others.
     tls: Option<Arc<TlsNetwork>>,
+    /// What this node proves itself with, where there are others.
+    pub keeper: Option<Arc<Keeper>>,
     controller: Option<JoinHandle<()>>,
 }
 
@@ -67,6 +72,7 @@ pub fn member(config: &Config) -> Member {
         name: config.cluster.name.clone(),
         address: config.cluster.advertise.clone(),
         zone: config.cluster.zone.clone(),
+        levels: FEATURE_LEVELS,
     }
 }
 
@@ -75,7 +81,8 @@ struct Wires {
     tls: Arc<TlsNetwork>,
     listeners: Vec<TcpListener>,
     book: Arc<Book>,
-    papers: Papers,
+    keeper: Arc<Keeper>,
+    recovered: Arc<Recovered>,
     introductions: Arc<Introductions>,
     desk: Arc<Desk>,
 }
@@ -85,7 +92,11 @@ impl Store {
     ///
     /// # Errors
     /// What is wrong and what to do about it.
-    pub async fn open(config: &Config, plant: Option<Plant>) -> Result<Store, String> {
+    pub async fn open(
+        config: &Config,
+        plant: Option<Plant>,
+        levels: FeatureLevels,
+    ) -> Result<Store, String> {
         let dir = store_dir(config);
         let at_fault = |error| format!("cannot make the store's folder {}: {error}", dir.display());
         // Closed to others even where the data directory was made with another mode.
@@ -93,7 +104,7 @@ impl Store {
         let wires = if config.cluster.listen.is_empty() {
             None
         } else {
-            Some(wires(config, &dir).await?)
+            Some(wires(config, &dir, levels).await?)
         };
         let node = open_node(config, &dir, plant, wires.as_ref()).await?;
         let network: Arc<dyn Network> = match &wires {
@@ -109,18 +120,19 @@ impl Store {
             },
         };
         let client = Client::new(reach, random()?, ClientOptions::default());
-        let (tls, controller) = match wires {
-            Some(wires) => {
-                let tls = Arc::clone(&wires.tls);
-                (Some(tls), Some(connect(wires, &node, &client, config)))
-            }
-            None => (None, None),
+        let tls = wires.as_ref().map(|wires| Arc::clone(&wires.tls));
+        let keeper = wires.as_ref().map(|wires| Arc::clone(&wires.keeper));
+        let member = Member {
+            levels,
+            ..member(config)
         };
+        let controller = wires.map(|wires| connect(wires, &node, &client, member));
         let store = Store {
             node,
             client,
             network,
             tls,
+            keeper,
             controller,
         };
         store.wait_for_directory().await?;
@@ -139,6 +151,7 @@ impl Store {
                         told = Instant::now();
                         warn!(
                             why,
+                            others = self.troubles(),
                             "waiting for the cluster's directory: too few nodes can be reached"
                         );
                     }
@@ -148,6 +161,14 @@ impl Store {
                 Err(error) => return Err(error.to_string()),
             }
         }
+    }
+
+    /// Why other nodes are not reached, in their own words where they have said some.
+    fn troubles(&self) -> String {
+        let peers = self.tls.as_ref().map_or(Vec::new(), |tls| tls.peers());
+        let away = peers.into_iter().filter(|peer| peer.link != Link::Up);
+        let told = away.filter_map(|peer| Some(format!("{}: {}", peer.address, peer.trouble?)));
+        told.collect::<Vec<_>>().join("; ")
     }
 
     /// Accounts are put on the shards that a new cluster begins with.
@@ -185,11 +206,6 @@ impl Store {
         }
     }
 
-    /// Whether it is one of several, or may be.
-    pub fn is_connected(&self) -> bool {
-        self.tls.is_some()
-    }
-
     /// Closes it.
     pub async fn close(&self) {
         if let Some(tls) = &self.tls {
@@ -202,7 +218,7 @@ impl Store {
 }
 
 /// Reads who this node is and opens the port for others, without answering there yet.
-async fn wires(config: &Config, dir: &Path) -> Result<Wires, String> {
+async fn wires(config: &Config, dir: &Path, levels: FeatureLevels) -> Result<Wires, String> {
     let identity = Node::identity(dir).map_err(|error| error.to_string())?;
     let Some((cluster, node)) = identity else {
         return Err(format!(
@@ -221,6 +237,8 @@ async fn wires(config: &Config, dir: &Path) -> Result<Wires, String> {
         papers.found(cluster, node).map_err(text)?;
     }
     let book = Arc::new(Book::open(folder.join("nodes"), node).map_err(text)?);
+    book.check_level(levels.highest)?;
+    let recovered = Arc::new(Recovered::open(&folder).map_err(text)?);
     let introductions = Arc::new(Introductions::new(Arc::clone(&book)));
     let desk = Arc::new(Desk::default());
     let options = TlsNetworkOptions {
@@ -229,16 +247,18 @@ async fn wires(config: &Config, dir: &Path) -> Result<Wires, String> {
         credentials: papers.load().map_err(text)?,
         advertise: config.cluster.advertise.clone(),
         wire: WIRE_VERSIONS,
-        feature_level: FEATURE_LEVELS.highest,
+        feature_level: levels.highest,
         introduce: Arc::clone(&introductions) as _,
         join: Some(desk.join_handler()),
     };
-    let tls = TlsNetwork::new(options).map_err(|error| error.to_string())?;
+    let tls = Arc::new(TlsNetwork::new(options).map_err(|error| error.to_string())?);
+    let keeper = Keeper::new(papers, Arc::clone(&tls) as _).map_err(text)?;
     Ok(Wires {
-        tls: Arc::new(tls),
+        tls,
         listeners: listeners(&config.cluster.listen).await?,
         book,
-        papers,
+        keeper: Arc::new(keeper),
+        recovered,
         introductions,
         desk,
     })
@@ -283,12 +303,14 @@ async fn open_node(
 }
 
 /// Answers other nodes and dials them.
-fn connect(wires: Wires, node: &Arc<Node>, client: &Client, config: &Config) -> JoinHandle<()> {
+fn connect(wires: Wires, node: &Arc<Node>, client: &Client, member: Member) -> JoinHandle<()> {
     let directory: Arc<dyn Directory> = Arc::new(client.clone());
     wires.introductions.opened(node);
     wires.desk.open(DeskParts {
         node: Arc::downgrade(node),
         directory: Arc::clone(&directory),
+        keeper: Arc::clone(&wires.keeper),
+        recovered: Arc::clone(&wires.recovered),
     });
     let handlers = Handlers {
         consensus: node.consensus_handler(),
@@ -302,14 +324,25 @@ fn connect(wires: Wires, node: &Arc<Node>, client: &Client, config: &Config) -> 
         }
         wires.tls.listen(listener, handlers.clone());
     }
+    let renewal = Renewal {
+        node: Arc::downgrade(node),
+        directory: Arc::clone(&directory),
+        network: Arc::clone(&wires.tls) as _,
+        book: Arc::clone(&wires.book),
+        desk: wires.desk,
+        keeper: Arc::clone(&wires.keeper),
+    };
+    // It ends with the node.
+    drop(renewal.start());
     let controller = Controller {
         node: Arc::downgrade(node),
         directory,
         network: Arc::clone(&wires.tls) as _,
         addresses: Arc::clone(&wires.tls) as _,
         book: wires.book,
-        papers: wires.papers,
-        member: member(config),
+        keeper: wires.keeper,
+        recovered: wires.recovered,
+        member,
     };
     controller.start()
 }

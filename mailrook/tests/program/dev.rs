@@ -110,10 +110,10 @@ fn a_second_start_finds_everything_also_after_a_kill() {
 
 #[test]
 fn says_what_it_cannot_do() {
-    let (code, _, said) = outcome(&mailrook(&["dev", "--nodes", "3"]).output().unwrap());
-    assert_eq!(code, 1);
+    let (code, _, said) = outcome(&mailrook(&["dev", "--nodes", "10"]).output().unwrap());
+    assert_eq!(code, 2);
     assert!(
-        said.contains("--nodes 3: several nodes are not possible yet"),
+        said.contains("a throwaway cluster has 1 to 9 nodes"),
         "{said}"
     );
     let planted = mailrook(&["dev"])

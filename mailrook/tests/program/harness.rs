@@ -22,7 +22,8 @@ pub fn mailrook(arguments: &[&str]) -> Command {
         .args(arguments)
         .env_remove("MAILROOK_CONFIG")
         .env_remove("MAILROOK_LOG")
-        .env_remove("MAILROOK_PLANT");
+        .env_remove("MAILROOK_PLANT")
+        .env_remove("MAILROOK_FEATURE_LEVEL_MAX");
     command.stdin(Stdio::null());
     command
 }
@@ -77,12 +78,29 @@ impl Dev {
 
     /// The port of a service.
     pub fn port(&self, service: &str) -> u16 {
-        u16::try_from(self.info["nodes"][0]["ports"][service].as_u64().unwrap()).unwrap()
+        self.port_of(0, service)
+    }
+
+    /// The same of one of several nodes.
+    pub fn port_of(&self, node: usize, service: &str) -> u16 {
+        u16::try_from(self.info["nodes"][node]["ports"][service].as_u64().unwrap()).unwrap()
     }
 
     /// The configuration's file.
     pub fn config(&self) -> PathBuf {
-        self.info["config"][0].as_str().unwrap().into()
+        self.config_of(0)
+    }
+
+    /// The same of one of several nodes.
+    pub fn config_of(&self, node: usize) -> PathBuf {
+        self.info["config"][node].as_str().unwrap().into()
+    }
+
+    /// Kills one of several nodes.
+    pub fn kill_node(&self, node: usize) {
+        let pid = self.info["nodes"][node]["pid"].as_i64().unwrap();
+        let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
     }
 
     /// Its process.
@@ -92,10 +110,15 @@ impl Dev {
 
     /// An admin command.
     pub fn admin(&self, arguments: &[&str]) -> (i32, String, String) {
+        self.admin_of(0, arguments)
+    }
+
+    /// The same at one of several nodes.
+    pub fn admin_of(&self, node: usize, arguments: &[&str]) -> (i32, String, String) {
         outcome(
             &mailrook(&[])
                 .arg("--config")
-                .arg(self.config())
+                .arg(self.config_of(node))
                 .args(arguments)
                 .output()
                 .unwrap(),

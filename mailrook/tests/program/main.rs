@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
+mod by_hand;
+mod cluster;
+mod cluster_care;
 mod command_line;
 mod dev;
 mod harness;

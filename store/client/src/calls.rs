@@ -8,7 +8,7 @@ use mailrook_kv::{KvError, Read, decode};
 use mailrook_mailbox::{Answer, Query, ShardCommand, ShardReply};
 use mailrook_meta::{MetaAnswer, MetaCommand, MetaOperation, MetaQuery, MetaReply};
 use mailrook_store_api::StoreError;
-use mailrook_transport::{CallError, Class, Duplex};
+use mailrook_transport::{CallError, Class, Duplex, Link};
 use mailrook_types::{NodeId, ShardId, Timestamp};
 use tokio::time::Instant;
 
@@ -35,6 +35,9 @@ const REDIRECTS_MAX: u32 = 4;
 const FULL_PATIENCE: Duration = Duration::from_secs(5);
 /// How long one try on another node may take. A proposal that waits longer is repeated, which does no harm.
 const TRY_MAX: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether a node that was asked is still heard of.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Why a try gave no answer.
 enum Failed {
@@ -192,9 +195,19 @@ impl Calls {
     async fn call(&self, node: NodeId, request: Bytes) -> Result<Bytes, Failed> {
         let deadline = Instant::now() + TRY_MAX;
         let network = &self.routes.reach.network;
-        let call = network.call(node, Class::Store, request, deadline);
-        let reply = call.await.map_err(Failed::Node)?;
-        wire::read_reply(reply).map_err(Failed::Group)
+        let mut call = network.call(node, Class::Store, request, deadline);
+        loop {
+            if let Ok(reply) = tokio::time::timeout(LOOK_EVERY, &mut call).await {
+                return wire::read_reply(reply.map_err(Failed::Node)?).map_err(Failed::Group);
+            }
+            // A machine that is cut off or paused closes no connection.
+            if network.link(node) == Link::Silent {
+                return Err(Failed::Node(CallError::Lost {
+                    to: node,
+                    cause: "nothing is heard of it".to_owned(),
+                }));
+            }
+        }
     }
 
     /// Repeats `attempt`, with whoever is to be asked now, while its failure is a passing one.
@@ -211,7 +224,9 @@ impl Calls {
         let mut backoff = BACKOFF_MIN;
         let mut redirects = 0;
         loop {
-            let failed = match self.routes.target(shard) {
+            let target = self.routes.target(shard);
+            let here = matches!(target, Some(Target::Here(_)));
+            let failed = match target {
                 None => Failed::Nobody,
                 Some(target) => match tokio::time::timeout_at(deadline, attempt(target)).await {
                     Ok(Ok(answer)) => return Ok(answer),
@@ -219,7 +234,7 @@ impl Calls {
                     Err(_elapsed) => Failed::Group(Failure::Timeout),
                 },
             };
-            let redirected = self.learn(shard, &failed);
+            let redirected = self.learn(shard, &failed, here);
             let may_pass = failed.may_pass(begun.elapsed(), self.is_alone(shard));
             if !may_pass || Instant::now() + backoff >= deadline {
                 return Err(failed.into());
@@ -235,8 +250,13 @@ impl Calls {
     }
 
     /// What a failure says of the leader. Says whether another one is named.
-    fn learn(&self, shard: ShardId, failed: &Failed) -> bool {
+    fn learn(&self, shard: ShardId, failed: &Failed, here: bool) -> bool {
         match failed {
+            Failed::Group(Failure::NotLeader { leader })
+                if here && !self.routes.hear_own_copy(shard, leader.map(NodeId)) =>
+            {
+                self.routes.note(shard, None)
+            }
             Failed::Group(Failure::NotLeader { leader }) => {
                 self.routes.note(shard, leader.map(NodeId))
             }

@@ -4,7 +4,7 @@
 //! other nodes are asked in turn, each of which says whom it takes for the leader.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -64,6 +64,9 @@ pub(crate) enum Target {
 pub(crate) struct Routes {
     pub(crate) reach: Reach,
     leaders: RwLock<HashMap<ShardId, NodeId>>,
+    /// Where this process's copy knows no leader that can be reached: it may have been dropped from its group while this
+    /// node was away. Others are asked, too, each in turn with it.
+    doubts: RwLock<HashSet<ShardId>>,
     /// Whose turn it is where nothing is known.
     turn: Mutex<usize>,
 }
@@ -73,6 +76,7 @@ impl Routes {
         Routes {
             reach,
             leaders: RwLock::default(),
+            doubts: RwLock::default(),
             turn: Mutex::default(),
         }
     }
@@ -83,10 +87,12 @@ impl Routes {
         let leader = self.leader(shard);
         if let Some(leader) = leader
             && leader != own
+            && self.reach.network.link(leader) != Link::Silent
         {
             return Some(Target::There(leader));
         }
         match self.reach.copies.copy(shard) {
+            Some(_) if self.settle_doubt(shard) => self.someone().map(Target::There),
             Some(copy) => Some(Target::Here(copy)),
             None => self.someone().map(Target::There),
         }
@@ -108,6 +114,22 @@ impl Routes {
             None => leaders.remove(&shard),
         };
         leader.is_some()
+    }
+
+    /// This process's copy does not lead, and takes `leader` for the one that does. Says whether that is of any use.
+    pub(crate) fn hear_own_copy(&self, shard: ShardId, leader: Option<NodeId>) -> bool {
+        if leader.is_some_and(|leader| self.reach.network.link(leader) == Link::Up) {
+            return true;
+        }
+        if !self.reach.peers.nodes().is_empty() {
+            self.doubts.write().insert(shard);
+        }
+        false
+    }
+
+    /// Whether somebody else is to be asked now, and this process's copy the next time.
+    fn settle_doubt(&self, shard: ShardId) -> bool {
+        self.doubts.read().contains(&shard) && self.doubts.write().remove(&shard)
     }
 
     /// A node that can be reached, each in turn; one that cannot, where there is no other.

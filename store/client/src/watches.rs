@@ -51,14 +51,17 @@ impl Client {
         if let Some(shard) = self.shard_of(account).await?
             && watches.followed.lock().insert(shard)
         {
-            tokio::spawn(follow(Arc::downgrade(&self.inner), shard));
+            // Of this process's copy nothing is missed from here on; another node's stream begins a little later, and says
+            // so.
+            let first = self.inner.calls.copy(shard).map(|copy| copy.watch());
+            tokio::spawn(follow(Arc::downgrade(&self.inner), shard, first));
         }
         Ok(watch)
     }
 }
 
 /// Passes on what a shard touches, for as long as the client lives: from this process's copy, or from the leader.
-async fn follow(client: Weak<Inner>, shard: ShardId) {
+async fn follow(client: Weak<Inner>, shard: ShardId, mut first: Option<mailrook_cluster::Watch>) {
     loop {
         let Some(inner) = client.upgrade() else {
             return;
@@ -66,7 +69,12 @@ async fn follow(client: Weak<Inner>, shard: ShardId) {
         let watches = inner.watches.clone();
         match inner.calls.copy(shard) {
             Some(copy) => {
-                let watch = copy.watch();
+                let watch = first.take().unwrap_or_else(|| {
+                    let watch = copy.watch();
+                    // A watcher may have looked before it began.
+                    watches.tell_all();
+                    watch
+                });
                 drop((copy, inner));
                 follow_copy(&client, shard, &watches, watch).await;
             }
@@ -91,8 +99,6 @@ async fn follow_copy(
     watches: &Watches,
     mut watch: mailrook_cluster::Watch,
 ) {
-    // It began just now, and a watcher may have looked just before.
-    watches.tell_all();
     loop {
         match tokio::time::timeout(SILENCE_MAX, watch.next()).await {
             Ok(Some(Touched::Keys(keys))) => watches.tell(&keys),

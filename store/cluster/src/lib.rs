@@ -21,7 +21,10 @@ pub use group::{
     COMMAND_BYTES_MAX, Group, GroupError, GroupRole, GroupStatus, Progress, Touched, Watch,
 };
 pub use log::{LogError, LogStore, LogWrite, RawEntry, RecordKey};
-pub use node::{Machines, Node, NodeOptions, NodeStatus, OpenError, Parts, Plant, SHARDS_MAX};
+pub use node::{
+    CopyReport, Machines, Node, NodeOptions, NodeStatus, OpenError, Parts, Plant, Recovery,
+    SHARDS_MAX,
+};
 pub use state::{StateTables, TableEngine};
 
 /// What a panic said.

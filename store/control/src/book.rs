@@ -1,5 +1,7 @@
 //! What a node knows of the others, also while it cannot ask: where they are, and how far they were.
 //!
+//! The feature level is part of it: a program that is too old is refused before it can read what it does not know.
+//!
 //! The file `nodes` in the cluster's folder is a versioned record. It is written when something of note has changed, and the
 //! beats that were heard now and then: an old one proves less, not something wrong.
 
@@ -33,7 +35,14 @@ pub struct Known {
 #[derive(Serialize, Deserialize)]
 enum Stored {
     V1(BTreeMap<NodeId, Known>),
+    V2 {
+        nodes: BTreeMap<NodeId, Known>,
+        feature_level: u32,
+    },
 }
+
+/// Of a cluster of which nothing else is known.
+const FIRST_LEVEL: u32 = 1;
 
 /// The other nodes.
 #[derive(Debug)]
@@ -46,6 +55,8 @@ pub struct Book {
 #[derive(Debug)]
 struct Nodes {
     known: BTreeMap<NodeId, Known>,
+    /// The cluster's.
+    feature_level: u32,
     /// As they lie on the disk.
     saved_beats: BTreeMap<NodeId, u64>,
 }
@@ -56,16 +67,61 @@ impl Book {
     /// # Errors
     /// It cannot be read.
     pub fn open(path: PathBuf, own: NodeId) -> Result<Book, FileError> {
-        let known = match files::read(&path)? {
-            Some(bytes) => {
-                let Stored::V1(known) = decode(&bytes).map_err(|error| damaged(&path, error))?;
-                known
-            }
-            None => BTreeMap::new(),
+        let (known, feature_level) = match files::read(&path)? {
+            Some(bytes) => match decode(&bytes).map_err(|error| damaged(&path, error))? {
+                Stored::V1(known) => (known, FIRST_LEVEL),
+                Stored::V2 {
+                    nodes,
+                    feature_level,
+                } => (nodes, feature_level),
+            },
+            None => (BTreeMap::new(), FIRST_LEVEL),
         };
         let saved_beats = known.iter().map(|(id, known)| (*id, known.beat)).collect();
-        let nodes = Mutex::new(Nodes { known, saved_beats });
+        let nodes = Mutex::new(Nodes {
+            known,
+            feature_level,
+            saved_beats,
+        });
         Ok(Book { path, own, nodes })
+    }
+
+    /// The cluster's feature level, as it was heard of last.
+    pub fn feature_level(&self) -> u32 {
+        self.nodes.lock().feature_level
+    }
+
+    /// The cluster is at this feature level; it never goes down.
+    ///
+    /// # Errors
+    /// It cannot be written; it is known nevertheless.
+    pub fn learn_level(&self, level: u32) -> Result<(), FileError> {
+        let mut nodes = self.nodes.lock();
+        if level <= nodes.feature_level {
+            return Ok(());
+        }
+        nodes.feature_level = level;
+        self.save(&mut nodes)
+    }
+
+    /// An error, with words for it, if a program that knows levels up to `highest` cannot take part.
+    ///
+    /// # Errors
+    /// Why.
+    pub fn check_level(&self, highest: u32) -> Result<(), String> {
+        let level = self.feature_level();
+        if highest >= level {
+            return Ok(());
+        }
+        Err(format!(
+            "the cluster is at feature level {level}, and this node's program knows only levels up to {highest}: install a newer version"
+        ))
+    }
+
+    /// What a node is called, if it is known.
+    pub fn name(&self, node: NodeId) -> Option<String> {
+        let nodes = self.nodes.lock();
+        nodes.known.get(&node).map(|known| known.name.clone())
     }
 
     /// All nodes but this one.
@@ -110,7 +166,8 @@ impl Book {
         };
         if known.removed {
             return Err(format!(
-                "{} was removed from the cluster; its data directory is of no more use here",
+                "{} was removed from the cluster, and cannot come back: what it holds may be older than what was acknowledged \
+                 since. Its data directory is left as it is; with an empty one it can join as a new node",
                 known.name
             ));
         }
@@ -131,7 +188,11 @@ impl Book {
     }
 
     fn save(&self, nodes: &mut Nodes) -> Result<(), FileError> {
-        files::replace(&self.path, &encode(&Stored::V1(nodes.known.clone())))?;
+        let stored = Stored::V2 {
+            nodes: nodes.known.clone(),
+            feature_level: nodes.feature_level,
+        };
+        files::replace(&self.path, &encode(&stored))?;
         nodes.saved_beats = (nodes.known.iter())
             .map(|(id, known)| (*id, known.beat))
             .collect();
@@ -181,6 +242,21 @@ mod tests {
         book.hear(NodeId(2), 500).unwrap();
         let again = Book::open(path, NodeId(1)).unwrap();
         assert_eq!(again.others(), book.others());
+    }
+
+    #[test]
+    fn a_program_that_is_too_old_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nodes");
+        // As the first version wrote it.
+        files::replace(&path, &encode(&Stored::V1(BTreeMap::new()))).unwrap();
+        let book = Book::open(path.clone(), NodeId(1)).unwrap();
+        book.check_level(1).unwrap();
+        book.learn_level(2).unwrap();
+        book.learn_level(1).unwrap();
+        let again = Book::open(path, NodeId(1)).unwrap();
+        assert!(again.check_level(1).unwrap_err().contains("level 2"));
+        again.check_level(2).unwrap();
     }
 
     #[test]

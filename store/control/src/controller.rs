@@ -11,13 +11,11 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use mailrook_cluster::{GroupError, GroupRole, Node};
-use mailrook_meta::{
-    CaSigner, MetaAnswer, MetaCommand, MetaQuery, MetaReply, NodeRecord, PrivateKeyPem,
-};
+use mailrook_cluster::{GroupRole, Node};
+use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply, NodeRecord};
 use mailrook_placement::{Action, Planned, plan};
 use mailrook_store_api::{Directory, StoreError};
-use mailrook_transport::{Class, Network, TlsNetwork};
+use mailrook_transport::{Network, TlsNetwork};
 use mailrook_types::{NodeId, ShardId};
 use parking_lot::Mutex;
 use tokio::{
@@ -28,19 +26,27 @@ use tokio::{
 use crate::{
     book::Book,
     gather::{self, ClusterView, gather, misfit},
-    papers::Papers,
+    hands::Hands,
+    keeper::Keeper,
+    mend::leaving,
+    recovered::Recovered,
+    rotation::{self, signer_of},
     settings::Member,
-    wire::{self, Ask},
+    upgrade::Upgrade,
+    wire::Ask,
 };
 
 /// How often the controller looks at the cluster.
-const TICK: Duration = Duration::from_millis(500);
+const TICK: Duration = Duration::from_secs(1);
 
 /// How often a node looks at the directory's nodes.
-const BOOK_EVERY: Duration = Duration::from_secs(5);
+const BOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often the controller looks whether a rotation of the CA can go on.
+const ROTATION_EVERY: Duration = Duration::from_secs(2);
 
 /// A step that takes longer is planned anew.
-const STEP_MAX: Duration = Duration::from_secs(30);
+pub(crate) const STEP_MAX: Duration = Duration::from_secs(30);
 
 /// What is told where nodes are.
 pub trait Addresses: Send + Sync + 'static {
@@ -73,7 +79,9 @@ pub struct Controller {
     /// What is known of them.
     pub book: Arc<Book>,
     /// What this node proves itself with.
-    pub papers: Papers,
+    pub keeper: Arc<Keeper>,
+    /// Groups that this node brought back alone.
+    pub recovered: Arc<Recovered>,
     /// What this node is.
     pub member: Member,
 }
@@ -90,6 +98,8 @@ struct Running {
     told: BTreeSet<String>,
     settled: bool,
     book_looked: Option<Instant>,
+    rotation_looked: Option<Instant>,
+    upgrade: Upgrade,
 }
 
 impl Controller {
@@ -108,6 +118,8 @@ impl Controller {
             told: BTreeSet::new(),
             settled: false,
             book_looked: None,
+            rotation_looked: None,
+            upgrade: Upgrade::default(),
         };
         tokio::spawn(running.run())
     }
@@ -136,6 +148,7 @@ impl Running {
             } else {
                 self.absent.clear();
                 self.told.clear();
+                self.upgrade = Upgrade::default();
             }
             drop(node);
             tokio::time::sleep(TICK).await;
@@ -161,32 +174,30 @@ impl Running {
             other => return Err(misfit(&other)),
         }
         self.hand_over_ca().await?;
-        self.record_first_groups(node).await
+        self.record_first_groups(node).await?;
+        self.record_recovered(node).await
     }
 
     async fn hand_over_ca(&self) -> Result<(), StoreError> {
-        let papers = &self.parts.papers;
+        let papers = self.parts.keeper.papers();
         let internal = |error: crate::FileError| StoreError::Internal(error.to_string());
         let Some(ca) = papers.first_ca().map_err(internal)? else {
             return Ok(());
         };
-        let pem = ca.to_pem();
-        let certificate = ca.certificate().pem();
-        let key = pem.strip_prefix(certificate.as_str()).unwrap_or(&pem);
         let put = MetaCommand::PutClusterCa {
             epoch_before: 0,
-            trusted: vec![certificate.clone()],
-            signer: CaSigner {
-                certificate: certificate.clone(),
-                key: PrivateKeyPem::new(key),
-            },
+            trusted: vec![ca.certificate().pem()],
+            signer: signer_of(&ca),
         };
         match self.command(put).await? {
-            MetaReply::Epoch(_) => papers.forget_first_ca().map_err(internal),
-            // It was put before, by this node: nobody else began the cluster.
-            MetaReply::Refused(_) => papers.forget_first_ca().map_err(internal),
-            other => Err(misfit(&other)),
+            // Refused: it was put before, by this node; nobody else began the cluster.
+            MetaReply::Epoch(_) | MetaReply::Refused(_) => {}
+            other => return Err(misfit(&other)),
         }
+        // Nobody else is there yet whose program would have to know it. If somebody is, that one decides.
+        let to = self.parts.member.levels.highest;
+        self.command(MetaCommand::RaiseFeatureLevel { to }).await?;
+        papers.forget_first_ca().map_err(internal)
     }
 
     /// The groups that were made with the cluster have no records yet: what has none may be taken for new.
@@ -204,8 +215,41 @@ impl Running {
         Ok(())
     }
 
+    /// Groups that this node brought back alone are to have no other copies but those that it fills: what others hold is
+    /// of the time before.
+    async fn record_recovered(&self, node: &Node) -> Result<(), StoreError> {
+        let own = node.node_id();
+        for shard in self.parts.recovered.shards() {
+            let status = node.group(shard).map(|group| group.status());
+            let Some(status) = status.filter(|status| status.voters == [own.0]) else {
+                tracing::warn!(%shard, "this node was to bring the group back, and does not have it alone");
+                self.forget_recovered(shard)?;
+                continue;
+            };
+            if status.role != GroupRole::Leader {
+                let text = format!("group {shard} has not elected this node yet");
+                return Err(StoreError::Unavailable(text));
+            }
+            let epoch = self.records(Some(shard)).await?.pop();
+            let epoch = epoch.map_or(0, |record| record.epoch);
+            self.place(shard, epoch, vec![own]).await?;
+            tracing::warn!(%shard, "the group is brought back from this node's copy alone");
+            self.forget_recovered(shard)?;
+        }
+        Ok(())
+    }
+
+    fn forget_recovered(&self, shard: ShardId) -> Result<(), StoreError> {
+        let forgotten = self.parts.recovered.forget(shard);
+        forgotten.map_err(|error| StoreError::Internal(error.to_string()))
+    }
+
     async fn look_at_nodes(&mut self) -> Result<(), StoreError> {
         let records = gather::nodes(&*self.parts.directory).await?;
+        let settings = gather::settings(&*self.parts.directory).await?;
+        if let Err(error) = self.parts.book.learn_level(settings.feature_level) {
+            tracing::warn!(%error, "the feature level is not on the disk");
+        }
         match self.parts.book.learn(&records) {
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the book of nodes is not on the disk"),
@@ -232,6 +276,7 @@ impl Running {
         record.name.eq_ignore_ascii_case(&member.name)
             && record.address == member.address
             && record.zone == member.zone
+            && record.levels == member.levels
     }
 
     /// One look, and the next few steps.
@@ -257,12 +302,57 @@ impl Running {
             self.begin(&view, step, node);
         }
         self.tidy(&view, node);
-        self.announce(&view).await
+        self.mend(&view, node);
+        self.announce(&view).await?;
+        self.raise_level(&view).await?;
+        self.rotate(&view, node).await
+    }
+
+    /// Raises the feature level once all have known the next one for a while.
+    async fn raise_level(&mut self, view: &ClusterView) -> Result<(), StoreError> {
+        let Some(to) = self.upgrade.due(view) else {
+            return Ok(());
+        };
+        tracing::info!(level = to, "all nodes know this feature level: raising it");
+        let raised = self.command(MetaCommand::RaiseFeatureLevel { to }).await;
+        raised.map(drop)
+    }
+
+    /// Has a rotation of the CA go on, if everybody has followed its last step.
+    async fn rotate(&mut self, view: &ClusterView, node: &Arc<Node>) -> Result<(), StoreError> {
+        let looked = self.rotation_looked;
+        if looked.is_some_and(|looked| looked.elapsed() < ROTATION_EVERY) {
+            return Ok(());
+        }
+        self.rotation_looked = Some(Instant::now());
+        let parts = &self.parts;
+        let trust = rotation::trust(&*parts.directory).await?;
+        let Some(trust) = trust.filter(|trust| trust.is_rotating()) else {
+            return Ok(());
+        };
+        let papers = rotation::papers(view, node.node_id(), &parts.keeper, &parts.network).await;
+        if !rotation::missing(&trust, &papers).is_empty() {
+            return Ok(());
+        }
+        tracing::info!(
+            epoch = trust.epoch,
+            signs = trust.successor.is_some(),
+            "the CA's rotation goes on"
+        );
+        let epoch_before = trust.epoch;
+        let advanced = self.command(MetaCommand::AdvanceCaRotation { epoch_before });
+        advanced.await.map(drop)
     }
 
     /// Begins a step, unless one is under way in that group.
     fn begin(&mut self, view: &ClusterView, step: Planned, node: &Arc<Node>) {
         let shard = step.action.shard();
+        if let Action::AddLearner { shard, node } = step.action
+            && view.has_stray_copy(shard, node)
+        {
+            // It is dropped first: what it holds may be of the time before the group was brought back from another copy.
+            return;
+        }
         if !self.busy.lock().insert(shard) {
             return;
         }
@@ -283,6 +373,7 @@ impl Running {
             own: node.node_id(),
             directory: Arc::clone(&self.parts.directory),
             network: Arc::clone(&self.parts.network),
+            recovered: Arc::clone(&self.parts.recovered),
             leader,
         }
     }
@@ -320,6 +411,28 @@ impl Running {
                 tracing::info!(%shard, node = %id, "dropping a copy that is not needed any more");
                 let dropped = Box::pin(async move { hands.ask(id, Ask::DropCopy(shard)).await });
                 self.spawn(shard, dropped);
+            }
+        }
+    }
+
+    /// Has copies leave their groups that were found damaged. Then they are missing, and are made anew.
+    fn mend(&mut self, view: &ClusterView, node: &Arc<Node>) {
+        for (id, report) in &view.reports {
+            for copy in &report.groups {
+                let GroupRole::Stopped { cause } = &copy.role else {
+                    continue;
+                };
+                let group = view.groups.iter().find(|group| group.shard == copy.shard);
+                let Some(ask) = group.and_then(|group| leaving(group, *id)) else {
+                    continue;
+                };
+                if !self.busy.lock().insert(copy.shard) {
+                    continue;
+                }
+                let shard = copy.shard;
+                tracing::warn!(%shard, node = %id, cause, "a damaged copy leaves its group, to be made anew");
+                let hands = self.hands(node, group.and_then(|group| group.leader));
+                self.spawn(shard, Box::pin(async move { hands.ask_leader(ask).await }));
             }
         }
     }
@@ -389,128 +502,4 @@ impl Running {
 fn leads_meta(node: &Node) -> bool {
     let meta = node.group(ShardId::META);
     meta.is_some_and(|meta| meta.status().role == GroupRole::Leader)
-}
-
-/// Carries one step out.
-struct Hands {
-    node: Weak<Node>,
-    own: NodeId,
-    directory: Arc<dyn Directory>,
-    network: Arc<dyn Network>,
-    /// Of the group that is changed.
-    leader: Option<NodeId>,
-}
-
-impl Hands {
-    async fn step(self, action: Action) -> Result<(), String> {
-        match action {
-            Action::CreateGroup { shard, node } => {
-                self.place(shard, |_| vec![node]).await?;
-                self.ask(node, Ask::FoundGroup(shard)).await
-            }
-            Action::AddLearner { shard, node } => {
-                let with = |mut replicas: Vec<NodeId>| {
-                    replicas.push(node);
-                    replicas
-                };
-                self.place(shard, with).await?;
-                self.ask(node, Ask::AddCopy(shard)).await?;
-                self.ask_leader(Ask::AddLearner(shard, node)).await
-            }
-            Action::ChangeVoters { shard, voters } => {
-                self.ask_leader(Ask::ChangeVoters(shard, voters)).await
-            }
-            Action::RemoveLearner { shard, node } => {
-                self.ask_leader(Ask::RemoveLearner(shard, node)).await
-            }
-            Action::DropCopy { shard, node } => {
-                let without = |mut replicas: Vec<NodeId>| {
-                    replicas.retain(|replica| *replica != node);
-                    replicas
-                };
-                self.place(shard, without).await?;
-                // If it cannot be reached, it drops its copy when it comes back.
-                if let Err(cause) = self.ask(node, Ask::DropCopy(shard)).await {
-                    tracing::info!(%shard, %node, cause, "a copy is dropped later");
-                }
-                Ok(())
-            }
-            Action::TransferLeader { shard, to } => {
-                self.ask_leader(Ask::TransferLeader(shard, to)).await
-            }
-        }
-    }
-
-    /// Changes who may have a copy, if nobody else does at the same time.
-    async fn place(
-        &self,
-        shard: ShardId,
-        change: impl FnOnce(Vec<NodeId>) -> Vec<NodeId>,
-    ) -> Result<(), String> {
-        let query = MetaQuery::Placement { shard: Some(shard) };
-        let text = |error: StoreError| error.to_string();
-        let record = match self.directory.query(query).await.map_err(text)? {
-            MetaAnswer::Placement(mut records) => records.pop(),
-            other => return Err(misfit(&other).to_string()),
-        };
-        let record = record.ok_or_else(|| format!("there is no shard {shard}"))?;
-        let mut replicas = change(record.replicas.clone());
-        replicas.sort();
-        replicas.dedup();
-        if replicas == record.replicas {
-            return Ok(());
-        }
-        let command = MetaCommand::PlaceShard {
-            shard,
-            epoch_before: record.epoch,
-            replicas,
-        };
-        match self.directory.command(command).await.map_err(text)? {
-            MetaReply::Shard(_) => Ok(()),
-            MetaReply::Refused(refusal) => Err(refusal.to_string()),
-            other => Err(misfit(&other).to_string()),
-        }
-    }
-
-    async fn ask_leader(&self, ask: Ask) -> Result<(), String> {
-        match self.leader {
-            Some(leader) => self.ask(leader, ask).await,
-            None => Err("the group has no leader".to_owned()),
-        }
-    }
-}
-
-impl Hands {
-    /// Asks a node, which may be this one.
-    async fn ask(&self, node: NodeId, ask: Ask) -> Result<(), String> {
-        if node == self.own {
-            return self.do_here(ask).await.map_err(|error| error.to_string());
-        }
-        let deadline = Instant::now() + STEP_MAX;
-        let call = self
-            .network
-            .call(node, Class::Control, wire::write(&ask), deadline);
-        call.await.map(drop).map_err(|error| error.to_string())
-    }
-
-    async fn do_here(&self, ask: Ask) -> Result<(), GroupError> {
-        let stopped = || GroupError::Stopped {
-            cause: "the node is stopping".into(),
-        };
-        let node = self.node.upgrade().ok_or_else(stopped)?;
-        match ask {
-            Ask::FoundGroup(shard) => node.found_group(shard).await,
-            Ask::AddCopy(shard) => node.add_copy(shard).await,
-            Ask::DropCopy(shard) => node.drop_copy(shard).await,
-            Ask::AddLearner(shard, learner) => node.add_learner(shard, learner).await,
-            Ask::ChangeVoters(shard, voters) => {
-                node.change_voters(shard, voters.into_iter().collect())
-                    .await
-            }
-            Ask::RemoveLearner(shard, learner) => node.remove_learner(shard, learner).await,
-            Ask::TransferLeader(shard, to) => node.transfer_leader(shard, to).await,
-            // Not asked of oneself.
-            Ask::Report | Ask::Digest(_) => Ok(()),
-        }
-    }
 }

@@ -17,6 +17,8 @@ use mailrook_types::{NodeId, ShardId};
 use crate::{
     gather,
     join::{JoinRequest, Joined, certificate_request},
+    keeper::Keeper,
+    recovered::Recovered,
     report::{NodeReport, digest_beside},
     wire::{self, Ask},
 };
@@ -27,6 +29,10 @@ pub struct DeskParts {
     pub node: Weak<Node>,
     /// The cluster's directory.
     pub directory: Arc<dyn Directory>,
+    /// This node's papers.
+    pub keeper: Arc<Keeper>,
+    /// Groups that this node brought back alone.
+    pub recovered: Arc<Recovered>,
 }
 
 /// Answers, once it is [`Desk::open`].
@@ -53,10 +59,14 @@ impl Desk {
         node.ok_or_else(|| "this node is stopping".to_owned())
     }
 
-    async fn answer(&self, request: Bytes) -> Result<Bytes, String> {
+    async fn answer(&self, from: NodeId, request: Bytes) -> Result<Bytes, String> {
         let node = self.node()?;
         let text = |error: GroupError| error.to_string();
-        match wire::read(&request)? {
+        let ask = wire::read(&request)?;
+        self.parts()?.recovered.check(&ask).map_err(text)?;
+        match ask {
+            Ask::Papers => return Ok(wire::write(&self.parts()?.keeper.in_use())),
+            Ask::Renew(key) => return Ok(wire::write(&self.renew(from, &key).await?)),
             Ask::Report => return Ok(wire::write(&NodeReport::of(&node))),
             Ask::Digest(shard) => return Ok(wire::write(&digest_beside(node, shard).await?)),
             Ask::FoundGroup(shard) => {
@@ -110,19 +120,12 @@ impl Desk {
         let parts = self.parts()?;
         let cluster = self.node()?.cluster_id();
         let text = |error: mailrook_store_api::StoreError| error.to_string();
-        let ca = match parts
-            .directory
-            .query(MetaQuery::ClusterCa)
-            .await
-            .map_err(text)?
-        {
-            MetaAnswer::ClusterCa(Some(ca)) => ca,
-            MetaAnswer::ClusterCa(None) => return Err(NOT_OPEN.to_owned()),
-            other => return Err(gather::misfit(&other).to_string()),
-        };
+        let ca = self.ca().await?;
         let id = request.node.id;
         // Before the token is used up.
-        let signed = sign(&ca, &request)?;
+        certificate_request(&request)?;
+        let signed = sign(&ca, id, &request.public_key)?;
+        let public_key = request.public_key;
         let command = MetaCommand::JoinNode {
             secret_hash: JoinToken::hash_secret(&request.secret),
             node: request.node,
@@ -134,25 +137,54 @@ impl Desk {
             MetaReply::Refused(refusal) => return Err(refusal.to_string()),
             other => return Err(gather::misfit(&other).to_string()),
         }
+        // A rotation waits for those who are members when it begins: who became one since must know of it.
+        let now = self.ca().await?;
+        let signed = match now.epoch == ca.epoch {
+            true => signed,
+            false => sign(&now, id, &public_key)?,
+        };
         let nodes = gather::nodes(&*parts.directory).await.map_err(text)?;
         Ok(Joined {
             cluster,
             certificate: signed,
-            trusted: ca.trusted,
+            trusted: now.trusted,
             nodes,
         })
     }
+
+    async fn ca(&self) -> Result<Box<mailrook_meta::ClusterCa>, String> {
+        let query = MetaQuery::ClusterCa;
+        let answer = self.parts()?.directory.query(query).await;
+        match answer.map_err(|error| error.to_string())? {
+            MetaAnswer::ClusterCa(Some(ca)) => Ok(ca),
+            MetaAnswer::ClusterCa(None) => Err(NOT_OPEN.to_owned()),
+            other => Err(gather::misfit(&other).to_string()),
+        }
+    }
+
+    /// A new certificate for a member, which has proven to be that with its present one.
+    pub(crate) async fn renew(&self, member: NodeId, public_key: &[u8]) -> Result<String, String> {
+        let query = MetaQuery::NodeById(member);
+        let answer = self.parts()?.directory.query(query).await;
+        match answer.map_err(|error| error.to_string())? {
+            MetaAnswer::Node(Some(record)) if record.is_member() => {}
+            MetaAnswer::Node(_) => return Err(format!("{member} is no member of this cluster")),
+            other => return Err(gather::misfit(&other).to_string()),
+        }
+        let signed = sign(&*self.ca().await?, member, public_key)?;
+        tracing::info!(node = %member, "a node gets a new certificate");
+        Ok(signed)
+    }
 }
 
-fn sign(ca: &mailrook_meta::ClusterCa, request: &JoinRequest) -> Result<String, String> {
+fn sign(ca: &mailrook_meta::ClusterCa, node: NodeId, public_key: &[u8]) -> Result<String, String> {
     let pem = zeroize::Zeroizing::new(format!(
         "{}{}",
         ca.signer.certificate,
         ca.signer.key.reveal()
     ));
     let ca = ClusterCa::from_pem(&pem).map_err(|error| error.to_string())?;
-    certificate_request(request)?;
-    let certificate = ca.sign(request.node.id, &request.public_key, NODE_VALIDITY);
+    let certificate = ca.sign(node, public_key, NODE_VALIDITY);
     Ok(certificate.map_err(|error| error.to_string())?.pem())
 }
 
@@ -167,9 +199,9 @@ impl Desk {
 struct Controlled(Arc<Desk>);
 
 impl Handler for Controlled {
-    fn call(&self, _from: NodeId, request: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
+    fn call(&self, from: NodeId, request: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
         let desk = Arc::clone(&self.0);
-        async move { desk.answer(request).await }.boxed()
+        async move { desk.answer(from, request).await }.boxed()
     }
 
     fn open(&self, _from: NodeId, _request: Bytes, _stream: Duplex) -> BoxFuture<'static, ()> {

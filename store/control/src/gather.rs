@@ -75,6 +75,13 @@ impl GroupState {
 }
 
 impl ClusterView {
+    /// Whether a node has a copy of a group that the record does not name it for.
+    pub fn has_stray_copy(&self, shard: ShardId, node: NodeId) -> bool {
+        let report = self.reports.get(&node);
+        let copies = report.map_or(&[][..], |report| &report.groups);
+        copies.iter().any(|copy| copy.shard == shard) && !is_named(&self.records, shard, node)
+    }
+
     /// What the planner is given. `absent` says how long the nodes have been out of reach that did not report.
     pub fn for_plan(&self, absent: impl Fn(NodeId) -> Duration) -> View {
         let node = |record: &NodeRecord| {
@@ -152,10 +159,7 @@ pub async fn gather(
     network: &Arc<dyn Network>,
 ) -> Result<ClusterView, StoreError> {
     let nodes = nodes(directory).await?;
-    let settings = match directory.query(MetaQuery::ClusterSettings).await? {
-        MetaAnswer::ClusterSettings(settings) => settings,
-        other => return Err(misfit(&other)),
-    };
+    let settings = settings(directory).await?;
     let query = MetaQuery::Placement { shard: None };
     let records = match directory.query(query).await? {
         MetaAnswer::Placement(records) => records,
@@ -178,6 +182,20 @@ pub async fn gather(
         announced,
         groups,
     })
+}
+
+/// How the cluster is kept.
+pub(crate) async fn settings(directory: &dyn Directory) -> Result<ClusterSettings, StoreError> {
+    match directory.query(MetaQuery::ClusterSettings).await? {
+        MetaAnswer::ClusterSettings(settings) => Ok(settings),
+        other => Err(misfit(&other)),
+    }
+}
+
+/// Whether the record of a group names a node. Of one that has no record yet nobody knows better.
+fn is_named(records: &[ShardRecord], shard: ShardId, node: NodeId) -> bool {
+    let record = records.iter().find(|record| record.shard == shard);
+    record.is_none_or(|record| record.epoch == 0 || record.replicas.contains(&node))
 }
 
 /// All nodes, removed ones too.
@@ -213,7 +231,8 @@ async fn report(
 fn groups(records: &[ShardRecord], reports: &BTreeMap<NodeId, NodeReport>) -> Vec<GroupState> {
     let mut best: BTreeMap<ShardId, (bool, u64, NodeId, &GroupStatus)> = BTreeMap::new();
     for (node, report) in reports {
-        for status in &report.groups {
+        let named = |status: &&GroupStatus| is_named(records, status.shard, *node);
+        for status in report.groups.iter().filter(named) {
             // A leader that was deposed may not know it yet: the higher term counts.
             let leads = status.role == GroupRole::Leader;
             let rank = (leads, status.term, *node, status);

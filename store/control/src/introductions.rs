@@ -1,12 +1,17 @@
 //! What nodes say of themselves when they connect, and in each ping.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use mailrook_cluster::Node;
 use mailrook_kv::{decode, encode};
 use mailrook_transport::Introduce;
 use mailrook_types::NodeId;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::book::Book;
@@ -16,13 +21,20 @@ enum Introduction {
     V1 {
         /// Counts up with what the node has promised to remember.
         beat: u64,
+        /// The machine's clock, in milliseconds since 1970.
+        wall_ms: i64,
     },
 }
+
+/// Clocks that differ by less agree: what expires goes by minutes at least (DESIGN "Log time").
+const SKEW_MAX_MS: i64 = 5_000;
 
 /// Introduces this node, and judges the others.
 pub struct Introductions {
     book: Arc<Book>,
     node: OnceLock<Arc<Node>>,
+    /// By how much the other nodes' clocks are ahead of this one's, in milliseconds, as last heard.
+    ahead_ms: Mutex<BTreeMap<NodeId, i64>>,
 }
 
 impl Introductions {
@@ -32,6 +44,7 @@ impl Introductions {
         Introductions {
             book,
             node: OnceLock::new(),
+            ahead_ms: Mutex::default(),
         }
     }
 
@@ -40,17 +53,84 @@ impl Introductions {
         // A second call changes nothing.
         let _ = self.node.set(Arc::clone(node));
     }
+
+    /// Notes another node's clock, and corrects the store's by what the majority says.
+    fn hear_clock(&self, from: NodeId, wall_ms: i64) {
+        let mut ahead_ms = self.ahead_ms.lock();
+        ahead_ms.insert(from, wall_ms.saturating_sub(now_ms()));
+        let correction_ms = correction_ms(ahead_ms.values().copied());
+        if let Some(node) = self.node.get() {
+            node.correct_clock(correction_ms);
+        }
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The median of the others' clocks and this one's, if it is far from this one's. Of two in the middle the nearer: two
+/// nodes do not know which of them is wrong.
+fn correction_ms(others: impl Iterator<Item = i64>) -> i64 {
+    let mut ahead: Vec<i64> = others.chain([0]).collect();
+    ahead.sort_unstable();
+    let (low, high) = (ahead[(ahead.len() - 1) / 2], ahead[ahead.len() / 2]);
+    let median = if low.unsigned_abs() <= high.unsigned_abs() {
+        low
+    } else {
+        high
+    };
+    if median.unsigned_abs() > SKEW_MAX_MS.unsigned_abs() {
+        median
+    } else {
+        0
+    }
 }
 
 impl Introduce for Introductions {
     fn introduce(&self) -> Bytes {
         let beat = self.node.get().map_or(0, |node| node.beat());
-        encode(&Introduction::V1 { beat }).into()
+        let wall_ms = now_ms();
+        encode(&Introduction::V1 { beat, wall_ms }).into()
     }
 
     fn admit(&self, from: NodeId, introduction: Bytes) -> Result<(), String> {
-        let Introduction::V1 { beat } = decode(&introduction)
+        let Introduction::V1 { beat, wall_ms } = decode(&introduction)
             .map_err(|error| format!("your introduction cannot be read: {error}"))?;
-        self.book.hear(from, beat)
+        self.book.hear(from, beat)?;
+        self.hear_clock(from, wall_ms);
+        Ok(())
+    }
+
+    fn admit_level(&self, _from: NodeId, level: u32) -> Result<(), String> {
+        self.book.check_level(level)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::correction_ms;
+
+    #[test]
+    fn the_majority_s_clock_counts() {
+        let day = 86_400_000;
+        for (others, expected) in [
+            (vec![], 0),
+            (vec![day], 0),
+            (vec![day, 10], 0),
+            (vec![-day, -day + 20], -day + 20),
+            (vec![day, day, 5, 0], 0),
+            (vec![day, day, day, 0], day),
+            (vec![4_000, 4_000], 0),
+        ] {
+            assert_eq!(
+                correction_ms(others.iter().copied()),
+                expected,
+                "{others:?}"
+            );
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! - [`Papers`] are what a node proves itself with, and [`Book`] is what it knows of the others: files in a folder beside
 //!   the store.
 //! - [`join`] asks a member to take a new machine in; [`Desk`] answers that, and what other nodes' controllers ask.
+//! - [`Renewal`] runs on every node, and sees to its certificate and to whom it trusts; [`Keeper`] has both in use.
 //! - [`Controller`] runs on every node, and acts on the one that leads the meta group: it looks at all nodes, has
 //!   `mailrook-placement` decide, and carries that out.
 //!
@@ -14,11 +15,18 @@ mod controller;
 mod desk;
 mod files;
 mod gather;
+mod hands;
 mod introductions;
 mod join;
+mod keeper;
+mod mend;
 mod papers;
+mod recovered;
+mod renewal;
 mod report;
+mod rotation;
 mod settings;
+mod upgrade;
 mod verify;
 mod wire;
 
@@ -29,7 +37,14 @@ pub use files::FileError;
 pub use gather::{ClusterView, GroupState, gather};
 pub use introductions::Introductions;
 pub use join::{JoinFailed, Joined, join};
+pub use keeper::{Keeper, NodePapers, Presents};
 pub use papers::Papers;
+pub use recovered::Recovered;
+pub use renewal::Renewal;
 pub use report::{Digest, NodeReport};
-pub use settings::{FEATURE_LEVELS, Member};
+pub use rotation::{AllPapers, begin_rotation, missing, papers, trust};
+pub use settings::{
+    FEATURE_LEVELS, LEVEL_CA_ROTATION, LEVEL_LOST_NODES, Member, feature_levels_up_to,
+};
+pub use upgrade::{RAISE_AFTER, highest_common};
 pub use verify::{Copies, verify};

@@ -4,10 +4,39 @@ use mailrook_meta::{FeatureLevels, NewNode};
 use mailrook_types::NodeId;
 
 /// What this program knows: formats up to the highest level, and those of clusters from the lowest on.
+///
+/// | level | since then |
+/// |---|---|
+/// | 1 | the first |
+/// | 2 | lost nodes are removed at once, the CA is rotated |
 pub const FEATURE_LEVELS: FeatureLevels = FeatureLevels {
     lowest: 1,
-    highest: 1,
+    highest: 2,
 };
+
+/// From this level on a lost node can be removed while records still name it.
+pub const LEVEL_LOST_NODES: u32 = 2;
+
+/// From this level on the CA can be rotated.
+pub const LEVEL_CA_ROTATION: u32 = 2;
+
+/// [`FEATURE_LEVELS`] of a program that knows nothing above `max`, for tests of mixed clusters.
+///
+/// # Errors
+/// There is no such level.
+pub fn feature_levels_up_to(max: u32) -> Result<FeatureLevels, String> {
+    let FeatureLevels { lowest, highest } = FEATURE_LEVELS;
+    if (lowest..=highest).contains(&max) {
+        Ok(FeatureLevels {
+            lowest,
+            highest: max,
+        })
+    } else {
+        Err(format!(
+            "this program knows the feature levels {lowest} to {highest}, and not {max}"
+        ))
+    }
+}
 
 /// A node, as its configuration has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +47,8 @@ pub struct Member {
     pub address: String,
     /// What fails together with it. May be empty.
     pub zone: String,
+    /// What its program knows.
+    pub levels: FeatureLevels,
 }
 
 impl Member {
@@ -28,7 +59,7 @@ impl Member {
             name: self.name.clone(),
             address: self.address.clone(),
             zone: self.zone.clone(),
-            levels: FEATURE_LEVELS,
+            levels: self.levels,
         }
     }
 }

@@ -26,6 +26,10 @@ pub(crate) enum Ask {
     TransferLeader(ShardId, NodeId),
     /// Answered by a [`Digest`](crate::Digest).
     Digest(ShardId),
+    /// Answered by [`NodePapers`](crate::NodePapers).
+    Papers,
+    /// A new certificate for who asks, and this key (SubjectPublicKeyInfo, DER). Answered by the certificate, PEM.
+    Renew(Vec<u8>),
 }
 
 #[derive(Serialize, Deserialize)]

@@ -65,6 +65,7 @@ pub fn answer(view: &dyn Read, query: &MetaQuery) -> Result<MetaAnswer, KvError>
         MetaQuery::ClusterSettings => MetaAnswer::ClusterSettings(tables.cluster_settings()?),
         MetaQuery::SlotMap => MetaAnswer::SlotMap(tables.slot_map()?.map(Box::new)),
         MetaQuery::ClusterCa => MetaAnswer::ClusterCa(tables.cluster_ca()?.map(Box::new)),
+        MetaQuery::ClusterTrust => MetaAnswer::ClusterTrust(tables.cluster_trust()?.map(Box::new)),
         MetaQuery::JoinTokens => {
             let tokens = tables.join_tokens()?.into_iter();
             let unused = tokens.filter(|token| !token.used);

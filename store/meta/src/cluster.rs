@@ -39,6 +39,26 @@ pub struct ClusterCa {
     pub signer: CaSigner,
 }
 
+/// What of a [`ClusterCa`] every node goes by: certificates in PEM, and no key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterTrust {
+    /// That of the [`ClusterCa`].
+    pub epoch: u64,
+    /// Who is trusted.
+    pub trusted: Vec<String>,
+    /// Who signs.
+    pub signer: String,
+    /// Who will sign, while a rotation waits until everybody trusts it.
+    pub successor: Option<String>,
+}
+
+impl ClusterTrust {
+    /// Whether a rotation has begun and not ended.
+    pub fn is_rotating(&self) -> bool {
+        self.successor.is_some() || self.trusted.len() > 1
+    }
+}
+
 /// A certificate with its key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaSigner {

@@ -173,6 +173,29 @@ pub enum MetaCommand {
         /// Signs the certificates of nodes.
         signer: CaSigner,
     },
+    /// Removes a node that is lost with what it had, though records still name it: its copies are made elsewhere. Its id
+    /// never comes back. From feature level 2 on.
+    RemoveLostNode(NodeId),
+    /// Begins a rotation of the CA: what nodes trust grows by the successor's certificate, and nothing is signed with it
+    /// yet. From feature level 2 on.
+    BeginCaRotation {
+        /// The epoch of what was read.
+        epoch_before: u64,
+        /// What will sign.
+        successor: CaSigner,
+    },
+    /// The next step of a rotation, if nobody else took it since: the successor signs; or, if it does already, it alone is
+    /// trusted. From feature level 2 on.
+    AdvanceCaRotation {
+        /// The epoch of what was read.
+        epoch_before: u64,
+    },
+    /// Leaves numbers out, so that none is given twice that was given in entries which a recovered log lacks. Stands in the
+    /// log of a meta group that was recovered, and is sent by nobody. From feature level 2 on.
+    SkipIds {
+        /// How many of accounts and of clients.
+        by: u64,
+    },
 }
 
 /// An account to be added.

@@ -20,7 +20,7 @@
 //! | members by name | `10` name | node id |
 //! | join tokens | `11` hash | `JoinToken` |
 //! | placement | `12` shard | `ShardRecord` |
-//! | of the whole cluster | `13` what | `ClusterSettings`, `SlotMap`, `ClusterCa` |
+//! | of the whole cluster | `13` what | `ClusterSettings`, `SlotMap`, `ClusterCa`, `CaSigner` |
 //!
 //! Local parts stand here in lower case, and only here: records keep the spelling. (Lower case may be longer, beyond
 //! what an address may have, so a key is never read back as an address.) Neither domains nor local parts hold a NUL.
@@ -54,6 +54,8 @@ pub(crate) const SETTINGS: &str = "settings";
 pub(crate) const SLOTS: &str = "slots";
 /// The CA.
 pub(crate) const CA: &str = "ca";
+/// The CA that will sign next.
+pub(crate) const CA_SUCCESSOR: &str = "ca-successor";
 
 /// What numbers the accounts.
 pub(crate) const NEXT_ACCOUNT: &str = "account";

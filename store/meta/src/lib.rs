@@ -18,7 +18,7 @@ mod tables;
 mod wire;
 
 pub use answer::{LIST_MAX, SENDERS_MAX, answer};
-pub use cluster::{CaSigner, ClusterCa, ClusterSettings, PrivateKeyPem};
+pub use cluster::{CaSigner, ClusterCa, ClusterSettings, ClusterTrust, PrivateKeyPem};
 pub use command::{
     AccountRecord, AliasRecord, Credential, CredentialScope, DomainRecord, MetaCommand,
     MetaOperation, NewAccount, Removal,

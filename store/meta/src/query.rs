@@ -4,8 +4,8 @@ use mailrook_types::{AccountId, Address, Domain, MailboxName, NodeId, ShardId, T
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountRecord, AliasRecord, ClusterCa, ClusterSettings, DomainRecord, NodeRecord, Removal,
-    ShardRecord, SlotMap,
+    AccountRecord, AliasRecord, ClusterCa, ClusterSettings, ClusterTrust, DomainRecord, NodeRecord,
+    Removal, ShardRecord, SlotMap,
 };
 
 /// A question about the directory.
@@ -82,6 +82,8 @@ pub enum MetaQuery {
     ClusterCa,
     /// Until when the join tokens hold that nobody used. Answered by [`MetaAnswer::JoinTokens`].
     JoinTokens,
+    /// What nodes trust, without any key. Answered by [`MetaAnswer::ClusterTrust`].
+    ClusterTrust,
 }
 
 /// The answer to a [`MetaQuery`].
@@ -119,6 +121,8 @@ pub enum MetaAnswer {
     ClusterCa(Option<Box<ClusterCa>>),
     /// The end of each, ascending. Some may be past: they are dropped when others are added.
     JoinTokens(Vec<Timestamp>),
+    /// What nodes trust, if a CA was put.
+    ClusterTrust(Option<Box<ClusterTrust>>),
 }
 
 /// Who gets mail for an address, aliases followed to their ends.

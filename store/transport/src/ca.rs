@@ -320,6 +320,18 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_tells_who_signed_it() {
+        let (one, other) = (
+            ClusterCa::generate(7).unwrap(),
+            ClusterCa::generate(7).unwrap(),
+        );
+        let key = NodeKey::generate().unwrap();
+        let made = one.sign(NodeId(3), &key.public_key_der(), DAY).unwrap();
+        assert!(made.is_signed_by(one.certificate()));
+        assert!(!made.is_signed_by(other.certificate()));
+    }
+
+    #[test]
     fn only_public_keys_are_signed() {
         let ca = ClusterCa::generate(7).unwrap();
         let good = NodeKey::generate().unwrap().public_key_der();

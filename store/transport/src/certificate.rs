@@ -16,10 +16,13 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use mailrook_types::NodeId;
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::{
+    crypto::ring,
+    pki_types::{CertificateDer, UnixTime, pem::PemObject},
+};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
-use webpki::EndEntityCert;
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use zeroize::Zeroizing;
 
 /// The last labels of each name.
@@ -148,6 +151,30 @@ impl Certificate {
     /// The cluster and the node that it names; None unless it names exactly one.
     pub fn node(&self) -> Option<(u128, NodeId)> {
         certified_node(&self.der)
+    }
+
+    /// Whether a CA signed it for a node, and it is valid now.
+    pub fn is_signed_by(&self, ca: &Certificate) -> bool {
+        let Ok(anchor) = anchor_from_trusted_cert(&ca.der) else {
+            return false;
+        };
+        let Ok(certificate) = EndEntityCert::try_from(&self.der) else {
+            return false;
+        };
+        let anchors = [anchor];
+        let verified = certificate.verify_for_usage(
+            ring::default_provider()
+                .signature_verification_algorithms
+                .all,
+            &anchors,
+            // The CA signs nodes itself.
+            &[],
+            UnixTime::now(),
+            KeyUsage::server_auth(),
+            None,
+            None,
+        );
+        verified.is_ok()
     }
 
     /// The cluster, if it is that of a CA.

@@ -4,6 +4,7 @@
 //! generator's own processor time is printed, so that one sees when it was the limit; the machine is named. A load that
 //! fills mailboxes starts every server afresh in every round.
 
+mod fail_over;
 pub mod loads;
 mod peer;
 mod sample;
@@ -14,6 +15,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+pub use fail_over::{Event, Interruptions, fail_over_table, measure_fail_over};
 pub use peer::{Peer, PeerOptions, install};
 pub use sample::{Better, Meter, Metric, Reading, Sample, in_parallel, median};
 pub use system::{Kind, System, disk_bytes};

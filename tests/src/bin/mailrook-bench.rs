@@ -11,13 +11,16 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use mailrook_tests::bench::{Options, json, loads, markdown, run};
+use mailrook_tests::bench::{
+    Event, Options, fail_over_table, json, loads, markdown, measure_fail_over, run,
+};
 use mailrook_tests::harness::raise_file_limit;
 
 const HELP: &str = "\
 Runs the same loads on Postfix with Dovecot and on Mailrook and prints a table with ratios.
 
 Usage: mailrook-bench [--only NAME]… [--quick] [--peer-only | --mailrook-only] [--rounds N] [--json FILE] [--dir DIR] [--list]
+       mailrook-bench fail-over [TIMES] [kill|cut|restart]…
 
   --only NAME      this load (may be given several times); --list names them
   --quick          a tenth of the work, one round: whether it runs, not how fast
@@ -26,6 +29,9 @@ Usage: mailrook-bench [--only NAME]… [--quick] [--peer-only | --mailrook-only]
   --rounds N       rounds of each (3)
   --json FILE      where the figures go (mailrook-bench.json)
   --dir DIR        where the mail lies while it runs; the disk under it is what is measured (a temporary folder)
+
+`fail-over` measures instead what an SMTP and an IMAP client see when the leader of their shard, one of three nodes, is killed,
+cut off and restarted, so many times each (20). Root is needed for its network namespaces.
 
 The program to measure is MAILROOK_BIN, or target/release/mailrook. Root is needed for the peer. With MAILROOK_BENCH_PROFILE=FILE,
 `perf record` writes a profile of the server there while the clock runs (its figures are then not worth keeping).
@@ -41,7 +47,29 @@ fn main() -> ExitCode {
     }
 }
 
+fn fail_over(arguments: &[String]) -> io::Result<()> {
+    let (mut times, mut events) = (20, Vec::new());
+    for argument in arguments {
+        match argument.as_str() {
+            "kill" => events.push(Event::Kill),
+            "cut" => events.push(Event::Cut),
+            "restart" => events.push(Event::Restart),
+            number => times = number.parse().map_err(io::Error::other)?,
+        }
+    }
+    if events.is_empty() {
+        events = Event::ALL.into();
+    }
+    let measured = measure_fail_over(times, &events, &mut io::stderr())?;
+    println!("{}", fail_over_table(&measured));
+    Ok(())
+}
+
 fn bench() -> io::Result<()> {
+    let words: Vec<String> = env::args().skip(1).collect();
+    if let Some(("fail-over", rest)) = words.split_first().map(|(f, r)| (f.as_str(), r)) {
+        return fail_over(rest);
+    }
     let own_folder = tempfile::Builder::new()
         .prefix("mailrook-bench-")
         .tempdir()?;

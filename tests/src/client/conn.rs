@@ -1,5 +1,6 @@
 //! One connection: plain TCP, TLS, or either with DEFLATE on top, read by lines and by counts.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -17,6 +18,16 @@ use super::wire_error;
 
 /// How long a test waits for one answer. Long, since the machines that run tests are busy; a hang still ends.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
+thread_local! {
+    static PATIENCE: Cell<Duration> = const { Cell::new(READ_TIMEOUT) };
+}
+
+/// How long the connections that this thread makes from now on wait: a client of a cluster goes to the next node instead
+/// of waiting for a dead one.
+pub fn set_patience(patience: Duration) {
+    PATIENCE.set(patience);
+}
+
 /// Read at most this much at once: large enough that the load generator is not the limit of a bulk fetch.
 const READ_BYTES: usize = 256 * 1024;
 /// No line of any answer is longer; a server that sends one is broken.
@@ -73,10 +84,11 @@ impl Conn {
             socket.bind(&SocketAddr::new(IpAddr::V4(source), 0).into())?;
         }
         let target = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-        socket.connect_timeout(&target.into(), READ_TIMEOUT)?;
+        let patience = PATIENCE.get();
+        socket.connect_timeout(&target.into(), patience)?;
         socket.set_tcp_nodelay(true)?;
-        socket.set_read_timeout(Some(READ_TIMEOUT))?;
-        socket.set_write_timeout(Some(READ_TIMEOUT))?;
+        socket.set_read_timeout(Some(patience))?;
+        socket.set_write_timeout(Some(patience))?;
         Ok(Self {
             stream: Stream::Plain(socket.into()),
             deflate: None,

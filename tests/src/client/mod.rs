@@ -6,7 +6,7 @@ mod pop3;
 mod smtp;
 mod value;
 
-pub use conn::{Conn, tls_config};
+pub use conn::{Conn, set_patience, tls_config};
 pub use imap::{Imap, Reply, quoted, scram_sha_256};
 pub use pop3::Pop3;
 pub use smtp::{Smtp, SmtpReply, dot_stuffed};

@@ -9,7 +9,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mailrook_types::ShardId;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{LogError, LogStore, LogWrite, WRITE_BYTES_MAX};
 use crate::{
@@ -98,6 +98,7 @@ pub(crate) struct SharedLog {
     jobs: Mutex<Option<Jobs>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     lock: Mutex<Option<DirLock>>,
+    begun: Arc<Mutex<Option<Instant>>>,
 }
 
 impl SharedLog {
@@ -108,10 +109,12 @@ impl SharedLog {
         options: WriterOptions,
         lock: DirLock,
     ) -> std::io::Result<SharedLog> {
+        let begun = Arc::default();
         let writer = Writer {
             store: Arc::clone(&store),
             witness,
             options,
+            begun: Arc::clone(&begun),
         };
         let (jobs, thread) = if simulation::is_on() {
             let (jobs, queue) = mpsc::unbounded_channel();
@@ -129,7 +132,14 @@ impl SharedLog {
             jobs: Mutex::new(Some(jobs)),
             writer: Mutex::new(thread),
             lock: Mutex::new(Some(lock)),
+            begun,
         })
+    }
+
+    /// How long the disk has not answered the write that is under way.
+    pub(crate) fn stalled_for(&self) -> Duration {
+        let begun = *self.begun.lock();
+        begun.map_or(Duration::ZERO, |begun| begun.elapsed())
     }
 
     /// Hands a write over. Writes of one caller are carried out in their order. After [`SharedLog::close`] `done`
@@ -193,6 +203,8 @@ struct Writer {
     store: Arc<dyn LogStore>,
     witness: Arc<WitnessFile>,
     options: WriterOptions,
+    /// When the write began that is under way.
+    begun: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Writer {
@@ -226,6 +238,7 @@ impl Writer {
                 done.drain(..).for_each(|done| done(Ok(())));
                 tokio::time::sleep(PLANTED_DELAY).await;
             }
+            *self.begun.lock() = Some(Instant::now());
             tokio::time::sleep(self.store.begin(&writes)).await;
             match self.write(writes, &votes) {
                 Ok(()) => done.into_iter().for_each(|done| done(Ok(()))),
@@ -239,6 +252,18 @@ impl Writer {
     }
 
     fn write(&self, writes: Vec<LogWrite>, votes: &[(ShardId, VoteMark)]) -> Result<(), LogError> {
+        // In a simulation it began before this.
+        self.begun.lock().get_or_insert_with(Instant::now);
+        let written = self.write_now(writes, votes);
+        *self.begun.lock() = None;
+        written
+    }
+
+    fn write_now(
+        &self,
+        writes: Vec<LogWrite>,
+        votes: &[(ShardId, VoteMark)],
+    ) -> Result<(), LogError> {
         self.store.write_synced(writes)?;
         if !votes.is_empty() {
             self.witness

@@ -43,8 +43,11 @@ impl Node {
 
     async fn add(&self, shard: ShardId, origin: Origin) -> Result<(), GroupError> {
         let _one = self.inner.making.lock().await;
-        if self.inner.group(shard).is_some() {
-            return Ok(());
+        match self.inner.group(shard) {
+            Some(group) if group.is_running() => return Ok(()),
+            // Found damaged: a new one takes its place.
+            Some(group) => self.drop_group(shard, group).await?,
+            None => {}
         }
         let count = self.inner.groups.read().len();
         if count > SHARDS_MAX as usize {
@@ -62,13 +65,18 @@ impl Node {
     /// [`GroupError::Refused`] while the group counts this node among its members, as far as the copy knows.
     pub async fn drop_copy(&self, shard: ShardId) -> Result<(), GroupError> {
         let _one = self.inner.making.lock().await;
-        let Some(group) = self.inner.group(shard) else {
-            return Ok(());
-        };
+        match self.inner.group(shard) {
+            Some(group) => self.drop_group(shard, group).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn drop_group(&self, shard: ShardId, group: Arc<RaftGroup>) -> Result<(), GroupError> {
         // In this order: a copy that the witness knows must have all it knows of; one that it does not know may leave
         // anything behind.
         self.inner.groups.write().remove(&shard);
         group.shutdown().await;
+        drop(group);
         let inner = Arc::clone(&self.inner);
         let dropped = run_blocking(move || {
             inner.witness.drop_copy(shard)?;
@@ -171,6 +179,7 @@ impl Inner {
             log_cache_bytes: self.log_cache_bytes / count,
             groups: count,
             reserve: Arc::clone(&self.reserve),
+            correction: self.correction.clone(),
             wall: Arc::clone(&self.wall),
             plant: self.plant,
         };

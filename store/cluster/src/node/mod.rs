@@ -5,6 +5,7 @@ mod error;
 mod open;
 mod options;
 mod parts;
+mod recover;
 mod serve;
 mod status;
 mod takeover;
@@ -28,13 +29,15 @@ use tokio::{runtime::Runtime, task::JoinHandle as Task};
 pub use error::OpenError;
 pub use options::{NodeOptions, Plant, SHARDS_MAX};
 pub use parts::Parts;
+pub use recover::{CopyReport, Recovery};
 pub use status::NodeStatus;
+pub(crate) use takeover::tell_gone;
 
 use crate::{
     Group,
     data_dir::{DataDir, Identity, WitnessFile},
     disk::Reserve,
-    group::raft::{RaftGroup, SnapshotSender, WallClock},
+    group::raft::{Correction, RaftGroup, SnapshotSender, WallClock},
     log::SharedLog,
     simulation::run_blocking,
     state::TableEngine,
@@ -56,6 +59,7 @@ struct Inner {
     machines: Machines,
     network: Arc<dyn Network>,
     snapshots: SnapshotSender,
+    correction: Correction,
     state_engine: Arc<dyn TableEngine>,
     wall: WallClock,
     plant: Option<Plant>,
@@ -169,6 +173,11 @@ impl Node {
     /// Names the cluster.
     pub fn cluster_id(&self) -> u128 {
         self.inner.dir.identity().cluster_id
+    }
+
+    /// What is to be added to this machine's clock to have that of the majority of nodes, in milliseconds.
+    pub fn correct_clock(&self, ms: i64) {
+        self.inner.correction.set(ms);
     }
 
     /// Counts up with what the node has promised to remember: lower than what others heard, the directory is an old copy.

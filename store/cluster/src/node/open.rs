@@ -15,7 +15,7 @@ use super::{Inner, Machines, Node, NodeOptions, OpenError, Parts, SHARDS_MAX, ta
 use crate::{
     data_dir::{DataDir, Marks, WitnessFile, damaged, io},
     disk::{FileSystemSpace, Reserve},
-    group::raft::{GroupParts, Origin, RaftGroup, SnapshotSender, WallClock},
+    group::raft::{Correction, GroupParts, Origin, RaftGroup, SnapshotSender, WallClock},
     guard::{FilesReport, GroupEvidence, check_entries, check_files, check_group},
     log::{EngineOptions, LogStore, SharedLog, WriterOptions},
     simulation::run_blocking,
@@ -32,16 +32,16 @@ const OPENERS_MAX: usize = 8;
 const LOG_BYTES_MIN: u64 = 2 << 20;
 
 /// Everything that is looked at before the first group starts.
-struct Looked {
-    dir: DataDir,
-    witness: Arc<WitnessFile>,
-    log: Arc<SharedLog>,
-    reserve: Arc<Reserve>,
-    garbage: upkeep::GarbagePolicy,
-    state_engine: Arc<dyn TableEngine>,
-    wall: WallClock,
-    states: Vec<(ShardId, GroupState)>,
-    groups: BTreeMap<ShardId, Marks>,
+pub(super) struct Looked {
+    pub(super) dir: DataDir,
+    pub(super) witness: Arc<WitnessFile>,
+    pub(super) log: Arc<SharedLog>,
+    pub(super) reserve: Arc<Reserve>,
+    pub(super) garbage: upkeep::GarbagePolicy,
+    pub(super) state_engine: Arc<dyn TableEngine>,
+    pub(super) wall: WallClock,
+    pub(super) states: Vec<(ShardId, GroupState)>,
+    pub(super) groups: BTreeMap<ShardId, Marks>,
 }
 
 pub(super) async fn open(
@@ -110,7 +110,7 @@ fn runtime() -> Result<Runtime, OpenError> {
         .map_err(|error| OpenError::Options(format!("no threads for the store: {error}")))
 }
 
-fn look(options: &NodeOptions, parts: Parts) -> Result<Looked, OpenError> {
+pub(super) fn look(options: &NodeOptions, parts: Parts) -> Result<Looked, OpenError> {
     let first_groups: Vec<ShardId> = (0..=options.first_shards).map(ShardId).collect();
     let dir = DataDir::open(&options.data_dir, &first_groups)?;
     let witness = Arc::new(WitnessFile::open(dir.witness())?);
@@ -291,6 +291,7 @@ async fn start(
     let network = network(&options, &dir)?;
     let count = states.len();
     let snapshots = SnapshotSender::default();
+    let correction = Correction::default();
     let groups = states.into_iter().map(|(shard, state)| {
         let given = marks.get(&shard).is_some_and(|marks| marks.given);
         let parts = GroupParts {
@@ -308,6 +309,7 @@ async fn start(
             log_cache_bytes: options.log_cache_bytes / count.max(1),
             groups: count,
             reserve: Arc::clone(&reserve),
+            correction: correction.clone(),
             wall: Arc::clone(&wall),
             plant: options.plant,
         };
@@ -333,6 +335,7 @@ async fn start(
         machines,
         network,
         snapshots,
+        correction,
         state_engine,
         wall,
         plant: options.plant,

@@ -5,9 +5,12 @@
 //! one among them with the longest log asks for votes, as if the leader had handed over to it: the others need not wait
 //! for its lease to end. One broken connection deposes nobody. Should several ask at once, or the leader live after all,
 //! Raft's own rules hold: it is only sooner that the question is put.
+//!
+//! A leader that was restarted before anybody took over says so itself, as one does whose copy of a group has stopped:
+//! the others take its word, and do the same.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
@@ -15,7 +18,7 @@ use std::{
 use bytes::Bytes;
 use futures::future::join_all;
 use mailrook_kv::{decode, encode};
-use mailrook_transport::{Class, Link};
+use mailrook_transport::{Class, Link, Network};
 use mailrook_types::{NodeId, ShardId};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -40,6 +43,12 @@ const REPORT_MAX: Duration = Duration::from_secs(1);
 /// How often what is not settled is looked at again: an election takes some tens of milliseconds.
 const TICK: Duration = Duration::from_millis(250);
 
+/// A node that cannot be reached for so long is gone, whatever the reason: its machine is off, say.
+const DOWN_MAX: Duration = Duration::from_secs(2);
+
+/// A disk that takes longer for one write is no disk to lead with. An ordinary one takes 3 ms when busy.
+const STALL_MAX: Duration = Duration::from_millis(1500);
+
 /// How often a node that should not lead tries to hand over.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(2);
 
@@ -59,10 +68,14 @@ struct Led {
     last: Option<WireLogId>,
 }
 
-/// Who says of a leader that it is gone, with how far their logs go.
+/// How far the logs of nodes go; none for one that should not lead.
+type Ends = BTreeMap<NodeId, Option<WireLogId>>;
+
+/// Who says of a leader that it is gone.
 #[derive(Default)]
 pub(super) struct Reports {
-    groups: Mutex<BTreeMap<ShardId, (WireVote, BTreeMap<NodeId, Option<WireLogId>>)>>,
+    /// With the leader's vote.
+    groups: Mutex<BTreeMap<ShardId, (WireVote, Ends)>>,
 }
 
 impl Reports {
@@ -80,7 +93,7 @@ impl Reports {
         }
     }
 
-    fn of(&self, shard: ShardId, vote: WireVote) -> BTreeMap<NodeId, Option<WireLogId>> {
+    fn of(&self, shard: ShardId, vote: WireVote) -> Ends {
         let groups = self.groups.lock();
         match groups.get(&shard) {
             Some((of, by)) if *of == vote => by.clone(),
@@ -98,6 +111,50 @@ impl Reports {
     }
 }
 
+/// An election takes some tens of milliseconds; one that is open for so long came to nothing.
+const STUCK_MAX: Duration = Duration::from_millis(1000);
+
+/// By so much nodes differ in their patience, at most.
+const STUCK_SPREAD_MS: u64 = 997;
+
+/// Groups whose last vote led to no leader: the vote, and since when.
+#[derive(Default)]
+struct Stuck(BTreeMap<ShardId, (WireVote, Instant)>);
+
+/// Since when leaders cannot be reached.
+#[derive(Default)]
+struct Down(BTreeMap<NodeId, Instant>);
+
+/// Tells the other voters that this node leads a group no more, if it led it last.
+pub(crate) fn tell_gone(group: &RaftGroup, network: &Arc<dyn Network>) {
+    let own = network.node();
+    let Some(vote) = group
+        .last_vote()
+        .filter(|vote| vote.leader_id.node_id == own.0)
+    else {
+        return;
+    };
+    let led = Led {
+        shard: group.shard(),
+        vote: (&vote).into(),
+        last: None,
+    };
+    let report = Report::Gone {
+        node: own.0,
+        groups: vec![led],
+    };
+    let request = wire::with_body(NO_SHARD, &encode(&report));
+    for voter in group.voters().into_iter().filter(|voter| *voter != own) {
+        let deadline = Instant::now() + REPORT_MAX;
+        let call = network.call(voter, Class::Consensus, request.clone(), deadline);
+        tokio::spawn(async move {
+            if let Err(error) = call.await {
+                tracing::debug!(%voter, %error, "a report did not arrive");
+            }
+        });
+    }
+}
+
 /// Whether a request is a report.
 pub(super) fn is_report(request: &Bytes) -> bool {
     wire::split(request.clone()).is_ok_and(|(shard, _)| shard == NO_SHARD)
@@ -111,6 +168,8 @@ pub(super) fn start(inner: &Arc<Inner>) -> JoinHandle<()> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut handed_over = Instant::now();
+        let mut down = Down::default();
+        let mut stuck = Stuck::default();
         loop {
             let event = tokio::select! {
                 biased;
@@ -125,10 +184,12 @@ pub(super) fn start(inner: &Arc<Inner>) -> JoinHandle<()> {
                 // A network without others.
                 Some(Err(RecvError::Closed)) => return,
                 None => {
-                    inner.look_again();
+                    inner.look_again(&mut down);
+                    inner.disclaim();
+                    inner.try_again(&mut stuck);
                     if handed_over.elapsed() >= HAND_OVER_EVERY {
                         handed_over = Instant::now();
-                        inner.give_way_if_full(&weak);
+                        inner.give_way_if_unfit(&weak);
                     }
                 }
             }
@@ -148,29 +209,92 @@ impl Inner {
     }
 
     /// Links that are down are reported as long as those behind them are believed to lead.
-    fn look_again(self: &Arc<Self>) {
+    fn look_again(self: &Arc<Self>, down: &mut Down) {
         let leaders = self.groups().into_iter().filter_map(|group| {
             let vote = group.last_vote();
             Some(NodeId(vote?.leader_id.node_id))
         });
-        let mut leaders: Vec<NodeId> = leaders.collect();
-        leaders.sort_unstable();
-        leaders.dedup();
+        let mut leaders: BTreeSet<NodeId> = leaders.collect();
+        leaders.remove(&self.network.node());
+        down.0.retain(|node, _| leaders.contains(node));
         for node in leaders {
-            if node != self.network.node()
-                && matches!(self.network.link(node), Link::Refused | Link::Silent)
-            {
+            let link = self.network.link(node);
+            if link == Link::Up {
+                down.0.remove(&node);
+                continue;
+            }
+            let since = *down.0.entry(node).or_insert_with(Instant::now);
+            if link != Link::Down || since.elapsed() >= DOWN_MAX {
                 self.report(node);
             }
         }
     }
 
+    /// Says of groups that it led before it was restarted that it does so no more. Its own log's end does not matter: who
+    /// takes over needs the votes of a majority.
+    fn disclaim(self: &Arc<Self>) {
+        let own = self.network.node();
+        for group in self.groups() {
+            let Some(vote) = group.last_vote() else {
+                continue;
+            };
+            let led = vote.committed && vote.leader_id.node_id == own.0;
+            if led && !group.leads() && group.is_running() && self.reaches_majority(&group) {
+                tell_gone(&group, &self.network);
+            }
+        }
+    }
+
+    /// Asks for votes where an election came to nothing: it was split, or who was chosen had less of the log.
+    fn try_again(self: &Arc<Self>, stuck: &mut Stuck) {
+        let own = self.network.node();
+        // Nodes differ, so that they do not meet again.
+        let patience = STUCK_MAX + Duration::from_millis(own.0 % STUCK_SPREAD_MS);
+        let groups = self.groups();
+        let open = |group: &&Arc<RaftGroup>| {
+            let vote = group.last_vote();
+            vote.is_some_and(|vote| !vote.committed) && group.voters().contains(&own)
+        };
+        let open: Vec<_> = groups.iter().filter(open).collect();
+        stuck
+            .0
+            .retain(|shard, _| open.iter().any(|group| group.shard() == *shard));
+        for group in open {
+            let Some(vote) = group.last_vote() else {
+                continue;
+            };
+            // By the vote that is open: a new one begins anew.
+            let now = (WireVote::from(&vote), Instant::now());
+            let known = stuck.0.entry(group.shard()).or_insert(now);
+            if known.0 != now.0 {
+                *known = now;
+            }
+            if known.1.elapsed() >= patience && self.would_lead() && self.reaches_majority(group) {
+                *known = now;
+                let group = Arc::clone(group);
+                tracing::info!(shard = %group.shard(), "nobody leads; asking for votes");
+                self.runtime.spawn(async move { group.stand().await });
+            }
+        }
+    }
+
+    fn reaches_majority(&self, group: &RaftGroup) -> bool {
+        let own = self.network.node();
+        let voters = group.voters();
+        let reached = |voter: &&NodeId| **voter == own || self.network.link(**voter) == Link::Up;
+        voters.contains(&own) && voters.iter().filter(reached).count() > voters.len() / 2
+    }
+
     /// Tells the other voters of the groups that `gone` led, or asked for votes in.
     fn report(self: &Arc<Self>, gone: NodeId) {
+        self.report_groups(gone, self.groups());
+    }
+
+    fn report_groups(self: &Arc<Self>, gone: NodeId, groups: Vec<Arc<RaftGroup>>) {
         let own = self.network.node();
-        let unfit = self.leaving.load(Ordering::Acquire) || self.reserve.is_full();
+        let unfit = !self.would_lead();
         let mut of_peers: BTreeMap<NodeId, Vec<Led>> = BTreeMap::new();
-        for group in self.groups() {
+        for group in groups {
             let Some(vote) = group
                 .last_vote()
                 .filter(|vote| vote.leader_id.node_id == gone.0)
@@ -219,6 +343,13 @@ impl Inner {
     ) -> Result<Bytes, String> {
         let (_, body) = wire::split(request.clone()).map_err(|error| error.to_string())?;
         let Report::Gone { node, groups } = decode(&body).map_err(|error| error.to_string())?;
+        if from.0 == node {
+            // It says so itself.
+            groups.iter().for_each(|led| self.reports.add(from, led));
+            let led = groups.iter().filter_map(|led| self.group(led.shard));
+            self.report_groups(from, led.collect());
+            return Ok(Bytes::new());
+        }
         for led in groups {
             let Some(group) = self.group(led.shard) else {
                 continue;
@@ -252,17 +383,24 @@ impl Inner {
         }
     }
 
-    /// Hands over what it leads when the disk is full: others may have room.
-    fn give_way_if_full(self: &Arc<Self>, weak: &Weak<Inner>) {
-        if !self.reserve.is_full() {
-            return;
-        }
+    /// Hands over what it leads while its disk is no good: others may have a better one.
+    fn give_way_if_unfit(self: &Arc<Self>, weak: &Weak<Inner>) {
+        let why = match (self.reserve.is_full(), self.is_stalled()) {
+            (true, _) => "the disk is nearly full",
+            (false, true) => "the disk does not answer",
+            (false, false) => return,
+        };
         let weak = weak.clone();
         self.runtime.spawn(async move {
             if let Some(inner) = weak.upgrade() {
-                inner.hand_over("the disk is nearly full").await;
+                inner.hand_over(why).await;
             }
         });
+    }
+
+    /// Whether the disk keeps a write waiting for too long.
+    fn is_stalled(&self) -> bool {
+        self.log.stalled_for() >= STALL_MAX
     }
 
     /// Those of `candidates` who would lead, in the same order.
@@ -286,6 +424,6 @@ impl Inner {
 
     /// Whether this node may lead.
     pub(super) fn would_lead(&self) -> bool {
-        !self.leaving.load(Ordering::Acquire) && !self.reserve.is_full()
+        !self.leaving.load(Ordering::Acquire) && !self.reserve.is_full() && !self.is_stalled()
     }
 }

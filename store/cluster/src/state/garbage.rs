@@ -102,7 +102,7 @@ fn rocksdb(tables: &dyn StateTables) -> Option<&Tables> {
 
 #[cfg(test)]
 mod tests {
-    use mailrook_kv::{Batch, Read, Space};
+    use mailrook_kv::{Batch, Space};
 
     use crate::state::{Applied, tests::fresh};
 

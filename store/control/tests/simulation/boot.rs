@@ -1,12 +1,19 @@
 //! What runs on a node: its back end, its front end's client, its controller and its desk.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use mailrook_cluster::{DiskSpace, Node, NodeOptions, Parts, simulation};
-use mailrook_control::{Addresses, Book, Controller, Desk, DeskParts, Member, Papers};
+use mailrook_control::{
+    Addresses, Book, Controller, Desk, DeskParts, FEATURE_LEVELS, Keeper, Member, Papers, Presents,
+    Recovered,
+};
 use mailrook_store_client::{Client, ClientOptions, Reach, machines};
-use mailrook_transport::{Handlers, Network};
+use mailrook_transport::{CertificateError, Credentials, Handlers, Network};
 use mailrook_types::NodeId;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -46,12 +53,32 @@ impl Addresses for Known {
     fn forget(&self, _node: NodeId) {}
 }
 
+/// The simulated network believes everybody.
+struct Believed;
+
+impl Presents for Believed {
+    fn present(&self, _credentials: &Credentials) -> Result<(), CertificateError> {
+        Ok(())
+    }
+}
+
+/// Papers that nobody asks for, as no CA is handed over: keys are random.
+fn keeper(folder: &Path, id: NodeId) -> Keeper {
+    let papers = Papers::at(folder);
+    if !papers.exist() {
+        papers.found(1, id).unwrap();
+        std::fs::remove_file(folder.join("ca.pem")).unwrap();
+    }
+    Keeper::new(papers, Arc::new(Believed)).unwrap()
+}
+
 /// What a node is called.
 pub fn member(id: NodeId) -> Member {
     Member {
         name: format!("node-{}", id.0),
         address: format!("node-{}:2300", id.0),
         zone: String::new(),
+        levels: FEATURE_LEVELS,
     }
 }
 
@@ -79,20 +106,25 @@ pub async fn boot(boot: Boot) {
         peers: Arc::new(boot.peers.clone()),
     };
     let client = Client::new(reach, nonce(), ClientOptions::default());
+    let cluster = boot.dir.join("cluster");
+    std::fs::create_dir_all(&cluster).unwrap();
+    let keeper = Arc::new(keeper(&cluster, boot.id));
+    let recovered = Arc::new(Recovered::open(&cluster).unwrap());
     let desk = Arc::new(Desk::default());
     desk.open(DeskParts {
         node: Arc::downgrade(&node),
         directory: Arc::new(client.clone()),
+        keeper: Arc::clone(&keeper),
+        recovered: Arc::clone(&recovered),
     });
-    let cluster = boot.dir.join("cluster");
-    std::fs::create_dir_all(&cluster).unwrap();
     let controller = Controller {
         node: Arc::downgrade(&node),
         directory: Arc::new(client.clone()),
         network,
         addresses: Arc::new(Known),
         book: Arc::new(Book::open(cluster.join("nodes"), boot.id).unwrap()),
-        papers: Papers::at(cluster),
+        keeper,
+        recovered,
         member: member(boot.id),
     };
     controller.start();

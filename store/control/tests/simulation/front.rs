@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use mailrook_cluster::Group;
-use mailrook_control::FEATURE_LEVELS;
 use mailrook_mailbox::MailboxRef;
 use mailrook_meta::{MetaCommand, MetaReply, NewAccount, NewNode};
 use mailrook_store_api::{Append, Directory, Lane, Mailstore, PreparedMessage, StoreError};
@@ -72,7 +71,7 @@ pub async fn join(client: &Client, founder: NodeId, nodes: &[NodeId], now_ms: i6
             name: new.name,
             address: new.address,
             zone: new.zone,
-            levels: FEATURE_LEVELS,
+            levels: new.levels,
         };
         loop {
             command(client, token.clone()).await;

@@ -11,6 +11,7 @@ use std::{
 };
 
 use mailrook_cluster::{GroupRole, GroupStatus, Plant};
+use mailrook_control::FEATURE_LEVELS;
 use mailrook_meta::MetaCommand;
 use mailrook_store_api::PreparedMessage;
 use mailrook_transport::Handlers;
@@ -158,6 +159,8 @@ impl Run {
         let client = front::client(&shared, &[founder]);
         self.world.front.spawn(async move {
             front::join(&client, founder, &ids, 1_700_000_000_000).await;
+            let to = FEATURE_LEVELS.highest;
+            front::command(&client, MetaCommand::RaiseFeatureLevel { to }).await;
             front::command(&client, MetaCommand::SetHealAfter { ms: 60_000 }).await;
             *made.lock() = front::add_accounts(&client, 3).await;
         });

@@ -1,7 +1,10 @@
 //! What the nodes' certificates are signed with. Certificates and keys are opaque here.
 
 use super::{Machine, Outcome, Stop, invalid, limit};
-use crate::{CaSigner, ClusterCa, MetaRefusal, MetaReply, key, tables::put};
+use crate::{
+    CaSigner, ClusterCa, MetaRefusal, MetaReply, key,
+    tables::{delete, put},
+};
 
 /// The most certificates trusted at a time: a rotation needs two, and may be begun anew before the last one ended.
 pub const CA_TRUSTED_MAX: usize = 8;
@@ -16,6 +19,9 @@ impl Machine<'_, '_> {
         signer: CaSigner,
     ) -> Outcome {
         let present = self.tables().cluster_ca()?;
+        if self.tables().ca_successor()?.is_some() {
+            return Err(rotating());
+        }
         let epoch = present.as_ref().map_or(0, |ca| ca.epoch);
         let repeated = |ca: ClusterCa| {
             ca.epoch.checked_sub(1) == Some(epoch_before)
@@ -41,6 +47,55 @@ impl Machine<'_, '_> {
         put(self.view, key::cluster(key::CA), &ca);
         Ok(MetaReply::Epoch(ca.epoch))
     }
+}
+
+/// Each step is taken once everybody has followed the last one: see [`ClusterTrust`](crate::ClusterTrust).
+impl Machine<'_, '_> {
+    pub(super) fn begin_ca_rotation(&mut self, epoch_before: u64, successor: CaSigner) -> Outcome {
+        let mut ca = self.ca_of(epoch_before)?;
+        if self.tables().ca_successor()?.is_some() || ca.trusted.len() > 1 {
+            return Err(rotating());
+        }
+        ca.trusted.push(successor.certificate.clone());
+        check(&ca.trusted, &successor)?;
+        ca.epoch += 1;
+        put(self.view, key::cluster(key::CA), &ca);
+        put(self.view, key::cluster(key::CA_SUCCESSOR), &successor);
+        Ok(MetaReply::Epoch(ca.epoch))
+    }
+
+    pub(super) fn advance_ca_rotation(&mut self, epoch_before: u64) -> Outcome {
+        let mut ca = self.ca_of(epoch_before)?;
+        match self.tables().ca_successor()? {
+            Some(successor) => {
+                ca.signer = successor;
+                delete(self.view, key::cluster(key::CA_SUCCESSOR));
+            }
+            None if ca.trusted.len() > 1 => ca.trusted = vec![ca.signer.certificate.clone()],
+            None => return Err(invalid("the CA is not being rotated")),
+        }
+        ca.epoch += 1;
+        put(self.view, key::cluster(key::CA), &ca);
+        Ok(MetaReply::Epoch(ca.epoch))
+    }
+
+    /// The CA, if it is still that of `epoch_before`.
+    fn ca_of(&self, epoch_before: u64) -> Result<ClusterCa, Stop> {
+        let ca = self.tables().cluster_ca()?;
+        let ca = ca.ok_or_else(|| invalid("the cluster has no CA yet"))?;
+        if ca.epoch != epoch_before {
+            return Err(MetaRefusal::EpochChanged {
+                before: epoch_before,
+                now: ca.epoch,
+            }
+            .into());
+        }
+        Ok(ca)
+    }
+}
+
+fn rotating() -> Stop {
+    invalid("the CA is being rotated already: `mailrook status` shows how far it is")
 }
 
 fn check(trusted: &[String], signer: &CaSigner) -> Result<(), Stop> {

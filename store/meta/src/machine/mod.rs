@@ -173,6 +173,15 @@ impl Machine<'_, '_> {
                 trusted,
                 signer,
             } => self.put_cluster_ca(epoch_before, trusted, signer),
+            MetaCommand::RemoveLostNode(node) => self.remove_lost_node(node),
+            MetaCommand::BeginCaRotation {
+                epoch_before,
+                successor,
+            } => self.begin_ca_rotation(epoch_before, successor),
+            MetaCommand::AdvanceCaRotation { epoch_before } => {
+                self.advance_ca_rotation(epoch_before)
+            }
+            MetaCommand::SkipIds { by } => self.skip_ids(by),
         }
     }
 
@@ -197,6 +206,14 @@ impl Machine<'_, '_> {
         let next = self.tables().counter(name)? + 1;
         put(self.view, key::counter(name), &next);
         Ok(next)
+    }
+
+    fn skip_ids(&mut self, by: u64) -> Outcome {
+        for name in [key::NEXT_ACCOUNT, key::NEXT_CLIENT] {
+            let next = self.tables().counter(name)?.saturating_add(by);
+            put(self.view, key::counter(name), &next);
+        }
+        Ok(MetaReply::Done)
     }
 
     fn known_domain(&self, domain: &Domain) -> Result<DomainRow, Stop> {

@@ -158,7 +158,7 @@ impl Machine<'_, '_> {
 
     pub(super) fn remove_node(&mut self, id: NodeId) -> Outcome {
         let row = self.tables().node(id)?;
-        let mut row = row.ok_or(MetaRefusal::NoSuchNode(id))?;
+        let row = row.ok_or(MetaRefusal::NoSuchNode(id))?;
         if !row.record.is_member() {
             return Ok(MetaReply::Node(Box::new(row.record)));
         }
@@ -172,13 +172,28 @@ impl Machine<'_, '_> {
             }
             .into());
         }
+        self.remove_row(row)
+    }
+
+    /// Records that name it stay until its copies are made elsewhere; nobody adds it to one any more.
+    pub(super) fn remove_lost_node(&mut self, id: NodeId) -> Outcome {
+        let row = self.tables().node(id)?;
+        let row = row.ok_or(MetaRefusal::NoSuchNode(id))?;
+        if !row.record.is_member() {
+            return Ok(MetaReply::Node(Box::new(row.record)));
+        }
+        self.remove_row(row)
+    }
+
+    fn remove_row(&mut self, mut row: NodeRow) -> Outcome {
+        let name = &row.record.name;
         if self.tables().members()?.len() == 1 {
             return Err(MetaRefusal::LastNode(name.clone()).into());
         }
         // Its name may be given to the node that takes its place.
         delete(self.view, key::node_name(name));
         row.record.state = NodeState::Removed { at: self.now };
-        put(self.view, key::node(id), &row);
+        put(self.view, key::node(row.record.id), &row);
         Ok(MetaReply::Node(Box::new(row.record)))
     }
 

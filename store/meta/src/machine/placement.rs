@@ -99,7 +99,7 @@ impl Machine<'_, '_> {
             }
             .into());
         }
-        self.check_replicas(epoch_before, &replicas)?;
+        self.check_replicas(&record, &replicas)?;
         let record = ShardRecord {
             shard,
             epoch: epoch_before + 1,
@@ -109,11 +109,11 @@ impl Machine<'_, '_> {
         Ok(MetaReply::Shard(record))
     }
 
-    fn check_replicas(&self, epoch_before: u64, replicas: &[NodeId]) -> Result<(), Stop> {
+    fn check_replicas(&self, before: &ShardRecord, replicas: &[NodeId]) -> Result<(), Stop> {
         if replicas.is_empty() {
             return Err(invalid("a group has at least one copy"));
         }
-        if epoch_before == 0 && replicas.len() > 1 {
+        if before.epoch == 0 && replicas.len() > 1 {
             return Err(invalid(
                 "the first record of a group names the one node that makes it",
             ));
@@ -123,7 +123,8 @@ impl Machine<'_, '_> {
                 "the record of a group names at most {REPLICAS_MAX} nodes"
             )));
         }
-        for id in replicas {
+        // One that was lost stays until its place is taken.
+        for id in replicas.iter().filter(|id| !before.replicas.contains(id)) {
             self.member(*id)?;
         }
         Ok(())

@@ -7,7 +7,9 @@ use mailrook_types::{NodeId, ShardId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{Tables, behind};
-use crate::{ClusterCa, ClusterSettings, NodeRecord, ShardRecord, SlotMap, key};
+use crate::{
+    CaSigner, ClusterCa, ClusterSettings, ClusterTrust, NodeRecord, ShardRecord, SlotMap, key,
+};
 
 /// A node with how it came in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,5 +120,22 @@ impl Tables<'_> {
 
     pub(crate) fn cluster_ca(&self) -> Result<Option<ClusterCa>, KvError> {
         self.get(&key::cluster(key::CA))
+    }
+
+    /// What will sign, while a rotation waits until everybody trusts it.
+    pub(crate) fn ca_successor(&self) -> Result<Option<CaSigner>, KvError> {
+        self.get(&key::cluster(key::CA_SUCCESSOR))
+    }
+
+    pub(crate) fn cluster_trust(&self) -> Result<Option<ClusterTrust>, KvError> {
+        let Some(ca) = self.cluster_ca()? else {
+            return Ok(None);
+        };
+        Ok(Some(ClusterTrust {
+            epoch: ca.epoch,
+            trusted: ca.trusted,
+            signer: ca.signer.certificate,
+            successor: self.ca_successor()?.map(|signer| signer.certificate),
+        }))
     }
 }

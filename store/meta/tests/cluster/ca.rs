@@ -42,6 +42,54 @@ fn is_rotated_by_epoch() {
 }
 
 #[test]
+fn a_rotation_goes_step_by_step() {
+    let mut group = Group::new();
+    let successor = CaSigner {
+        certificate: "new".to_owned(),
+        key: PrivateKeyPem::new("key-2"),
+    };
+    let begin = |epoch_before| MetaCommand::BeginCaRotation {
+        epoch_before,
+        successor: successor.clone(),
+    };
+    let advance = |epoch_before| MetaCommand::AdvanceCaRotation { epoch_before };
+    let trust = |group: &Group| match group.ask(MetaQuery::ClusterTrust) {
+        MetaAnswer::ClusterTrust(trust) => trust.map(|trust| *trust),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(trust(&group), None);
+    assert!(group.refused(begin(0)).contains("no CA yet"));
+    group.done(put(0, &["old"], "old", "key-1"));
+    assert!(group.refused(advance(1)).contains("not being rotated"));
+    group.done(begin(1));
+    let begun = trust(&group).unwrap();
+    assert_eq!(begun.trusted, ["old", "new"]);
+    assert_eq!(
+        (begun.signer.as_str(), begun.successor.as_deref()),
+        ("old", Some("new"))
+    );
+    assert!(group.refused(begin(2)).contains("already"));
+    assert!(
+        group
+            .refused(put(2, &["x"], "x", "key-3"))
+            .contains("already")
+    );
+    assert!(group.refused(advance(1)).contains("changed since"));
+    group.done(advance(2));
+    let signs = trust(&group).unwrap();
+    assert_eq!((signs.signer.as_str(), signs.successor), ("new", None));
+    assert_eq!(signs.trusted, ["old", "new"]);
+    group.done(advance(3));
+    let ended = trust(&group).unwrap();
+    assert_eq!(ended.trusted, ["new"]);
+    assert!(!ended.is_rotating());
+    let MetaAnswer::ClusterCa(Some(ca)) = group.ask(MetaQuery::ClusterCa) else {
+        panic!()
+    };
+    assert_eq!(ca.signer, successor);
+}
+
+#[test]
 fn whoever_signs_is_trusted() {
     let mut group = Group::new();
     group.refused(put(0, &[], "a", "key"));

@@ -227,6 +227,38 @@ fn a_removed_node_never_comes_back() {
 }
 
 #[test]
+fn a_lost_node_goes_though_records_name_it() {
+    let mut group = Group::with_nodes(3);
+    group.done(place(1, 0, &[2]));
+    group.done(place(1, 1, &[1, 2]));
+    group.done_twice(MetaCommand::RemoveLostNode(NodeId(2)));
+    assert_eq!(group.node("mail2"), None);
+    // What names it still can be changed, also in other ways first.
+    group.done(place(1, 2, &[1, 2, 3]));
+    assert!(group.refused(place(2, 0, &[2])).contains("was removed"));
+    group.done(place(1, 3, &[1, 3]));
+    assert!(
+        group
+            .refused(place(1, 4, &[1, 2, 3]))
+            .contains("was removed")
+    );
+    assert!(
+        group
+            .refused(MetaCommand::AnnounceNode(node(2)))
+            .contains("cannot come back")
+    );
+    group.done(MetaCommand::RemoveLostNode(NodeId(3)));
+    assert_eq!(
+        group.refused(MetaCommand::RemoveLostNode(NodeId(1))),
+        "node mail1 is the last one of the cluster"
+    );
+    assert_eq!(
+        group.refused(MetaCommand::RemoveLostNode(NodeId(9))),
+        "there is no node n9"
+    );
+}
+
+#[test]
 fn the_last_node_stays() {
     let mut group = Group::with_nodes(2);
     group.done(MetaCommand::RemoveNode(NodeId(1)));

@@ -1,6 +1,8 @@
 //! How the cluster is kept.
 
-use mailrook_meta::{ClusterSettings, FeatureLevels, MetaAnswer, MetaCommand, MetaQuery, NewNode};
+use mailrook_meta::{
+    ClusterSettings, FeatureLevels, MetaAnswer, MetaCommand, MetaQuery, MetaReply, NewNode,
+};
 use mailrook_types::NodeId;
 
 use crate::rig::{Group, join, node, token};
@@ -80,4 +82,19 @@ fn a_program_that_does_not_fit_stays_out() {
         "the cluster is at feature level 2, and the program of node mail3 needs at least level 3: raise the level first"
     );
     group.done(join(9, knowing(3, 2, 4)));
+}
+
+#[test]
+fn numbers_are_left_out_after_a_recovery() {
+    let mut group = Group::new();
+    let grant = |nonce| MetaCommand::GrantClient { nonce: [nonce; 16] };
+    let MetaReply::Client(first) = group.done(grant(1)) else {
+        panic!()
+    };
+    group.done(MetaCommand::SkipIds { by: 1000 });
+    assert_eq!(group.done(grant(1)), MetaReply::Client(first));
+    let MetaReply::Client(next) = group.done(grant(2)) else {
+        panic!()
+    };
+    assert_eq!(next.0, first.0 + 1001);
 }

@@ -191,6 +191,7 @@ fn judge(shared: &Shared, certificate: &CertificateDer<'_>, frame: Frame) -> Res
     if node == shared.node {
         return Err(format!("this is {node} itself: is there a copy of it?"));
     }
+    shared.introduce.admit_level(node, theirs.feature_level)?;
     shared.introduce.admit(node, theirs.introduction.clone())?;
     Ok(theirs)
 }

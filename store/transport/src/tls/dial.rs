@@ -68,7 +68,9 @@ async fn greet(
         _ => return Err("it broke the protocol: no hello".into()),
     };
     let judged = theirs.agree(&ours, to).map_err(|error| error.to_string());
-    let judged = judged.and_then(|_| shared.introduce.admit(to, theirs.introduction.clone()));
+    let introduce = &shared.introduce;
+    let judged = judged.and_then(|_| introduce.admit_level(to, theirs.feature_level));
+    let judged = judged.and_then(|()| introduce.admit(to, theirs.introduction.clone()));
     if let Err(cause) = judged {
         // It is closed either way.
         let _ = write_frame(&mut tls, &Frame::text(Kind::Reject, 0, &cause)).await;

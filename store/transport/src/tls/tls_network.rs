@@ -73,6 +73,12 @@ pub trait Introduce: Send + Sync + 'static {
     /// Judges what another node says of itself. An error closes the connection, and its text goes to the other node. It is
     /// called where frames are read, and must not block.
     fn admit(&self, from: NodeId, introduction: Bytes) -> Result<(), String>;
+
+    /// Judges the feature level of another node's program, when a connection begins. An error refuses it, as with
+    /// [`Introduce::admit`].
+    fn admit_level(&self, _from: NodeId, _level: u32) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// What a [`TlsNetwork`] is made with.
@@ -88,7 +94,7 @@ pub struct TlsNetworkOptions {
     pub advertise: String,
     /// What is spoken: [`WIRE_VERSIONS`].
     pub wire: WireVersions,
-    /// Of this program: told to the others, and not judged here.
+    /// Of this program: told to the others, who judge it by [`Introduce::admit_level`].
     pub feature_level: u32,
     /// Introductions.
     pub introduce: Arc<dyn Introduce>,

@@ -51,10 +51,14 @@ impl Group for RaftGroup {
             .map_err(|error| GroupError::Stopped {
                 cause: error.to_string(),
             })?;
-        if let Some(damage) = damage {
-            self.stop(&damage);
+        match damage {
+            // What was read is not to be believed, and another copy may have it right.
+            Some(cause) => {
+                self.stop(&cause);
+                Err(GroupError::Stopped { cause })
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn watch(&self) -> Watch {

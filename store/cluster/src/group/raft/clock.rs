@@ -1,7 +1,10 @@
 //! The log's time, as a leader stamps it.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -11,43 +14,65 @@ use tokio::time::Instant;
 /// Tells what the machine takes for the time, in milliseconds since 1970.
 pub(crate) type WallClock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
+/// What is to be added to this machine's clock to have that of the majority, in milliseconds: 0 where they agree.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Correction(Arc<AtomicI64>);
+
+impl Correction {
+    /// Sets it; from the next stamp on.
+    pub(crate) fn set(&self, ms: i64) {
+        if self.0.swap(ms, Ordering::Relaxed) != ms {
+            tracing::warn!(
+                ms,
+                "this machine's clock is not that of the other nodes: theirs is taken"
+            );
+        }
+    }
+}
+
 /// Stamps that never go back, and from the first one on advance at most as fast as the monotonic clock: setting the
-/// machine's clock forward expires nothing early.
+/// machine's clock forward expires nothing early. The first is made when there is something to stamp, by the majority's
+/// clock: a leader has heard of a majority by then.
 pub(super) struct LogClock {
     wall: WallClock,
-    started: Instant,
-    first_ms: i64,
-    last_ms: Mutex<i64>,
+    correction: Correction,
+    stamps: Mutex<Stamps>,
+}
+
+struct Stamps {
+    /// When the first one was made, and what it was.
+    first: Option<(Instant, i64)>,
+    last_ms: i64,
 }
 
 impl LogClock {
-    /// Starts at the machine's clock, or at `reached_ms`, what the log had reached.
-    pub(super) fn new(wall: WallClock, reached_ms: i64) -> LogClock {
-        let first_ms = wall().max(reached_ms);
-        LogClock::starting_at(wall, first_ms)
-    }
-
-    fn starting_at(wall: WallClock, first_ms: i64) -> LogClock {
+    /// Stamps from `reached_ms` on, what the log had reached.
+    pub(super) fn new(wall: WallClock, reached_ms: i64, correction: Correction) -> LogClock {
+        let stamps = Stamps {
+            first: None,
+            last_ms: reached_ms,
+        };
         LogClock {
             wall,
-            started: Instant::now(),
-            first_ms,
-            last_ms: Mutex::new(first_ms),
+            correction,
+            stamps: Mutex::new(stamps),
         }
     }
 
     /// The time to stamp a proposal with, in milliseconds since 1970.
     pub(super) fn stamp(&self) -> i64 {
-        self.stamp_at((self.wall)())
+        let correction_ms = self.correction.0.load(Ordering::Relaxed);
+        self.stamp_at((self.wall)().saturating_add(correction_ms))
     }
 
     fn stamp_at(&self, wall_ms: i64) -> i64 {
-        let elapsed_ms = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let mut last_ms = self.last_ms.lock();
-        *last_ms = wall_ms
-            .min(self.first_ms.saturating_add(elapsed_ms))
-            .max(*last_ms);
-        *last_ms
+        let mut stamps = self.stamps.lock();
+        let (begun, first_ms) = *stamps.first.get_or_insert((Instant::now(), wall_ms));
+        let elapsed_ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
+        stamps.last_ms = wall_ms
+            .min(first_ms.saturating_add(elapsed_ms))
+            .max(stamps.last_ms);
+        stamps.last_ms
     }
 }
 
@@ -64,11 +89,16 @@ pub(crate) fn wall_ms() -> i64 {
 mod tests {
     use std::sync::Arc;
 
-    use super::{LogClock, wall_ms};
+    use super::{Correction, LogClock, wall_ms};
+
+    fn clock(reached_ms: i64, correction: Correction) -> LogClock {
+        LogClock::new(Arc::new(wall_ms), reached_ms, correction)
+    }
 
     #[test]
     fn a_clock_that_jumps_moves_no_stamp() {
-        let clock = LogClock::starting_at(Arc::new(wall_ms), 1_000_000);
+        let clock = clock(0, Correction::default());
+        assert_eq!(clock.stamp_at(1_000_000), 1_000_000);
         assert_eq!(clock.stamp_at(900_000), 1_000_000, "not back");
         let forward = clock.stamp_at(9_000_000);
         assert!(
@@ -76,5 +106,22 @@ mod tests {
             "not ahead of the monotonic clock"
         );
         assert!(clock.stamp_at(0) >= forward);
+    }
+
+    #[test]
+    fn the_log_does_not_go_back_behind_what_it_reached() {
+        let clock = clock(5_000_000, Correction::default());
+        assert_eq!(clock.stamp_at(1_000_000), 5_000_000);
+    }
+
+    #[test]
+    fn the_majority_s_clock_counts() {
+        let correction = Correction::default();
+        let clock = clock(0, correction.clone());
+        let day_ms = 86_400_000;
+        correction.set(-day_ms);
+        let stamp = clock.stamp();
+        let wall = wall_ms();
+        assert!((wall - day_ms - 10_000..=wall - day_ms).contains(&stamp));
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -12,13 +12,14 @@ use mailrook_kv::StateMachine;
 use mailrook_transport::Network;
 use mailrook_types::ShardId;
 use openraft::{
-    Config, SnapshotPolicy, async_runtime::watch::WatchReceiver, error::Fatal, impls::EmptyNode,
+    Config, ServerState, SnapshotPolicy, async_runtime::watch::WatchReceiver, error::Fatal,
+    impls::EmptyNode,
 };
 use tokio::sync::{OnceCell, Semaphore, broadcast};
 
 use super::{
     barrier::Barrier,
-    clock::{LogClock, WallClock},
+    clock::{Correction, LogClock, WallClock},
     log::GroupLog,
     machine::Machine,
     network::Ways,
@@ -26,7 +27,9 @@ use super::{
     standing::Standing,
     types::{LogId, Raft, Types},
 };
-use crate::{GroupError, Plant, Touched, disk::Reserve, log::SharedLog, state::GroupState};
+use crate::{
+    GroupError, Plant, Touched, disk::Reserve, log::SharedLog, node::tell_gone, state::GroupState,
+};
 
 /// What may be in flight on a node: proposals that wait for the log or for apply, counted in KiB, each at least one.
 const NODE_IN_FLIGHT_KIB: u32 = 128 << 10;
@@ -42,6 +45,9 @@ pub(super) fn in_flight_kib(command: &[u8]) -> u32 {
     // Bounded by `COMMAND_BYTES_MAX`.
     (command.len() as u32).div_ceil(1024).max(1)
 }
+
+/// How long a stopped copy's leadership may take to be handed over.
+const LEAVE_MAX: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Batches of touched keys that a watcher may lag behind before it is told that anything may have been touched.
 const WATCH_BATCHES_MAX: usize = 1024;
@@ -68,6 +74,7 @@ pub(crate) struct GroupParts {
     /// How many groups the node has.
     pub(crate) groups: usize,
     pub(crate) reserve: Arc<Reserve>,
+    pub(crate) correction: Correction,
     pub(crate) wall: WallClock,
     pub(crate) plant: Option<Plant>,
 }
@@ -97,10 +104,11 @@ pub(crate) struct RaftGroup {
 pub(super) fn config(shard: ShardId) -> Result<Arc<Config>, GroupError> {
     let config = Config {
         cluster_name: format!("group-{shard}"),
-        // Measured with 8 to 64 groups a node: under 1 % of a core when idle.
-        heartbeat_interval: 500,
-        election_timeout_min: 1000,
-        election_timeout_max: 2000,
+        // Rarely: what a heartbeat tells of a node its connection tells sooner, and for all its groups at once
+        // (`node::takeover`). With 500 ms a node of 64 groups took 7 % of a core when idle.
+        heartbeat_interval: 1500,
+        election_timeout_min: 4000,
+        election_timeout_max: 6000,
         enable_pre_vote: Some(true),
         // What was committed is not written down: a leader that comes back must be elected, which tells.
         enable_leader_restore: Some(false),
@@ -125,6 +133,11 @@ impl RaftGroup {
         group
             .runtime
             .spawn(RaftGroup::watch_engine(group.raft.clone(), standing));
+        let standing = Arc::clone(&group.standing);
+        group.runtime.spawn(RaftGroup::leave_when_stopped(
+            Arc::downgrade(&group),
+            standing,
+        ));
         if let Err(error) = group.take_the_lead(parts.origin).await {
             // A command of the log that cannot be applied: this copy says so, the others of the node serve.
             group.stop(&error.to_string());
@@ -174,7 +187,11 @@ impl RaftGroup {
             shard,
             barrier: Arc::new(barrier),
             raft,
-            clock: LogClock::new(Arc::clone(&parts.wall), state.applied().time_ms),
+            clock: LogClock::new(
+                Arc::clone(&parts.wall),
+                state.applied().time_ms,
+                parts.correction.clone(),
+            ),
             state,
             log,
             standing,
@@ -211,6 +228,23 @@ impl RaftGroup {
             return Ok(());
         }
         self.standing.wait_until(Standing::caught_up).await
+    }
+
+    /// A copy that is stopped neither leads nor votes: others are to take over what it led.
+    async fn leave_when_stopped(group: Weak<RaftGroup>, standing: Arc<Standing>) {
+        // An error, once it is stopped.
+        let _ = standing.wait_until(|_| false).await;
+        let Some(group) = group.upgrade() else { return };
+        if let Some(to) = group.successors().first() {
+            let handed = tokio::time::timeout(LEAVE_MAX, group.transfer_leader(*to)).await;
+            if !matches!(handed, Ok(Ok(()))) {
+                tracing::warn!(shard = %group.shard, "leadership of the stopped copy was not handed over");
+            }
+        }
+        if let Err(error) = group.raft.shutdown().await {
+            tracing::warn!(shard = %group.shard, %error, "the consensus engine did not end well");
+        }
+        tell_gone(&group, &group.network);
     }
 
     /// Notes when the consensus engine stops, whatever made it.
@@ -254,6 +288,11 @@ impl RaftGroup {
     /// The last entry of the group's log that is durable.
     pub(crate) fn durable_last(&self) -> Option<LogId> {
         self.log.durable_last()
+    }
+
+    /// Whether this copy leads, as far as it knows.
+    pub(crate) fn leads(&self) -> bool {
+        self.raft.metrics().borrow_watched().state == ServerState::Leader
     }
 
     /// Whether the group has no other copy.

@@ -77,6 +77,9 @@ fn broken(what: impl ToString) -> RPCError<Types> {
     RPCError::Network(NetworkError::new(&io::Error::other(what.to_string())))
 }
 
+/// The answers to a stream of entries, each in its turn.
+type AnswerStream<'s> = BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>;
+
 impl Way {
     async fn ask(&self, request: Bytes, option: &RPCOption) -> Result<Told, RPCError<Types>> {
         let deadline = Instant::now() + option.soft_ttl();
@@ -108,13 +111,7 @@ impl Way {
     }
 
     /// Sends what `input` gives, as it comes, and gives the answers in the same order.
-    fn stream<S>(
-        &self,
-        input: S,
-    ) -> Result<
-        BoxStream<'static, Result<StreamAppendResult<Types>, RPCError<Types>>>,
-        RPCError<Types>,
-    >
+    fn stream<S>(&self, input: S) -> Result<AnswerStream<'static>, RPCError<Types>>
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
@@ -245,16 +242,13 @@ impl RaftNetworkV2<Types> for Way {
         &'s mut self,
         input: S,
         _option: RPCOption,
-    ) -> BoxFuture<
-        's,
-        Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>,
-    >
+    ) -> BoxFuture<'s, Result<AnswerStream<'s>, RPCError<Types>>>
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
         async move {
             match self.stream(input) {
-                Ok(answers) => Ok(answers as BoxStream<'s, _>),
+                Ok(answers) => Ok(answers as AnswerStream<'s>),
                 Err(error) => {
                     // The consensus engine's own wait is in `input`, which nobody took anything from.
                     tokio::time::sleep(RETRY).await;

@@ -110,6 +110,14 @@ impl RaftGroup {
         }
     }
 
+    /// Asks for votes, if the others would give them: who follows a leader that this copy has not heard of says no, and no
+    /// term is used up.
+    pub(crate) async fn stand(&self) {
+        if let Err(fatal) = self.raft.trigger().elect(true).await {
+            tracing::warn!(shard = %self.shard(), %fatal, "no votes were asked for");
+        }
+    }
+
     /// Who votes, as of the last membership in the log.
     pub(crate) fn voters(&self) -> Vec<NodeId> {
         self.raft.voter_ids().map(NodeId).collect()

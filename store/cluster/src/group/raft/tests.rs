@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
-use mailrook_kv::{Applied, ApplyError, Read, Space, StateMachine, View};
+use mailrook_kv::{Applied, ApplyError, Space, StateMachine, View};
 use mailrook_transport::Alone;
 use mailrook_types::{NodeId, ShardId};
 use openraft::{EntryPayload, raft::AppendEntriesRequest};
@@ -153,6 +153,7 @@ async fn snapshot_for(to: &Path) -> (Vote, SnapshotMeta, SnapshotSource) {
         wall: Arc::new(super::wall_ms),
         plant: None,
         reserve: Arc::new(Reserve::new(space, 0).unwrap()),
+        correction: super::Correction::default(),
     })
     .await
     .unwrap();

@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,14 +14,18 @@ use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use mailrook_transport::{Duplex, Handler, Handlers, MemoryHub};
 use mailrook_types::{NodeId, ShardId};
+use parking_lot::{Condvar, Mutex};
 
 use super::{
     machine::{command, count, machines, value},
     open, options, parts,
 };
-use crate::{Group, GroupError, GroupRole, Node, NodeOptions};
+use crate::{
+    DiskSpace, Group, GroupError, GroupRole, Node, NodeOptions, Parts,
+    log::{EngineLog, LogError, LogStore, LogWrite, OnFatal, RawEntry, RecordKey},
+};
 
-const ONE: ShardId = ShardId(1);
+pub(super) const ONE: ShardId = ShardId(1);
 /// A busy machine gets as long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -34,11 +41,88 @@ impl Handler for Nobody {
     }
 }
 
+/// A node's disk, as a test wants it.
+struct Disk {
+    free_bytes: AtomicU64,
+    stalls: Mutex<bool>,
+    goes_on: Condvar,
+}
+
+impl Default for Disk {
+    fn default() -> Disk {
+        Disk {
+            free_bytes: AtomicU64::new(u64::MAX),
+            stalls: Mutex::new(false),
+            goes_on: Condvar::new(),
+        }
+    }
+}
+
+impl Disk {
+    fn stall(&self, stalls: bool) {
+        *self.stalls.lock() = stalls;
+        self.goes_on.notify_all();
+    }
+}
+
+struct Space(Arc<Disk>);
+
+impl DiskSpace for Space {
+    fn free_bytes(&self) -> std::io::Result<u64> {
+        Ok(self.0.free_bytes.load(Ordering::Relaxed))
+    }
+}
+
+/// A log whose writes wait as long as its disk does.
+struct Slow {
+    log: Arc<dyn LogStore>,
+    disk: Arc<Disk>,
+}
+
+impl LogStore for Slow {
+    fn write_synced(&self, writes: Vec<LogWrite>) -> Result<(), LogError> {
+        let mut stalls = self.disk.stalls.lock();
+        while *stalls {
+            self.disk.goes_on.wait(&mut stalls);
+        }
+        drop(stalls);
+        self.log.write_synced(writes)
+    }
+
+    fn bounds(&self, group: u64) -> Option<(u64, u64)> {
+        self.log.bounds(group)
+    }
+
+    fn read(
+        &self,
+        group: u64,
+        from: u64,
+        to: u64,
+        bytes_max: usize,
+    ) -> Result<Vec<RawEntry>, LogError> {
+        self.log.read(group, from, to, bytes_max)
+    }
+
+    fn record(&self, group: u64, key: RecordKey) -> Option<Vec<u8>> {
+        self.log.record(group, key)
+    }
+
+    fn purge(&self) -> Result<Vec<u64>, LogError> {
+        self.log.purge()
+    }
+
+    fn used_bytes(&self) -> u64 {
+        self.log.used_bytes()
+    }
+}
+
 /// Nodes that can be stopped, crashed and started again.
-struct Cluster {
+pub(super) struct Cluster {
     hub: MemoryHub,
-    dirs: BTreeMap<NodeId, tempfile::TempDir>,
-    nodes: BTreeMap<NodeId, Node>,
+    pub(super) nodes: BTreeMap<NodeId, Node>,
+    /// Go after the nodes.
+    pub(super) dirs: BTreeMap<NodeId, tempfile::TempDir>,
+    disks: BTreeMap<NodeId, Arc<Disk>>,
     change: fn(&mut NodeOptions),
 }
 
@@ -60,6 +144,7 @@ impl Cluster {
             hub: MemoryHub::default(),
             dirs: BTreeMap::from([(id, first)]),
             nodes: BTreeMap::new(),
+            disks: BTreeMap::new(),
             change,
         };
         for number in 1..=more as u64 {
@@ -75,7 +160,7 @@ impl Cluster {
     }
 
     /// Three copies of everything.
-    async fn of_three(change: fn(&mut NodeOptions)) -> Cluster {
+    pub(super) async fn of_three(change: fn(&mut NodeOptions)) -> Cluster {
         let cluster = Cluster::new(2, change).await;
         for shard in [ShardId::META, ONE] {
             cluster.spread(shard).await;
@@ -83,22 +168,36 @@ impl Cluster {
         cluster
     }
 
-    fn path(&self, id: NodeId) -> PathBuf {
+    pub(super) fn path(&self, id: NodeId) -> PathBuf {
         self.dirs[&id].path().to_owned()
     }
 
-    fn ids(&self) -> BTreeSet<NodeId> {
+    pub(super) fn ids(&self) -> BTreeSet<NodeId> {
         self.nodes.keys().copied().collect()
     }
 
-    async fn start(&mut self, id: NodeId) {
+    pub(super) async fn start(&mut self, id: NodeId) {
         let mut options = options(&self.path(id));
         options.network = Some(Arc::new(self.hub.network(id)));
         (self.change)(&mut options);
         // A node that was dropped closes its files a little later.
         let begun = Instant::now();
+        let disk = Arc::clone(self.disks.entry(id).or_default());
+        let on_disk = || {
+            let slow = Arc::clone(&disk);
+            Parts {
+                space: Some(Box::new(Space(Arc::clone(&disk)))),
+                open_log: Box::new(move |dir, options| {
+                    let log: Arc<dyn LogStore> = Arc::new(EngineLog::open(dir, options)?);
+                    Ok(Arc::new(Slow { log, disk: slow }))
+                }),
+                // A test's end takes the directories away under the nodes.
+                on_fatal: OnFatal::call(|error| tracing::warn!(%error, "the log failed")),
+                ..parts()
+            }
+        };
         let node = loop {
-            match open::open(options.clone(), machines(), parts()).await {
+            match open::open(options.clone(), machines(), on_disk()).await {
                 Ok(node) => break node,
                 Err(crate::OpenError::Locked { .. }) if begun.elapsed() < PATIENCE => {
                     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -117,12 +216,12 @@ impl Cluster {
     }
 
     /// As if its process were killed.
-    fn crash(&mut self, id: NodeId) {
+    pub(super) fn crash(&mut self, id: NodeId) {
         self.hub.stop(id);
         drop(self.nodes.remove(&id));
     }
 
-    async fn stop(&mut self, id: NodeId) {
+    pub(super) async fn stop(&mut self, id: NodeId) {
         let node = self.nodes.remove(&id).unwrap();
         node.leave().await;
         self.hub.stop(id);
@@ -130,7 +229,7 @@ impl Cluster {
     }
 
     /// Gives every node a voting copy.
-    async fn spread(&self, shard: ShardId) {
+    pub(super) async fn spread(&self, shard: ShardId) {
         let leader = self.leader(shard).await;
         for (id, node) in &self.nodes {
             if *id != leader {
@@ -145,7 +244,7 @@ impl Cluster {
     }
 
     /// The node that leads and knows it.
-    async fn leader(&self, shard: ShardId) -> NodeId {
+    pub(super) async fn leader(&self, shard: ShardId) -> NodeId {
         let begun = Instant::now();
         loop {
             for (id, node) in &self.nodes {
@@ -165,12 +264,12 @@ impl Cluster {
         }
     }
 
-    fn group(&self, id: NodeId, shard: ShardId) -> Arc<dyn Group> {
+    pub(super) fn group(&self, id: NodeId, shard: ShardId) -> Arc<dyn Group> {
         self.nodes[&id].group(shard).unwrap()
     }
 
     /// Proposes until it is acknowledged, wherever that is.
-    async fn put(&self, shard: ShardId, key: u64, value: &[u8]) {
+    pub(super) async fn put(&self, shard: ShardId, key: u64, value: &[u8]) {
         let begun = Instant::now();
         loop {
             let leader = self.leader(shard).await;
@@ -184,7 +283,7 @@ impl Cluster {
     }
 
     /// Waits until every node shows the value.
-    async fn shows(&self, shard: ShardId, key: u64, expected: &[u8]) {
+    pub(super) async fn shows(&self, shard: ShardId, key: u64, expected: &[u8]) {
         for id in self.ids() {
             let begun = Instant::now();
             while value(&*self.group(id, shard), key).as_deref() != Some(expected) {
@@ -255,20 +354,18 @@ async fn a_leader_that_is_cut_off_acknowledges_nothing_and_others_go_on() {
     let cut_off = cluster.group(old, ONE);
     let proposal = tokio::spawn(async move { cut_off.propose(command(1, b"lost")).await });
     let begun = Instant::now();
-    let new = loop {
-        let leads =
-            |id: &NodeId| *id != old && cluster.group(*id, ONE).status().role == GroupRole::Leader;
-        if let Some(new) = cluster.ids().into_iter().find(leads) {
-            break new;
+    let survivors: Vec<NodeId> = cluster.ids().into_iter().filter(|id| *id != old).collect();
+    // Whoever leads among them; one that has just been elected may not take commands for a moment.
+    'led: loop {
+        for id in &survivors {
+            let group = cluster.group(*id, ONE);
+            if group.propose(command(1, b"after")).await.is_ok() {
+                break 'led;
+            }
         }
         assert!(begun.elapsed() < PATIENCE, "nobody took over");
         tokio::time::sleep(Duration::from_millis(10)).await;
-    };
-    cluster
-        .group(new, ONE)
-        .propose(command(1, b"after"))
-        .await
-        .unwrap();
+    }
     assert!(!proposal.is_finished());
     let cut_off = cluster.group(old, ONE);
     let barrier = tokio::time::timeout(Duration::from_secs(1), cut_off.read_barrier());
@@ -348,5 +445,134 @@ async fn a_copy_is_dropped_and_comes_back() {
         .await
         .unwrap();
     cluster.shows(ONE, 2, b"meanwhile").await;
-    assert_eq!(cluster.group(gone, ONE).status().voters.len(), 3);
+    let begun = Instant::now();
+    while cluster.group(gone, ONE).status().voters.len() != 3 {
+        assert!(begun.elapsed() < PATIENCE, "it does not know that it votes");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until another node than `old` leads.
+async fn until_led_by_another(cluster: &Cluster, old: NodeId) {
+    let begun = Instant::now();
+    while cluster.leader(ONE).await == old {
+        assert!(begun.elapsed() < PATIENCE, "{old} still leads");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_gives_the_lead_away_and_takes_part_again_when_there_is_room() {
+    let cluster = Cluster::of_three(|options| options.disk_reserve_bytes = 1000).await;
+    let old = cluster.leader(ONE).await;
+    let free = |bytes| {
+        cluster.disks[&old]
+            .free_bytes
+            .store(bytes, Ordering::Relaxed)
+    };
+    free(500);
+    until_led_by_another(&cluster, old).await;
+    cluster.put(ONE, 1, b"while one is full").await;
+    assert!(cluster.nodes[&old].status().disk_full);
+    // It follows, for as long as there is any room: what others acknowledge with it is on three disks.
+    cluster.shows(ONE, 1, b"while one is full").await;
+    free(u64::MAX);
+    let begun = Instant::now();
+    while cluster.nodes[&old].status().disk_full {
+        assert!(begun.elapsed() < PATIENCE, "still full");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let leader = cluster.leader(ONE).await;
+    cluster.nodes[&leader]
+        .transfer_leader(ONE, old)
+        .await
+        .unwrap();
+    assert_eq!(cluster.leader(ONE).await, old);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_does_not_answer_gives_the_lead_away() {
+    let cluster = Cluster::of_three(|_| {}).await;
+    cluster.put(ONE, 1, b"before").await;
+    let old = cluster.leader(ONE).await;
+    cluster.disks[&old].stall(true);
+    // A write that waits: without one nobody knows that the disk stalls.
+    let group = cluster.group(old, ONE);
+    let waiting = tokio::spawn(async move { group.propose(command(2, b"waits")).await });
+    until_led_by_another(&cluster, old).await;
+    cluster.put(ONE, 3, b"after").await;
+    cluster.disks[&old].stall(false);
+    cluster.shows(ONE, 3, b"after").await;
+    // Carried out or not, it has an end.
+    let ended = tokio::time::timeout(PATIENCE, waiting).await;
+    assert!(ended.is_ok(), "a proposal without an end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_found_damaged_leads_no_more_and_is_made_anew() {
+    let cluster = Cluster::of_three(|_| {}).await;
+    cluster.put(ONE, 1, b"before").await;
+    let damaged = cluster.leader(ONE).await;
+    cluster.nodes[&damaged]
+        .inner
+        .group(ONE)
+        .unwrap()
+        .stop("as if a block were damaged");
+    let group = cluster.group(damaged, ONE);
+    assert!(matches!(
+        group.read_barrier().await,
+        Err(GroupError::Stopped { .. })
+    ));
+    drop(group);
+    until_led_by_another(&cluster, damaged).await;
+    cluster.put(ONE, 2, b"without it").await;
+    let leader = cluster.leader(ONE).await;
+    let node = &cluster.nodes[&leader];
+    let mut others = cluster.ids();
+    others.remove(&damaged);
+    node.change_voters(ONE, others).await.unwrap();
+    node.remove_learner(ONE, damaged).await.unwrap();
+    cluster.nodes[&damaged].add_copy(ONE).await.unwrap();
+    assert!(cluster.path(damaged).join("quarantine/group-1-1").is_dir());
+    node.add_learner(ONE, damaged).await.unwrap();
+    node.change_voters(ONE, cluster.ids()).await.unwrap();
+    cluster.shows(ONE, 1, b"before").await;
+    cluster.shows(ONE, 2, b"without it").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_power_cut_of_all_the_cluster_is_back_at_once() {
+    let mut cluster = Cluster::of_three(|_| {}).await;
+    cluster.put(ONE, 1, b"before").await;
+    let ids = cluster.ids();
+    for id in &ids {
+        cluster.crash(*id);
+    }
+    for id in &ids {
+        cluster.start(*id).await;
+    }
+    let begun = Instant::now();
+    cluster.put(ONE, 2, b"after").await;
+    // The leases alone would be six seconds, and an election comes four to six later.
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    cluster.shows(ONE, 1, b"before").await;
+    // And without the one that led.
+    let led = cluster.leader(ONE).await;
+    for id in &ids {
+        cluster.crash(*id);
+    }
+    for id in ids.iter().filter(|id| **id != led) {
+        cluster.start(*id).await;
+    }
+    let begun = Instant::now();
+    cluster.put(ONE, 3, b"without it").await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begun.elapsed()
+    );
 }

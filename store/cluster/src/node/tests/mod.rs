@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod machine;
 mod power;
+mod recover;
 mod space;
 
 use std::path::Path;

@@ -1,0 +1,360 @@
+//! `mailrook dev --nodes N`: a throwaway cluster on this machine, each node a process of its own.
+//!
+//! The first node founds the cluster, the others join it as real ones do: with a token, over TLS. This process makes
+//! the folders, starts the nodes and tells what becomes of them; it holds no mail.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use mailrook_cluster::Node;
+use mailrook_control::{Papers, join};
+use mailrook_transport::JoinToken;
+use tokio::{
+    process::{Child, Command},
+    signal::unix::{SignalKind, signal},
+};
+
+use super::{DOMAIN, DevArgs, NodeInfo, Place, Ready, accounts, banner, config_text, free_ports};
+use crate::{
+    admin::{
+        Client,
+        protocol::{ClusterStatus, Reply, Request},
+    },
+    cli::{CliError, Output},
+    config::Config,
+    privileges, process,
+    server::{SERVICES, cluster_dir, member, store_dir},
+    tls::DevCertificates,
+};
+
+/// Three make a cluster that survives any one of them; more than nine are a strain on one machine.
+const NODES_MAX: u32 = 9;
+/// How long a node may take to start, and the copies to be made.
+const START_MAX: Duration = Duration::from_secs(120);
+/// How often is looked.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long nodes may take to end when asked to.
+const STOP_MAX: Duration = Duration::from_secs(60);
+/// Ports of a node: its services and the one for other nodes.
+const NODE_PORTS: usize = SERVICES.len() + 1;
+/// How long the token between two starts holds.
+const TOKEN_SECONDS: u64 = 600;
+
+/// A node of the cluster.
+struct Member {
+    number: u32,
+    config_path: PathBuf,
+    config: Config,
+    ports: Vec<u16>,
+    child: Option<Child>,
+}
+
+/// Runs it to its end.
+pub async fn run(arguments: &DevArgs, place: &Place, output: &Output) -> Result<(), CliError> {
+    if arguments.nodes == 0 || arguments.nodes > NODES_MAX {
+        let text = format!(
+            "--nodes {}: a throwaway cluster has 1 to {NODES_MAX} nodes",
+            arguments.nodes
+        );
+        return Err(CliError::Usage(text));
+    }
+    let signal = |kind| signal(kind).map_err(|error| CliError::Refused(error.to_string()));
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let level = if output.is_json() { "info" } else { "error" };
+    let mut members = tokio::select! {
+        started = start(arguments, place, level) => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    let ready = ready(arguments, place, &members).await;
+    match ready {
+        Ok(ready) => {
+            let temporary = place.temporary.is_some();
+            output.print(&ready, || {
+                banner::cluster_text(&ready, &banner::program(), arguments.plaintext, temporary)
+            });
+            tokio::select! {
+                () = tell_ends(&mut members, output) => {}
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            stop(members).await;
+            Ok(())
+        }
+        Err(why) => {
+            stop(members).await;
+            Err(CliError::Refused(why))
+        }
+    }
+}
+
+async fn start(arguments: &DevArgs, place: &Place, level: &str) -> Result<Vec<Member>, CliError> {
+    let folder = &place.folder;
+    let names = ["localhost", DOMAIN, "mail.example.test"];
+    let certificates = DevCertificates::obtain(folder, &names)
+        .map_err(|error| CliError::Refused(format!("cannot make certificates: {error}")))?;
+    let mut members = Vec::new();
+    for number in 1..=arguments.nodes {
+        let ports = ports(arguments.base_port, number).map_err(CliError::Refused)?;
+        let member = prepare(arguments, folder, &certificates, number, ports, level);
+        members.push(member.map_err(CliError::Refused)?);
+    }
+    for at in 0..members.len() {
+        let begun = begin(&members, at).await;
+        let started = match begun {
+            Ok(()) => spawn(&members[at]),
+            Err(why) => Err(why),
+        };
+        match started {
+            Ok(child) => members[at].child = Some(child),
+            Err(why) => {
+                stop(members).await;
+                return Err(CliError::Refused(why));
+            }
+        }
+        if let Err(why) = until_answering(&mut members[at]).await {
+            stop(members).await;
+            return Err(CliError::Refused(why));
+        }
+    }
+    Ok(members)
+}
+
+fn ports(base: Option<u16>, number: u32) -> Result<Vec<u16>, String> {
+    match base {
+        Some(base) => {
+            let first = u32::from(base) + (number - 1) * NODE_PORTS as u32;
+            let port = |port| {
+                u16::try_from(port).map_err(|_| {
+                    format!("--base-port {base}: {port} is no port; choose a lower one")
+                })
+            };
+            (first..first + NODE_PORTS as u32).map(port).collect()
+        }
+        None => free_ports(NODE_PORTS),
+    }
+}
+
+/// Writes the node's configuration.
+fn prepare(
+    arguments: &DevArgs,
+    folder: &Path,
+    certificates: &DevCertificates,
+    number: u32,
+    ports: Vec<u16>,
+    level: &str,
+) -> Result<Member, String> {
+    let own = folder.join(format!("node{number}"));
+    privileges::make_data_dir(&own, None).map_err(|error| error.to_string())?;
+    let mut text = config_text(&own, certificates, &ports, arguments.plaintext, level);
+    let port = ports.last().copied().unwrap_or_default();
+    text += &format!("\n[cluster]\nlisten = [\"127.0.0.1:{port}\"]\nname = \"node{number}\"\n");
+    let config_path = own.join("mailrook.toml");
+    fs::write(&config_path, text)
+        .map_err(|error| format!("cannot write {}: {error}", config_path.display()))?;
+    let config = Config::load(&config_path).map_err(|error| error.to_string())?;
+    Ok(Member {
+        number,
+        config_path,
+        config,
+        ports,
+        child: None,
+    })
+}
+
+/// Makes the node's data directory, unless an earlier run did.
+async fn begin(members: &[Member], at: usize) -> Result<(), String> {
+    let config = &members[at].config;
+    let (store, folder) = (store_dir(config), cluster_dir(config));
+    privileges::make_data_dir(&store, None).map_err(|error| error.to_string())?;
+    let known = Node::identity(&store).map_err(|error| error.to_string())?;
+    if known.is_some() {
+        return Ok(());
+    }
+    if at == 0 {
+        let shards = u32::try_from(config.store.shards).unwrap_or(u32::MAX);
+        let (cluster, node) = Node::found(&store, shards).map_err(|error| error.to_string())?;
+        let founded = Papers::at(&folder).found(cluster, node);
+        return founded.map_err(|error| error.to_string());
+    }
+    let token = token(&members[0]).await?;
+    let member = member(config);
+    let joined = join(&token, &member, &store, &folder).await;
+    joined.map(drop).map_err(|error| error.to_string())
+}
+
+async fn token(first: &Member) -> Result<JoinToken, String> {
+    let begun = Instant::now();
+    loop {
+        let request = Request::NodeToken {
+            lifetime_seconds: TOKEN_SECONDS,
+        };
+        match client(first).call(&request).await {
+            Ok(Reply::Token { token, .. }) => {
+                return JoinToken::parse(token.reveal()).map_err(|error| error.to_string());
+            }
+            Ok(other) => return Err(format!("the answer does not fit: {other:?}")),
+            // Its certificates are on their way into the directory.
+            Err(_) if begun.elapsed() < START_MAX => tokio::time::sleep(LOOK_EVERY).await,
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+fn client(member: &Member) -> Client {
+    Client::new(&member.config.admin.socket)
+}
+
+fn spawn(member: &Member) -> Result<Child, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    Command::new(program)
+        .arg("--config")
+        .arg(&member.config_path)
+        .args(["serve", "--keep-root", "--end-with-stdin"])
+        // It ends when this process does, however that ends.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        // A terminal's Ctrl-C goes to this process, which ends them in order.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("cannot start node {}: {error}", member.number))
+}
+
+/// Waits until the node's admin socket answers. A node that waits for others to come does not, yet.
+async fn until_answering(member: &mut Member) -> Result<(), String> {
+    let begun = Instant::now();
+    // Of a cluster that ran before, one node alone cannot answer: the next ones are started.
+    let patience = if member.number == 1 && !is_first_start(member) {
+        Duration::from_secs(2)
+    } else {
+        START_MAX
+    };
+    while begun.elapsed() < patience {
+        if client(member).call(&Request::SessionList).await.is_ok() {
+            return Ok(());
+        }
+        if let Some(Ok(Some(status))) = member.child.as_mut().map(Child::try_wait) {
+            return Err(format!("node {} ended: {status}", member.number));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    if patience < START_MAX {
+        Ok(())
+    } else {
+        Err(format!("node {} does not answer", member.number))
+    }
+}
+
+/// Whether the node has no peers yet.
+fn is_first_start(member: &Member) -> bool {
+    !cluster_dir(&member.config).join("nodes").exists()
+}
+
+/// Waits until all copies are there, and makes the accounts.
+async fn ready(arguments: &DevArgs, place: &Place, members: &[Member]) -> Result<Ready, String> {
+    let begun = Instant::now();
+    loop {
+        let status = cluster_status(members).await;
+        let missing = match &status {
+            Some(status) if is_whole(status, members.len()) => break,
+            Some(status) => status.under_replicated.join(", "),
+            None => "the cluster's directory does not answer".to_owned(),
+        };
+        if begun.elapsed() > START_MAX {
+            return Err(format!("not ready after {START_MAX:?}: {missing}"));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    let asker = accounts::Asker::Client(client(&members[0]));
+    let accounts = accounts::make(&asker, &place.folder, DOMAIN, arguments.accounts).await?;
+    let info = |member: &Member| NodeInfo {
+        id: u64::from(member.number),
+        pid: member.child.as_ref().and_then(Child::id).unwrap_or(0),
+        ports: services(&member.ports),
+    };
+    Ok(Ready {
+        nodes: members.iter().map(info).collect(),
+        domain: DOMAIN.to_owned(),
+        ca: place.folder.join("ca.pem"),
+        config: (members.iter())
+            .map(|member| member.config_path.clone())
+            .collect(),
+        accounts,
+    })
+}
+
+fn services(ports: &[u16]) -> BTreeMap<&'static str, u16> {
+    SERVICES.into_iter().zip(ports.iter().copied()).collect()
+}
+
+async fn cluster_status(members: &[Member]) -> Option<ClusterStatus> {
+    match client(&members[0]).call(&Request::Status).await {
+        Ok(Reply::Status(status)) => status.cluster,
+        _ => None,
+    }
+}
+
+fn is_whole(status: &ClusterStatus, nodes: usize) -> bool {
+    let all_here = status.nodes.iter().filter(|node| node.reachable).count() == nodes;
+    let all_led = status.groups.iter().all(|group| group.leader.is_some());
+    all_here && all_led && status.under_replicated.is_empty()
+}
+
+/// Says of nodes that they ended, until the last one has.
+async fn tell_ends(members: &mut [Member], output: &Output) {
+    loop {
+        let mut running = 0;
+        for member in &mut *members {
+            match member.child.as_mut().map(Child::try_wait) {
+                Some(Ok(Some(status))) => {
+                    member.child = None;
+                    if !output.is_json() {
+                        output.raw(&ended(member, status));
+                    }
+                }
+                Some(_) => running += 1,
+                None => {}
+            }
+        }
+        if running == 0 {
+            return;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn ended(member: &Member, status: ExitStatus) -> String {
+    format!(
+        "\nnode{} ended ({status}); the others go on. Start it again, in another terminal:\n  {} --config {} serve --keep-root\n",
+        member.number,
+        banner::program().display(),
+        member.config_path.display()
+    )
+}
+
+/// All at once: one after the other would have each hand over to the next.
+async fn stop(mut members: Vec<Member>) {
+    for pid in members
+        .iter()
+        .filter_map(|member| member.child.as_ref()?.id())
+    {
+        process::terminate(pid);
+    }
+    let ended = async {
+        for child in members
+            .iter_mut()
+            .filter_map(|member| member.child.as_mut())
+        {
+            // It is killed when dropped.
+            let _ = child.wait().await;
+        }
+    };
+    let _ = tokio::time::timeout(STOP_MAX, ended).await;
+}

@@ -1,0 +1,191 @@
+//! Several nodes as their operators run them: made, joined, looked at, killed, drained.
+
+use std::{fs, path::Path, time::Duration};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{
+    by_hand::{Machines, until},
+    harness::{Dev, Session},
+};
+
+fn deliver(port: u16, user: &str, text: &str) {
+    let (mut smtp, _) = Session::open(port);
+    smtp.ask("EHLO client.test");
+    for (line, expected) in [
+        ("MAIL FROM:<you@example.org>", "250 "),
+        (&format!("RCPT TO:<{user}>"), "250 "),
+        ("DATA", "354 "),
+        (&format!("Subject: hello\r\n\r\n{text}\r\n."), "250 "),
+    ] {
+        let reply = smtp.ask(line);
+        assert!(reply.starts_with(expected), "{line}: {reply}");
+    }
+}
+
+fn messages(port: u16, user: &str, password: &str) -> String {
+    let (mut imap, _) = Session::open(port);
+    let login = imap.tagged("a", &format!("LOGIN {user} {password}"));
+    assert!(login.contains("a OK"), "{login}");
+    imap.tagged("b", "STATUS INBOX (MESSAGES)")
+}
+
+#[test]
+fn nobody_notices_that_a_node_dies() {
+    let dev = Dev::start(&["--plaintext", "--nodes", "3"], &[]);
+    assert_eq!(dev.info["nodes"].as_array().unwrap().len(), 3);
+    let account = &dev.info["accounts"][0];
+    let (user, password) = (
+        account["user"].as_str().unwrap(),
+        account["password"].as_str().unwrap(),
+    );
+    for node in 0..3 {
+        deliver(dev.port_of(node, "smtp"), user, &format!("by {node}"));
+    }
+    for node in 0..3 {
+        let status = messages(dev.port_of(node, "imap"), user, password);
+        assert!(status.contains("(MESSAGES 3)"), "at {node}: {status}");
+    }
+    let (mut imap, _) = Session::open(dev.port_of(0, "imap"));
+    imap.tagged("a", &format!("LOGIN {user} {password}"));
+    imap.tagged("b", "SELECT INBOX");
+    // Whoever leads the account's shard, one of these leads something; the first one's session stays open.
+    dev.kill_node(2);
+    deliver(dev.port_of(1, "smtp"), user, "after it");
+    let noop = imap.tagged("c", "NOOP");
+    assert!(noop.contains("* 4 EXISTS"), "{noop}");
+    let stored = imap.tagged("d", "STORE 4 +FLAGS (\\Seen)");
+    assert!(stored.contains("d OK"), "{stored}");
+    let (code, status, said) = dev.admin_of(1, &["status", "--json"]);
+    assert_eq!(code, 0, "{said}");
+    let status: Value = serde_json::from_str(&status).unwrap();
+    let missing = status["cluster"]["under_replicated"].as_array().unwrap();
+    assert_eq!(missing.len(), 9, "every group lacks a copy: {missing:?}");
+    let (_, text, _) = dev.admin_of(1, &["status"]);
+    assert!(
+        text.contains("node3") && text.contains("not reached"),
+        "{text}"
+    );
+    assert_eq!(dev.end(Signal::TERM), Some(0));
+}
+
+/// Puts a directory's files into another one, as a backup is put back.
+fn copy(from: &Path, to: &Path) {
+    let status = std::process::Command::new("cp")
+        .arg("-a")
+        .arg(from)
+        .arg(to)
+        .status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn a_data_directory_that_was_put_back_is_refused() {
+    let mut machines = Machines::new(3);
+    machines.start(3);
+    let data = machines.data("n3");
+    let (backup, newer) = (machines.data("backup"), machines.data("newer"));
+    let nodes = &mut machines.nodes;
+    nodes[2].stop();
+    copy(&data, &backup);
+    nodes[2].serve();
+    // It promises something since.
+    for round in 0..3 {
+        let domain = format!("d{round}.test");
+        until("a domain", || {
+            let (code, _, said) = nodes[2].run(&["domain", "add", &domain]);
+            if code == 0 { Ok(()) } else { Err(said) }
+        });
+        std::thread::sleep(Duration::from_millis(1100));
+    }
+    nodes[2].stop();
+    fs::rename(&data, &newer).unwrap();
+    copy(&backup, &data);
+    nodes[2].serve();
+    until("the others refuse it", || {
+        let log = nodes[2].log();
+        if log.contains("old copy") {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    });
+    let listed = nodes[0].json(&["node", "list", "--json"]).unwrap();
+    let refused = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|node| node["name"] == "n3");
+    assert_eq!(refused.unwrap()["reachable"], false);
+    // The others go on, and nothing of what it has is touched.
+    assert_eq!(nodes[1].run(&["domain", "add", "after.test"]).0, 0);
+    assert!(data.join("store/FORMAT").is_file());
+    // With what it had last it is welcome.
+    nodes[2].kill();
+    fs::remove_dir_all(&data).unwrap();
+    fs::rename(&newer, &data).unwrap();
+    nodes[2].serve();
+    until("it takes part again", || {
+        let listed = nodes[2].json(&["node", "list", "--json"])?;
+        match listed
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|node| node["reachable"] == true)
+        {
+            true => Ok(()),
+            false => Err(listed.to_string()),
+        }
+    });
+}
+
+#[test]
+fn nodes_join_are_drained_and_removed() {
+    let mut machines = Machines::new(4);
+    let nodes = &mut machines.nodes;
+    // Nothing is made by itself: an empty disk is no new cluster.
+    let (code, _, said) = nodes[0].run(&["serve"]);
+    assert_eq!(code, 1);
+    assert!(said.contains("mailrook cluster init"), "{said}");
+    assert_eq!(nodes[0].run(&["cluster", "init"]).0, 0);
+    let (code, _, said) = nodes[0].run(&["cluster", "init"]);
+    assert_eq!(code, 1);
+    assert!(said.contains("belongs to node"), "{said}");
+    nodes[0].serve();
+    for at in 1..3 {
+        let token = nodes[0].token();
+        let (code, _, said) = nodes[at].run(&["node", "join", &token]);
+        assert_eq!(code, 0, "{said}");
+        nodes[at].serve();
+        // A token is for one node.
+        let (code, _, said) = nodes[3].run(&["node", "join", &token]);
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("token"), "{said}");
+    }
+    let (code, _, said) = nodes[3].run(&["node", "join", "mrj1.AAAA"]);
+    assert_eq!(code, 2, "{said}");
+    nodes[0].until_copies(&["n1", "n2", "n3"]);
+    until("equal copies", || {
+        nodes[1].json(&["cluster", "verify", "--json"]).map(drop)
+    });
+    // A fourth takes the place of one that is drained.
+    let token = nodes[1].token();
+    assert_eq!(nodes[3].run(&["node", "join", &token]).0, 0);
+    nodes[3].serve();
+    let (code, _, said) = nodes[1].run(&["node", "remove", "n1"]);
+    assert_eq!(code, 1, "{said}");
+    assert_eq!(nodes[1].run(&["node", "drain", "n1"]).0, 0);
+    nodes[1].until_copies(&["n2", "n3", "n4"]);
+    until("nothing is left", || {
+        let (code, _, said) = nodes[1].run(&["node", "remove", "n1"]);
+        if code == 0 { Ok(()) } else { Err(said) }
+    });
+    let listed = nodes[2].json(&["node", "list", "--json"]).unwrap();
+    let removed = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|node| node["name"] == "n1");
+    assert_eq!(removed.unwrap()["state"], "removed");
+}

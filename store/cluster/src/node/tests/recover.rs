@@ -1,0 +1,72 @@
+//! Groups that lost their quorum for good.
+
+use mailrook_types::{NodeId, ShardId};
+
+use super::{
+    cluster::{Cluster, ONE},
+    machine::{command, value},
+};
+use crate::{OpenError, Recovery};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_copy_of_three_is_brought_back() {
+    let mut cluster = Cluster::of_three(|_| {}).await;
+    for key in 1..=20 {
+        cluster.put(ONE, key, b"letter").await;
+    }
+    cluster.shows(ONE, 20, b"letter").await;
+    let survivor = cluster.leader(ONE).await;
+    let term = cluster.group(survivor, ONE).status().term;
+    let path = cluster.path(survivor);
+    assert!(matches!(
+        Recovery::open(&path),
+        Err(OpenError::Locked { .. })
+    ));
+    for id in cluster.ids() {
+        cluster.stop(id).await;
+    }
+
+    let recovery = Recovery::open(&path).unwrap();
+    assert_eq!(recovery.node_id(), survivor);
+    let copies = recovery.copies().unwrap();
+    let copy = copies.iter().find(|copy| copy.shard == ONE).unwrap();
+    assert_eq!(copy.voters.len(), 3);
+    assert!(copy.last_index >= 20 && copy.last_term >= term && copy.log_time_ms > 0);
+    recovery.recover(ONE, Some(command(21, b"first"))).unwrap();
+    recovery.recover(ShardId::META, None).unwrap();
+    assert!(recovery.recover(ShardId(7), None).is_err());
+    let again = recovery.copies().unwrap();
+    let copy = again.iter().find(|copy| copy.shard == ONE).unwrap();
+    assert!(copy.voters.iter().eq([&survivor]));
+    recovery.close();
+
+    cluster.start(survivor).await;
+    assert_eq!(cluster.leader(ONE).await, survivor);
+    for (key, expected) in [(20, &b"letter"[..]), (21, b"first")] {
+        let found = value(&*cluster.group(survivor, ONE), key);
+        assert_eq!(found.as_deref(), Some(expected));
+    }
+    cluster.put(ONE, 22, b"after").await;
+    // And again after a restart.
+    cluster.crash(survivor);
+    cluster.start(survivor).await;
+    cluster.put(ONE, 23, b"later").await;
+
+    // The others come back with what they had: it is dropped, and filled anew.
+    let others: Vec<NodeId> = cluster.dirs.keys().copied().collect();
+    for id in others.into_iter().filter(|id| *id != survivor) {
+        cluster.start(id).await;
+        for shard in [ShardId::META, ONE] {
+            cluster.nodes[&id].drop_copy(shard).await.unwrap();
+        }
+    }
+    cluster.spread(ONE).await;
+    cluster.shows(ONE, 23, b"later").await;
+}
+
+#[test]
+fn an_empty_directory_is_left_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(Recovery::open(dir.path()).is_err());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}

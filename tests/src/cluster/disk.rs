@@ -1,0 +1,93 @@
+//! A disk of a few hundred megabytes for one node: ext4 in a file, mounted in the node's namespace alone.
+//!
+//! The mount and the loop device under it go with the namespace.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
+use super::space::Space;
+
+/// The file that takes the room away.
+const BALLAST: &str = "ballast";
+
+/// The mounted disk.
+pub struct SmallDisk {
+    /// Where it stands, seen from everywhere.
+    seen_at: PathBuf,
+}
+
+impl SmallDisk {
+    /// Makes the file system in `image` and mounts it at `at`, a folder.
+    pub fn mount(space: &Space, image: &Path, at: &Path, mebibytes: u64) -> io::Result<Self> {
+        // Sparse: it takes from the real disk what is written.
+        File::create(image)?.set_len(mebibytes << 20)?;
+        let (image, at_text) = (image.display().to_string(), at.display().to_string());
+        // No blocks kept for root (-m 0), who the nodes may run as.
+        space.run(&["mkfs.ext4", "-q", "-F", "-m", "0", &image])?;
+        space
+            .run(&["mount", "-o", "loop", &image, &at_text])
+            .map_err(|e| {
+                let text = format!("{e} (the fault tests need loop devices and ext4)");
+                io::Error::new(e.kind(), text)
+            })?;
+        Ok(Self {
+            seen_at: space.path(at),
+        })
+    }
+
+    /// Takes all room but so many bytes.
+    pub fn fill_to(&self, left_bytes: u64) -> io::Result<()> {
+        let take = self.free_bytes()?.saturating_sub(left_bytes);
+        let ballast = File::create(self.seen_at.join(BALLAST))?;
+        fallocate(&ballast, FallocateFlags::empty(), 0, take.max(1))?;
+        Ok(())
+    }
+
+    /// Gives it back.
+    pub fn empty(&self) -> io::Result<()> {
+        match fs::remove_file(self.seen_at.join(BALLAST)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// What is free.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        let room = statvfs(&self.seen_at)?;
+        Ok(room.f_bavail * room.f_frsize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn fills_up_and_empties() {
+        let folder = tempfile::tempdir().unwrap();
+        let (image, at) = (folder.path().join("image"), folder.path().join("disk"));
+        fs::create_dir(&at).unwrap();
+        let space = Space::new().unwrap();
+        let disk = SmallDisk::mount(&space, &image, &at, 32).unwrap();
+        let seen = space.path(&at);
+        fs::write(seen.join("mail"), vec![b'x'; 1 << 20]).unwrap();
+        disk.fill_to(100_000).unwrap();
+        let full = File::create(seen.join("more"))
+            .unwrap()
+            .write_all(&vec![b'x'; 1 << 20]);
+        assert_eq!(full.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        disk.empty().unwrap();
+        fs::write(seen.join("more"), vec![b'x'; 1 << 20]).unwrap();
+        assert!(
+            !at.join("mail").exists(),
+            "the mount is the namespace's own"
+        );
+        drop(space);
+        assert!(image.exists() && disk.free_bytes().is_err());
+    }
+}
