@@ -44,6 +44,7 @@ fn log() {
     // An earlier test may have set it up.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_timer(host::Moment)
         .with_test_writer()
         .try_init();
 }

@@ -128,7 +128,7 @@ impl World {
                 plant,
             }),
             members,
-            front: Host::start(0),
+            front: Host::start(FRONT, 0),
             shards,
             step_ms,
             _dir: dir,
@@ -159,7 +159,7 @@ impl World {
             return;
         };
         member.restart_at_ms = None;
-        let host = Host::start(now_ms);
+        let host = Host::start(id, now_ms);
         let (shared, skew_ms) = (Arc::clone(&self.shared), Arc::clone(&member.skew_ms));
         host.spawn(boot(Boot {
             id,

@@ -97,6 +97,8 @@ pub(crate) struct RaftGroup {
     pub(super) touched: broadcast::Sender<Touched>,
     /// The flushed entry that openraft was told of last.
     told_flushed: Arc<AtomicU64>,
+    /// Held by who changes the voters.
+    pub(super) changing: tokio::sync::Mutex<()>,
     runtime: tokio::runtime::Handle,
     pub(super) shut_down: OnceCell<()>,
 }
@@ -202,6 +204,7 @@ impl RaftGroup {
             in_flight_kib_max,
             touched,
             told_flushed: Arc::default(),
+            changing: tokio::sync::Mutex::default(),
             runtime,
             shut_down: OnceCell::new(),
         })

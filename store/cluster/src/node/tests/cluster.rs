@@ -452,6 +452,32 @@ async fn a_copy_is_dropped_and_comes_back() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_voters_that_nobody_ends_is_ended() {
+    let cluster = Cluster::of_three(|_| {}).await;
+    let leader = cluster.leader(ONE).await;
+    let group = cluster.group(leader, ONE);
+    let mut left = cluster.ids();
+    let gone = left.iter().copied().find(|id| *id != leader).unwrap();
+    left.remove(&gone);
+    let begun = async {
+        while !group.status().changing {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = begun => {}
+        ended = cluster.nodes[&leader].change_voters(ONE, left.clone()) => panic!("too soon: {ended:?}"),
+    }
+    let left: Vec<u64> = left.iter().map(|node| node.0).collect();
+    let begun = Instant::now();
+    while group.status().changing || group.status().voters != left {
+        assert!(begun.elapsed() < PATIENCE, "it stays half done");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Waits until another node than `old` leads.
 async fn until_led_by_another(cluster: &Cluster, old: NodeId) {
     let begun = Instant::now();

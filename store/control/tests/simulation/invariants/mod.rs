@@ -2,9 +2,9 @@
 
 mod copies_are_equal;
 mod each_operation_once;
+mod leaders_take_turns;
 mod log_time_never_goes_back;
 mod no_acknowledged_command_is_lost;
-mod one_leader_a_term;
 mod reads_are_linearizable;
 mod the_cluster_recovers;
 mod votes_never_go_back;
@@ -15,7 +15,7 @@ type Check = fn(&Evidence) -> Result<(), String>;
 
 /// The safest first: what follows from a lost command is not the cause.
 const ALL: [(&str, Check); 8] = [
-    ("one_leader_a_term", one_leader_a_term::check),
+    ("leaders_take_turns", leaders_take_turns::check),
     ("votes_never_go_back", votes_never_go_back::check),
     ("reads_are_linearizable", reads_are_linearizable::check),
     (
