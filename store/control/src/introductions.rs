@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -56,20 +55,13 @@ impl Introductions {
 
     /// Notes another node's clock, and corrects the store's by what the majority says.
     fn hear_clock(&self, from: NodeId, wall_ms: i64) {
+        let Some(node) = self.node.get() else {
+            return;
+        };
         let mut ahead_ms = self.ahead_ms.lock();
-        ahead_ms.insert(from, wall_ms.saturating_sub(now_ms()));
-        let correction_ms = correction_ms(ahead_ms.values().copied());
-        if let Some(node) = self.node.get() {
-            node.correct_clock(correction_ms);
-        }
+        ahead_ms.insert(from, wall_ms.saturating_sub(node.wall_ms()));
+        node.correct_clock(correction_ms(ahead_ms.values().copied()));
     }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The median of the others' clocks and this one's, if it is far from this one's. Of two in the middle the nearer: two
@@ -92,8 +84,9 @@ fn correction_ms(others: impl Iterator<Item = i64>) -> i64 {
 
 impl Introduce for Introductions {
     fn introduce(&self) -> Bytes {
-        let beat = self.node.get().map_or(0, |node| node.beat());
-        let wall_ms = now_ms();
+        // Nobody hears it before the store is open.
+        let of_node = self.node.get().map(|node| (node.beat(), node.wall_ms()));
+        let (beat, wall_ms) = of_node.unwrap_or_default();
         encode(&Introduction::V1 { beat, wall_ms }).into()
     }
 

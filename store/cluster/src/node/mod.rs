@@ -175,6 +175,11 @@ impl Node {
         self.inner.dir.identity().cluster_id
     }
 
+    /// This machine's clock, in milliseconds since 1970.
+    pub fn wall_ms(&self) -> i64 {
+        (self.inner.wall)()
+    }
+
     /// What is to be added to this machine's clock to have that of the majority of nodes, in milliseconds.
     pub fn correct_clock(&self, ms: i64) {
         self.inner.correction.set(ms);

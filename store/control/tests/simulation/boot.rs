@@ -9,8 +9,8 @@ use std::{
 use bytes::Bytes;
 use mailrook_cluster::{DiskSpace, Node, NodeOptions, Parts, simulation};
 use mailrook_control::{
-    Addresses, Book, Controller, Desk, DeskParts, FEATURE_LEVELS, Keeper, Member, Papers, Presents,
-    Recovered,
+    Addresses, Book, Controller, Desk, DeskParts, FEATURE_LEVELS, Introductions, Keeper, Member,
+    Papers, Presents, Recovered,
 };
 use mailrook_store_client::{Client, ClientOptions, Reach, machines};
 use mailrook_transport::{CertificateError, Credentials, Handlers, Network};
@@ -108,6 +108,7 @@ pub async fn boot(boot: Boot) {
     let client = Client::new(reach, nonce(), ClientOptions::default());
     let cluster = boot.dir.join("cluster");
     std::fs::create_dir_all(&cluster).unwrap();
+    let book = Arc::new(Book::open(cluster.join("nodes"), boot.id).unwrap());
     let keeper = Arc::new(keeper(&cluster, boot.id));
     let recovered = Arc::new(Recovered::open(&cluster).unwrap());
     let desk = Arc::new(Desk::default());
@@ -122,7 +123,7 @@ pub async fn boot(boot: Boot) {
         directory: Arc::new(client.clone()),
         network,
         addresses: Arc::new(Known),
-        book: Arc::new(Book::open(cluster.join("nodes"), boot.id).unwrap()),
+        book: Arc::clone(&book),
         keeper,
         recovered,
         member: member(boot.id),
@@ -134,7 +135,10 @@ pub async fn boot(boot: Boot) {
         control: desk.handler(),
         bulk: node.bulk_handler(),
     };
-    boot.shared.net.start(boot.id, handlers, Handle::current());
+    let introductions = Arc::new(Introductions::new(book));
+    introductions.opened(&node);
+    let net = &boot.shared.net;
+    net.start(boot.id, handlers, Some(introductions), Handle::current());
     *boot.slot.lock() = Some(node);
 }
 

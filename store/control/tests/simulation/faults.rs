@@ -57,28 +57,28 @@ impl Faults {
             return;
         };
         match self.chance.range(0, 100) {
-            0..20 => world.crash(node, self.chance.range(50, 4000)),
-            20..24 => self.power_cut(world),
-            24..36 => world.pause(node, self.chance.range(100, 6000)),
-            36..48 => self.isolate(world, node),
-            48..60 => self.cut_some(world),
-            60..68 => self.break_some(world),
-            68..74 => {
+            0..16 => world.crash(node, self.chance.range(50, 4000)),
+            16..19 => self.power_cut(world),
+            19..29 => world.pause(node, self.chance.range(100, 6000)),
+            29..39 => self.isolate(world, node),
+            39..49 => self.cut_some(world),
+            49..57 => self.break_some(world),
+            57..63 => {
                 let speed = [Speed::Usual, Speed::Slow];
                 let speed = self.chance.pick(&speed).copied().unwrap_or(Speed::Usual);
                 if let Some(member) = world.members.get(&node) {
                     member.disk.set_speed(speed);
                 }
             }
-            74..77 => drop(world.members.get(&node).map(|member| member.disk.fail())),
-            77..83 => {
+            63..66 => drop(world.members.get(&node).map(|member| member.disk.fail())),
+            66..73 => {
                 // Up to a day, in either direction.
                 let skew = self.chance.range(0, 172_800_000) as i64 - 86_400_000;
                 if let Some(member) = world.members.get(&node) {
                     member.skew_ms.store(skew, Ordering::Relaxed);
                 }
             }
-            83..91 => self.transfer(world, node),
+            73..80 => self.transfer(world, node),
             _ => {
                 let next = match self.draining {
                     Some(_) => None,

@@ -34,7 +34,7 @@ use crate::{
 const MADE_MAX_MS: u64 = 60_000;
 
 /// How long things go wrong.
-const FAULTS_MS: u64 = 20_000;
+const FAULTS_MS: u64 = 30_000;
 
 /// How long the cluster may take afterwards until all is well: elections, a controller's steps, snapshots.
 const RECOVERED_MAX_MS: u64 = 90_000;
@@ -150,7 +150,9 @@ impl Run {
             bulk: nobody(),
         };
         let shared = Arc::clone(&self.world.shared);
-        shared.net.start(FRONT, handlers, self.world.front.handle());
+        shared
+            .net
+            .start(FRONT, handlers, None, self.world.front.handle());
         let ids = self.world.ids();
         let founder = self.world.founder().ok_or("no nodes")?;
         ids.iter().for_each(|id| self.world.start(*id));

@@ -213,7 +213,9 @@ impl World {
         for id in self.ids() {
             self.wake(id, now_ms);
         }
-        self.shared.net.deliver_until(now_ms);
+        for refused in self.shared.net.deliver_until(now_ms) {
+            self.shared.incident(refused);
+        }
         let next_ms = now_ms + self.step_ms;
         self.front.run_until(next_ms);
         for member in self.members.values() {

@@ -86,6 +86,7 @@ impl Inner {
             What::End(stream) => (5, *stream, &[]),
             What::Stop(stream) => (6, *stream, &[]),
             What::Notice(_) => (7, 0, &[]),
+            What::Ping(introduction) => (8, 0, introduction),
         };
         for number in [
             self.now_ms,
@@ -117,19 +118,21 @@ impl Inner {
 
 impl SimNet {
     /// Goes on to `now_ms`: what arrives until then is with its receivers.
-    pub fn deliver_until(&self, now_ms: u64) {
+    ///
+    /// Gives what nodes that belong together refuse each other for.
+    pub fn deliver_until(&self, now_ms: u64) -> Vec<String> {
         let due = {
             let mut inner = self.inner.lock();
             inner.now_ms = now_ms;
             inner.look_at_links();
+            inner.ping();
             inner.due()
         };
-        for packet in due {
-            self.deliver(packet);
-        }
+        let refused = due.into_iter().filter_map(|packet| self.deliver(packet));
+        refused.collect()
     }
 
-    fn deliver(&self, packet: Packet) {
+    fn deliver(&self, packet: Packet) -> Option<String> {
         let Packet { from, to, what, .. } = packet;
         match what {
             What::Request(call, class, request) => self.ask(from, to, call, class, request),
@@ -139,13 +142,24 @@ impl SimNet {
             What::End(stream) => self.ended(stream, to),
             What::Stop(stream) => self.stopped(stream, to),
             What::Notice(link) => self.inner.lock().notice(to, from, link),
+            What::Ping(introduction) => return self.hear(from, to, introduction),
         }
+        None
+    }
+
+    fn hear(&self, from: NodeId, to: NodeId, introduction: Bytes) -> Option<String> {
+        let hears = self.inner.lock().nodes.get(&to)?.introduce.clone()?;
+        let refused = hears.admit(from, introduction).err()?;
+        Some(format!("{to} refuses {from}: {refused}"))
     }
 
     /// Has the node's handler answer, as one of its tasks.
     fn ask(&self, from: NodeId, to: NodeId, call: u64, class: Class, request: Bytes) {
         let inner = self.inner.lock();
-        let Some(Present { handlers, handle }) = inner.nodes.get(&to) else {
+        let Some(Present {
+            handlers, handle, ..
+        }) = inner.nodes.get(&to)
+        else {
             return;
         };
         let (handler, net) = (handlers.of(class).clone(), self.clone());

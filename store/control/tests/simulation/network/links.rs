@@ -1,6 +1,8 @@
 //! Links: nodes that start, end and pause, ways that are cut, and what the others notice of it.
 
-use mailrook_transport::{Handlers, Link};
+use std::sync::Arc;
+
+use mailrook_transport::{Handlers, Introduce, Link};
 use mailrook_types::NodeId;
 use tokio::runtime::Handle;
 
@@ -9,9 +11,18 @@ use super::{Inner, Present, SimNet, What, pair};
 /// Three pings without an answer, as of the real one.
 const SILENT_AFTER_MS: u64 = 1500;
 
+/// As of the real one.
+const PING_EVERY_MS: u64 = 500;
+
 impl SimNet {
     /// From now on `handlers` answer what is asked of `node`, as tasks of `handle`.
-    pub fn start(&self, node: NodeId, handlers: Handlers, handle: Handle) {
+    pub fn start(
+        &self,
+        node: NodeId,
+        handlers: Handlers,
+        introduce: Option<Arc<dyn Introduce>>,
+        handle: Handle,
+    ) {
         let mut inner = self.inner.lock();
         let others: Vec<NodeId> = inner
             .nodes
@@ -19,9 +30,16 @@ impl SimNet {
             .copied()
             .filter(|other| *other != node)
             .collect();
-        inner.nodes.insert(node, Present { handlers, handle });
+        let present = Present {
+            handlers,
+            introduce,
+            handle,
+        };
+        inner.nodes.insert(node, present);
         for other in others {
             inner.connect(node, other);
+            inner.introduce(node, other);
+            inner.introduce(other, node);
             inner.send(node, other, What::Notice(Link::Up));
             inner.notice(node, other, Link::Up);
         }
@@ -103,6 +121,30 @@ impl Inner {
                 self.notice(node, of, Link::Down);
                 self.send(of, node, What::Notice(Link::Up));
             }
+        }
+    }
+
+    /// Each tells all others of itself, now and then.
+    pub(super) fn ping(&mut self) {
+        if self.now_ms < self.next_ping_ms {
+            return;
+        }
+        self.next_ping_ms = self.now_ms + PING_EVERY_MS;
+        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for node in &nodes {
+            if self.paused.contains(node) {
+                continue;
+            }
+            for other in nodes.iter().filter(|other| *other != node) {
+                self.introduce(*node, *other);
+            }
+        }
+    }
+
+    fn introduce(&mut self, node: NodeId, to: NodeId) {
+        let of = |node| self.nodes.get(&node)?.introduce.clone();
+        if let (Some(own), Some(_)) = (of(node), of(to)) {
+            self.send(node, to, What::Ping(own.introduce()));
         }
     }
 

@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use mailrook_transport::{CallError, Class, Duplex, Handlers, Link, Network};
+use mailrook_transport::{CallError, Class, Duplex, Handlers, Introduce, Link, Network};
 use mailrook_types::NodeId;
 use parking_lot::Mutex;
 use tokio::{
@@ -39,6 +39,8 @@ pub struct SimNet {
 /// A node that has been started.
 struct Present {
     handlers: Handlers,
+    /// None where the clients are, which belong to no node.
+    introduce: Option<Arc<dyn Introduce>>,
     handle: Handle,
 }
 
@@ -60,6 +62,7 @@ struct Inner {
     links: BTreeMap<(NodeId, NodeId), Link>,
     /// Since when nothing has come through, where that is so.
     blocked: BTreeMap<(NodeId, NodeId), u64>,
+    next_ping_ms: u64,
     cut: BTreeSet<(NodeId, NodeId)>,
     paused: BTreeSet<NodeId>,
     /// Counts the connections of a pair: what was sent over an earlier one is lost.
@@ -92,6 +95,8 @@ enum What {
     End(u64),
     /// The sender takes nothing more.
     Stop(u64),
+    /// What the sender says of itself.
+    Ping(Bytes),
     /// Not sent by anyone: the receiver notices how its link to the sender fares.
     Notice(Link),
 }
@@ -113,6 +118,7 @@ impl SimNet {
                 events: BTreeMap::new(),
                 links: BTreeMap::new(),
                 blocked: BTreeMap::new(),
+                next_ping_ms: 0,
                 cut: BTreeSet::new(),
                 paused: BTreeSet::new(),
                 connections: BTreeMap::new(),

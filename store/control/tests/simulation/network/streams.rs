@@ -88,7 +88,10 @@ impl SimNet {
         request: Bytes,
     ) {
         let mut inner = self.inner.lock();
-        let Some(Present { handlers, handle }) = inner.nodes.get(&to) else {
+        let Some(Present {
+            handlers, handle, ..
+        }) = inner.nodes.get(&to)
+        else {
             return;
         };
         let (handler, handle) = (handlers.of(class).clone(), handle.clone());
