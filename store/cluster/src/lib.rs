@@ -20,7 +20,8 @@ pub use group::{
     COMMAND_BYTES_MAX, Group, GroupError, GroupRole, GroupStatus, Progress, Touched, Watch,
 };
 pub use node::{
-    CopyReport, Machines, Node, NodeOptions, NodeStatus, OpenError, Plant, Recovery, SHARDS_MAX,
+    CopyReport, DamagedNode, Machines, Node, NodeOptions, NodeStatus, OpenError, Plant, Recovery,
+    SHARDS_MAX,
 };
 
 /// What a panic said.

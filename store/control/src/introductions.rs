@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use mailrook_cluster::Node;
+use mailrook_cluster::{DamagedNode, Node};
 use mailrook_kv::{decode, encode};
 use mailrook_transport::Introduce;
 use mailrook_types::NodeId;
@@ -29,10 +29,16 @@ enum Introduction {
 /// Clocks that differ by less agree: what expires goes by minutes at least (DESIGN "Log time").
 const SKEW_MAX_MS: i64 = 5_000;
 
+/// Who introduces itself.
+enum Own {
+    Open(Arc<Node>),
+    Damaged(Arc<DamagedNode>),
+}
+
 /// Introduces this node, and judges the others.
 pub struct Introductions {
     book: Arc<Book>,
-    node: OnceLock<Arc<Node>>,
+    own: OnceLock<Own>,
     /// By how much the other nodes' clocks are ahead of this one's, in milliseconds, as last heard.
     ahead_ms: Mutex<BTreeMap<NodeId, i64>>,
 }
@@ -43,15 +49,24 @@ impl Introductions {
     pub fn new(book: Arc<Book>) -> Introductions {
         Introductions {
             book,
-            node: OnceLock::new(),
+            own: OnceLock::new(),
             ahead_ms: Mutex::default(),
         }
     }
 
     /// From now on this node's own beat is told.
     pub fn opened(&self, node: &Arc<Node>) {
+        self.set(Own::Open(Arc::clone(node)));
+    }
+
+    /// The same, of a node that cannot open.
+    pub fn damaged(&self, node: &Arc<DamagedNode>) {
+        self.set(Own::Damaged(Arc::clone(node)));
+    }
+
+    fn set(&self, own: Own) {
         // A second call changes nothing.
-        let _ = self.node.set(Arc::clone(node));
+        let _ = self.own.set(own);
     }
 
     /// Notes another node's clock, and corrects the store's by what the majority says.
@@ -59,7 +74,7 @@ impl Introductions {
         let mut ahead_ms = self.ahead_ms.lock();
         ahead_ms.insert(from, wall_ms.saturating_sub(now_ms()));
         let correction_ms = correction_ms(ahead_ms.values().copied());
-        if let Some(node) = self.node.get() {
+        if let Some(Own::Open(node)) = self.own.get() {
             node.correct_clock(correction_ms);
         }
     }
@@ -92,7 +107,11 @@ fn correction_ms(others: impl Iterator<Item = i64>) -> i64 {
 
 impl Introduce for Introductions {
     fn introduce(&self) -> Bytes {
-        let beat = self.node.get().map_or(0, |node| node.beat());
+        let beat = match self.own.get() {
+            Some(Own::Open(node)) => node.beat(),
+            Some(Own::Damaged(node)) => node.beat(),
+            None => 0,
+        };
         let wall_ms = now_ms();
         encode(&Introduction::V1 { beat, wall_ms }).into()
     }
