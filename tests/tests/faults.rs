@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use mailrook_tests::client::{Fetch, fetches};
 use mailrook_tests::cluster::{
-    Burst, Clients, Cluster, ClusterOptions, Fault, PORTS, Probe, Rounds, Seen, Service, run_rounds,
+    Burst, Clients, Cluster, ClusterOptions, Fault, Probe, Rounds, Seen, Service, run_rounds,
 };
 
 /// What a silent failure may cost at most, and some for a machine that does other things too.
