@@ -22,8 +22,8 @@ pub use group::{
 };
 pub use log::{LogError, LogStore, LogWrite, RawEntry, RecordKey};
 pub use node::{
-    CopyReport, Machines, Node, NodeOptions, NodeStatus, OpenError, Parts, Plant, Recovery,
-    SHARDS_MAX,
+    CopyReport, DamagedNode, Machines, Node, NodeOptions, NodeStatus, OpenError, Parts, Plant,
+    Recovery, SHARDS_MAX,
 };
 pub use state::{StateTables, TableEngine};
 

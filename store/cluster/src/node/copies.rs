@@ -45,9 +45,13 @@ impl Node {
         let _one = self.inner.making.lock().await;
         match self.inner.group(shard) {
             Some(group) if group.is_running() => return Ok(()),
-            // Found damaged: a new one takes its place.
-            Some(group) => self.drop_group(shard, group).await?,
-            None => {}
+            None if !self.inner.damaged.lock().contains_key(&shard) => {}
+            // What it promised may still count.
+            _ => {
+                return Err(refused(
+                    "the copy here is damaged: it is dropped first".into(),
+                ));
+            }
         }
         let count = self.inner.groups.read().len();
         if count > SHARDS_MAX as usize {
@@ -65,18 +69,15 @@ impl Node {
     /// [`GroupError::Refused`] while the group counts this node among its members, as far as the copy knows.
     pub async fn drop_copy(&self, shard: ShardId) -> Result<(), GroupError> {
         let _one = self.inner.making.lock().await;
-        match self.inner.group(shard) {
-            Some(group) => self.drop_group(shard, group).await,
-            None => Ok(()),
+        let group = self.inner.groups.write().remove(&shard);
+        if group.is_none() && !self.inner.damaged.lock().contains_key(&shard) {
+            return Ok(());
         }
-    }
-
-    async fn drop_group(&self, shard: ShardId, group: Arc<RaftGroup>) -> Result<(), GroupError> {
+        if let Some(group) = group {
+            group.shutdown().await;
+        }
         // In this order: a copy that the witness knows must have all it knows of; one that it does not know may leave
         // anything behind.
-        self.inner.groups.write().remove(&shard);
-        group.shutdown().await;
-        drop(group);
         let inner = Arc::clone(&self.inner);
         let dropped = run_blocking(move || {
             inner.witness.drop_copy(shard)?;
@@ -85,6 +86,7 @@ impl Node {
         let dropped = dropped.await.map_err(|error| refused(error.to_string()))?;
         dropped.map_err(|error| refused(error.to_string()))?;
         self.inner.forget_log(shard, None).await?;
+        self.inner.damaged.lock().remove(&shard);
         tracing::info!(%shard, "the copy of the group is dropped");
         Ok(())
     }

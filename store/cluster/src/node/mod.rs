@@ -1,6 +1,7 @@
 //! A node's back end: its data directory, its log, and the groups it has copies of.
 
 mod copies;
+mod damaged;
 mod error;
 mod open;
 mod options;
@@ -26,6 +27,7 @@ use mailrook_types::{NodeId, ShardId};
 use parking_lot::{Mutex, RwLock};
 use tokio::{runtime::Runtime, task::JoinHandle as Task};
 
+pub use damaged::DamagedNode;
 pub use error::OpenError;
 pub use options::{NodeOptions, Plant, SHARDS_MAX};
 pub use parts::Parts;
@@ -34,7 +36,7 @@ pub use status::NodeStatus;
 pub(crate) use takeover::tell_gone;
 
 use crate::{
-    Group,
+    Group, GroupStatus,
     data_dir::{DataDir, Identity, WitnessFile},
     disk::Reserve,
     group::raft::{Correction, RaftGroup, SnapshotSender, WallClock},
@@ -64,6 +66,8 @@ struct Inner {
     wall: WallClock,
     plant: Option<Plant>,
     groups: RwLock<BTreeMap<ShardId, Arc<RaftGroup>>>,
+    /// Copies whose tables were damaged when the node was opened, with the cause; none of them is in `groups`.
+    damaged: Mutex<BTreeMap<ShardId, String>>,
     /// Held while a copy is made or dropped.
     making: tokio::sync::Mutex<()>,
     reports: takeover::Reports,
@@ -193,6 +197,12 @@ impl Node {
     /// How the node fares.
     pub fn status(&self) -> NodeStatus {
         let inner = &self.inner;
+        let running = inner.groups();
+        let running = running.iter().map(|group| group.status());
+        let damaged = inner.damaged.lock().clone().into_iter();
+        let damaged = damaged.map(|(shard, cause)| GroupStatus::stopped(shard, cause));
+        let mut groups: Vec<GroupStatus> = running.chain(damaged).collect();
+        groups.sort_by_key(|group| group.shard);
         NodeStatus {
             cluster_id: inner.dir.identity().cluster(),
             node_id: self.node_id().0,
@@ -200,7 +210,7 @@ impl Node {
             disk_reserve_bytes: inner.reserve.reserve_bytes(),
             disk_full: inner.reserve.is_full(),
             log_bytes: inner.log.store().map_or(0, |log| log.used_bytes()),
-            groups: inner.groups().iter().map(|group| group.status()).collect(),
+            groups,
         }
     }
 

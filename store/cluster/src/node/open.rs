@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use mailrook_transport::{Alone, Network};
 use mailrook_types::{NodeId, ShardId};
 use parking_lot::{Mutex, RwLock};
@@ -31,6 +31,12 @@ const OPENERS_MAX: usize = 8;
 /// The smallest log: two of its files.
 const LOG_BYTES_MIN: u64 = 2 << 20;
 
+/// The tables of groups.
+type States = Vec<(ShardId, GroupState)>;
+
+/// What came of opening the tables of one.
+type OpenedState = (ShardId, Result<GroupState, OpenError>);
+
 /// Everything that is looked at before the first group starts.
 pub(super) struct Looked {
     pub(super) dir: DataDir,
@@ -40,7 +46,9 @@ pub(super) struct Looked {
     pub(super) garbage: upkeep::GarbagePolicy,
     pub(super) state_engine: Arc<dyn TableEngine>,
     pub(super) wall: WallClock,
-    pub(super) states: Vec<(ShardId, GroupState)>,
+    pub(super) states: States,
+    /// Copies whose tables are damaged, and what is wrong with them.
+    pub(super) damaged: BTreeMap<ShardId, String>,
     pub(super) groups: BTreeMap<ShardId, Marks>,
 }
 
@@ -126,7 +134,8 @@ pub(super) fn look(options: &NodeOptions, parts: Parts) -> Result<Looked, OpenEr
         Some(given) => given,
         None => state_engine(options, &dir, groups.len(), parts.table_bytes_per_second)?,
     };
-    let states = open_states(&state_engine, &dir, &groups)?;
+    let opened = open_states(&state_engine, &dir, &groups)?;
+    let (states, damaged) = part_damaged(opened, options.network.is_some())?;
     let store = open_log(
         options,
         &dir,
@@ -150,8 +159,35 @@ pub(super) fn look(options: &NodeOptions, parts: Parts) -> Result<Looked, OpenEr
         state_engine,
         wall: parts.wall,
         states,
+        damaged,
         groups,
     })
+}
+
+/// Parts the copies whose tables are damaged from the others. Where there are no other nodes to have them from, damage
+/// is an error.
+fn part_damaged(
+    opened: Vec<OpenedState>,
+    has_others: bool,
+) -> Result<(States, BTreeMap<ShardId, String>), OpenError> {
+    let mut states = Vec::new();
+    let mut damaged = BTreeMap::new();
+    for (shard, opened) in opened {
+        match opened {
+            Ok(state) => states.push((shard, state)),
+            Err(OpenError::Damaged { path, what, .. }) if has_others => {
+                let cause = format!("{} is damaged: {what}", path.display());
+                tracing::error!(
+                    %shard,
+                    cause,
+                    "this node's copy of the group cannot be used: once the others do without it, it is made anew"
+                );
+                damaged.insert(shard, cause);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((states, damaged))
 }
 
 /// Copies are made later, too: a node that has few now may have these soon.
@@ -180,7 +216,7 @@ fn open_states(
     engine: &Arc<dyn TableEngine>,
     dir: &DataDir,
     groups: &BTreeMap<ShardId, Marks>,
-) -> Result<Vec<(ShardId, GroupState)>, OpenError> {
+) -> Result<Vec<OpenedState>, OpenError> {
     let groups: Vec<_> = groups.iter().collect();
     // A first start syncs a dozen files for each: several at a time share the disk's waits.
     let each = groups.len().div_ceil(OPENERS_MAX).max(1);
@@ -190,9 +226,9 @@ fn open_states(
             .map(|part| {
                 scope.spawn(move || {
                     let open = |(shard, marks): &(&ShardId, &Marks)| {
-                        open_state(engine, dir, **shard, marks)
+                        (**shard, open_state(engine, dir, **shard, marks))
                     };
-                    part.iter().map(open).collect::<Result<Vec<_>, OpenError>>()
+                    part.iter().map(open).collect::<Vec<_>>()
                 })
             })
             .collect();
@@ -209,7 +245,7 @@ fn open_states(
                 crate::panic_text(&*panic)
             ))
         };
-        states.extend(part.map_err(panicked)??);
+        states.extend(part.map_err(panicked)?);
     }
     Ok(states)
 }
@@ -219,7 +255,7 @@ fn open_state(
     dir: &DataDir,
     shard: ShardId,
     marks: &Marks,
-) -> Result<(ShardId, GroupState), OpenError> {
+) -> Result<GroupState, OpenError> {
     // A group votes for the first time after its state was made.
     let fresh = marks.vote.is_none();
     let path = dir.group(shard);
@@ -227,7 +263,7 @@ fn open_state(
     state
         .remove_leftovers()
         .map_err(|source| io("tidying", &path, source))?;
-    Ok((shard, state))
+    Ok(state)
 }
 
 fn open_log(
@@ -286,13 +322,15 @@ async fn start(
         state_engine,
         wall,
         states,
+        mut damaged,
         groups: marks,
     } = looked;
     let network = network(&options, &dir)?;
     let count = states.len();
     let snapshots = SnapshotSender::default();
     let correction = Correction::default();
-    let groups = states.into_iter().map(|(shard, state)| {
+    let has_others = options.network.is_some();
+    let started = states.into_iter().map(|(shard, state)| {
         let given = marks.get(&shard).is_some_and(|marks| marks.given);
         let parts = GroupParts {
             shard,
@@ -313,16 +351,19 @@ async fn start(
             wall: Arc::clone(&wall),
             plant: options.plant,
         };
-        async move {
-            let group = RaftGroup::start(parts).await;
-            let group = group.map_err(|error| OpenError::Group {
-                shard,
-                cause: error.to_string(),
-            })?;
-            Ok::<_, OpenError>((shard, group))
-        }
+        async move { (shard, RaftGroup::start(parts).await) }
     });
-    let groups = try_join_all(groups).await?.into_iter().collect();
+    let mut groups = BTreeMap::new();
+    for (shard, started) in join_all(started).await {
+        match started.map_err(|error| error.to_string()) {
+            Ok(group) => drop(groups.insert(shard, group)),
+            Err(cause) if has_others => {
+                tracing::error!(%shard, cause, "this node's copy of the group did not start");
+                damaged.insert(shard, cause);
+            }
+            Err(cause) => return Err(OpenError::Group { shard, cause }),
+        }
+    }
     Ok(Inner {
         dir,
         witness,
@@ -340,6 +381,7 @@ async fn start(
         wall,
         plant: options.plant,
         groups: RwLock::new(groups),
+        damaged: Mutex::new(damaged),
         making: tokio::sync::Mutex::default(),
         reports: takeover::Reports::default(),
         leaving: AtomicBool::new(false),

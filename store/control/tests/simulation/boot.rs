@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use mailrook_cluster::{DiskSpace, Node, NodeOptions, Parts, simulation};
+use mailrook_cluster::{DiskSpace, GroupRole, Node, NodeOptions, Parts, simulation};
 use mailrook_control::{
     Addresses, Book, Controller, Desk, DeskParts, FEATURE_LEVELS, Introductions, Keeper, Member,
     Papers, Presents, Recovered,
@@ -100,6 +100,14 @@ pub async fn boot(boot: Boot) {
             return boot.shared.incident(format!("{id} does not open: {error}"));
         }
     };
+    // Damage of one copy does not keep the others from being opened.
+    for status in node.status().groups {
+        if let GroupRole::Stopped { cause } = status.role {
+            let (id, shard) = (boot.id, status.shard);
+            let what = format!("{id} does not open its copy of group {shard}: {cause}");
+            boot.shared.incident(what);
+        }
+    }
     let reach = Reach {
         copies: Arc::clone(&node) as _,
         network: Arc::clone(&network),

@@ -558,8 +558,11 @@ async fn a_copy_that_is_found_damaged_leads_no_more_and_is_made_anew() {
     others.remove(&damaged);
     node.change_voters(ONE, others).await.unwrap();
     node.remove_learner(ONE, damaged).await.unwrap();
-    cluster.nodes[&damaged].add_copy(ONE).await.unwrap();
+    let too_early = cluster.nodes[&damaged].add_copy(ONE).await;
+    assert!(matches!(too_early, Err(GroupError::Refused { .. })));
+    cluster.nodes[&damaged].drop_copy(ONE).await.unwrap();
     assert!(cluster.path(damaged).join("quarantine/group-1-1").is_dir());
+    cluster.nodes[&damaged].add_copy(ONE).await.unwrap();
     node.add_learner(ONE, damaged).await.unwrap();
     node.change_voters(ONE, cluster.ids()).await.unwrap();
     cluster.shows(ONE, 1, b"before").await;
