@@ -15,6 +15,7 @@ use futures::{FutureExt, future::BoxFuture};
 use mailrook_transport::{Duplex, Handler, Handlers, MemoryHub};
 use mailrook_types::{NodeId, ShardId};
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::mpsc::{Receiver, Sender};
 
 use super::{
     machine::{command, count, machines, value},
@@ -116,6 +117,67 @@ impl LogStore for Slow {
     }
 }
 
+/// Takes snapshots as `inner` does, over connections that break.
+struct Breaking {
+    inner: Arc<dyn Handler>,
+    breaks: Arc<Breaks>,
+}
+
+/// When connections for snapshots break, and what they carried.
+struct Breaks {
+    /// Each breaks once it carried so many bytes.
+    after_bytes: AtomicU64,
+    opened: AtomicU64,
+    carried_bytes: AtomicU64,
+}
+
+impl Default for Breaks {
+    fn default() -> Breaks {
+        Breaks {
+            after_bytes: AtomicU64::new(u64::MAX),
+            opened: AtomicU64::new(0),
+            carried_bytes: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Breaks {
+    /// Passes on what the sender says, until the connection breaks.
+    async fn carry(&self, from: &mut Receiver<Bytes>, to: Sender<Bytes>) {
+        let mut carried = 0;
+        while carried < self.after_bytes.load(Ordering::Relaxed)
+            && let Some(item) = from.recv().await
+        {
+            carried += item.len() as u64;
+            self.carried_bytes
+                .fetch_add(item.len() as u64, Ordering::Relaxed);
+            if to.send(item).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Handler for Breaking {
+    fn call(&self, from: NodeId, request: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
+        self.inner.call(from, request)
+    }
+
+    fn open(&self, from: NodeId, request: Bytes, mut stream: Duplex) -> BoxFuture<'static, ()> {
+        let (to, incoming) = tokio::sync::mpsc::channel(1);
+        let outgoing = stream.outgoing.clone();
+        let inner = self
+            .inner
+            .open(from, request, Duplex { outgoing, incoming });
+        let breaks = Arc::clone(&self.breaks);
+        breaks.opened.fetch_add(1, Ordering::Relaxed);
+        async move {
+            tokio::join!(inner, breaks.carry(&mut stream.incoming, to));
+        }
+        .boxed()
+    }
+}
+
 /// Nodes that can be stopped, crashed and started again.
 pub(super) struct Cluster {
     hub: MemoryHub,
@@ -123,6 +185,7 @@ pub(super) struct Cluster {
     /// Go after the nodes.
     pub(super) dirs: BTreeMap<NodeId, tempfile::TempDir>,
     disks: BTreeMap<NodeId, Arc<Disk>>,
+    snapshots: Arc<Breaks>,
     change: fn(&mut NodeOptions),
 }
 
@@ -145,6 +208,7 @@ impl Cluster {
             dirs: BTreeMap::from([(id, first)]),
             nodes: BTreeMap::new(),
             disks: BTreeMap::new(),
+            snapshots: Arc::default(),
             change,
         };
         for number in 1..=more as u64 {
@@ -207,7 +271,10 @@ impl Cluster {
         };
         let handlers = Handlers {
             consensus: node.consensus_handler(),
-            bulk: node.bulk_handler(),
+            bulk: Arc::new(Breaking {
+                inner: node.bulk_handler(),
+                breaks: Arc::clone(&self.snapshots),
+            }),
             store: Arc::new(Nobody),
             control: Arc::new(Nobody),
         };
@@ -405,6 +472,48 @@ async fn a_node_that_was_away_for_long_gets_a_snapshot() {
     cluster.start(away).await;
     cluster.put(ONE, 62, b"again").await;
     cluster.shows(ONE, 62, b"again").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_goes_on_where_its_connection_broke() {
+    const VALUE_BYTES: usize = 256 << 10;
+    const COMMANDS: u64 = 80;
+    let mut cluster = Cluster::of_three(|options| options.log_bytes_max = 2 << 20).await;
+    let leader = cluster.leader(ONE).await;
+    let away = cluster.other_than(leader);
+    cluster.crash(away);
+    // Of a kind that is not made smaller.
+    let value = |key: u64| {
+        let mut reader = blake3::Hasher::new()
+            .update(&key.to_le_bytes())
+            .finalize_xof();
+        let mut value = vec![0; VALUE_BYTES];
+        reader.fill(&mut value);
+        value
+    };
+    for key in 1..=COMMANDS {
+        cluster.put(ONE, key, &value(key)).await;
+    }
+    let begun = Instant::now();
+    while cluster.group(leader, ONE).status().purged_index < COMMANDS / 2 {
+        assert!(begun.elapsed() < PATIENCE, "the log is not cut");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Less than a file, and a small part of all.
+    cluster
+        .snapshots
+        .after_bytes
+        .store(3 << 20, Ordering::Relaxed);
+    cluster.start(away).await;
+    for key in [1, COMMANDS] {
+        cluster.shows(ONE, key, &value(key)).await;
+    }
+    let opened = cluster.snapshots.opened.load(Ordering::Relaxed);
+    let carried = cluster.snapshots.carried_bytes.load(Ordering::Relaxed);
+    assert!(opened > 2, "{opened} connections did not break");
+    // Begun anew each time, it would not have come to an end.
+    let content = COMMANDS * VALUE_BYTES as u64;
+    assert!(carried < content * 3 / 2, "{carried} bytes of {content}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
