@@ -98,7 +98,7 @@ impl GroupLog {
             cache: TailCache::new(cache_bytes_max),
             append: 0,
         };
-        Ok(GroupLog {
+        let log = GroupLog {
             shard,
             shared,
             standing,
@@ -108,7 +108,20 @@ impl GroupLog {
             })),
             more_written: Arc::default(),
             inner: Arc::new(Mutex::new(inner)),
-        })
+        };
+        // A crash may have come between the note of a cut and the cut itself: behind a snapshot, what is appended next would
+        // leave a gap.
+        if let Some(purged) = purged
+            && store
+                .bounds(group)
+                .is_some_and(|(first, _)| first <= purged.index)
+        {
+            log.write(LogWrite::Compact {
+                group,
+                first_kept: purged.index + 1,
+            });
+        }
+        Ok(log)
     }
 
     /// The last entry, durable or not.

@@ -24,8 +24,11 @@ use crate::{
     Group,
     data_dir::{DataDir, WitnessFile},
     disk::{FileSystemSpace, Reserve},
-    guard::{GroupEvidence, check_group},
-    log::{EngineLog, EngineOptions, OnFatal, SharedLog, WriterOptions, log_id},
+    guard::{GroupEvidence, check_group, log_group},
+    log::{
+        EngineLog, EngineOptions, LogWrite, OnFatal, RecordKey, SharedLog, WriterOptions,
+        encode_entry, encode_log_id, log_id,
+    },
     state::{GroupState, StateEngine, TableEngine},
 };
 
@@ -259,4 +262,35 @@ async fn a_crash_after_an_install_is_no_damage() {
         meta.last_log_id,
         "the hole is closed"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_the_note_of_a_cut_and_the_cut_leaves_no_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = Copy::open(dir.path());
+    let group = log_group(ONE);
+    let append = |indexes: &[u64]| {
+        let entry = |index: &u64| {
+            encode_entry(&Entry {
+                log_id: log_id(1, 1, *index),
+                payload: EntryPayload::Blank,
+            })
+        };
+        let entries = indexes.iter().map(entry).collect();
+        LogWrite::Append { group, entries }
+    };
+    let cut = LogWrite::Record {
+        group,
+        key: RecordKey::Purged,
+        value: encode_log_id(&log_id(1, 1, 7)),
+    };
+    for write in [append(&[1, 2]), cut] {
+        copy.log.write_durably(write, None).await.unwrap();
+    }
+    copy.close();
+    let copy = Copy::open(dir.path());
+    let (_, log) = copy.machine(2);
+    assert_eq!(log.last(), Some(log_id(1, 1, 7)));
+    copy.log.write_durably(append(&[8]), None).await.unwrap();
+    assert_eq!(copy.log.store().unwrap().bounds(group), Some((8, 8)));
 }
