@@ -389,7 +389,7 @@ fn connect(wires: Wires, node: &Arc<Node>, client: &Client, member: Member) -> J
         directory: Arc::clone(&directory),
         network: Arc::clone(&wires.tls) as _,
         book: Arc::clone(&wires.book),
-        desk: wires.desk,
+        desk: Arc::clone(&wires.desk),
         keeper: Arc::clone(&wires.keeper),
     };
     // It ends with the node.
@@ -402,6 +402,7 @@ fn connect(wires: Wires, node: &Arc<Node>, client: &Client, member: Member) -> J
         book: wires.book,
         keeper: wires.keeper,
         recovered: wires.recovered,
+        desk: wires.desk,
         member,
     };
     controller.start()

@@ -134,6 +134,7 @@ pub async fn boot(boot: Boot) {
         book: Arc::clone(&book),
         keeper,
         recovered,
+        desk: Arc::clone(&desk),
         member: member(boot.id),
     };
     controller.start();
