@@ -1,0 +1,118 @@
+//! A node says at any time how it fares: while it waits for the others, while it is cut off from them, and while it stops.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::{
+    by_hand::{Machines, Node},
+    harness::{Session, http},
+};
+
+/// What a person bears, and a probe.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// Tells how long something takes.
+fn soon<T>(what: &str, ask: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let answer = ask();
+    let took = begun.elapsed();
+    assert!(took < AT_ONCE, "{what} took {took:?}");
+    answer
+}
+
+fn greeting(node: &Node, service: &str) -> String {
+    soon(service, || Session::open(node.port(service)).1)
+}
+
+/// One of three is up after a power cut.
+#[test]
+fn a_node_that_waits_for_the_others_says_so() {
+    let mut machines = Machines::new(3);
+    machines.start(3);
+    let nodes = &mut machines.nodes;
+    for node in &mut *nodes {
+        node.kill();
+    }
+    let asked = &mut nodes[0];
+    asked.serve();
+    asked.until_not_ready("waiting for the cluster's directory: ");
+    let (code, said) = soon("livez", || http(asked.port("http"), "/livez"));
+    assert_eq!((code, said.as_str()), (200, "live\n"));
+    let (_, figures) = soon("metrics", || http(asked.port("http"), "/metrics"));
+    assert!(figures.contains("\nmailrook_ready 0\n"), "{figures}");
+    for (service, begins) in [
+        ("smtp", "421 4.3.2 "),
+        ("imap", "* BYE [UNAVAILABLE] "),
+        ("pop3", "-ERR [SYS/TEMP] "),
+    ] {
+        for _ in 0..3 {
+            let greeting = greeting(asked, service);
+            assert!(greeting.starts_with(begins), "{service}: {greeting}");
+        }
+    }
+
+    let status = soon("status", || asked.json(&["status", "--json"])).unwrap();
+    assert_eq!(status["ready"], false);
+    let known = &status["cluster_unreached"];
+    assert_eq!(known["nodes"].as_array().unwrap().len(), 2, "{known}");
+    assert_eq!(known["nodes"][0]["link"], "refused", "{known}");
+    assert_eq!(known["copies"].as_array().unwrap().len(), 3, "{known}");
+    let text = asked.done(&["status"]);
+    assert!(
+        text.contains("waiting for the cluster's directory"),
+        "{text}"
+    );
+    assert!(text.contains("\nmeta ") && text.contains("n2"), "{text}");
+    let (code, _, said) = soon("another command", || asked.run(&["domain", "list"]));
+    assert_eq!(code, 3, "{said}");
+    assert!(
+        said.contains("not ready: waiting for the cluster's"),
+        "{said}"
+    );
+
+    nodes[1].serve();
+    nodes[0].until_ready();
+    assert!(greeting(&nodes[0], "smtp").starts_with("220 "));
+    nodes[0].done(&["domain", "add", "example.test"]);
+}
+
+#[test]
+fn a_node_that_waits_can_be_stopped() {
+    let mut machines = Machines::new(2);
+    machines.nodes[0].done(&["cluster", "init"]);
+    machines.nodes[0].serve();
+    machines.join(1, 0);
+    let nodes = &mut machines.nodes;
+    nodes[1].until_ready();
+    nodes[0].kill();
+    nodes[1].kill();
+    nodes[1].serve();
+    nodes[1].until_not_ready("directory");
+    nodes[1].done(&["stop"]);
+    assert_eq!(nodes[1].end(), Some(1));
+    assert!(nodes[1].log().contains("stopped while it was starting"));
+}
+
+#[test]
+fn a_node_that_is_cut_off_shows_what_it_knows() {
+    let mut machines = Machines::new(3);
+    machines.start(3);
+    let nodes = &mut machines.nodes;
+    nodes[0].kill();
+    nodes[1].kill();
+    let asked = &nodes[2];
+    asked.until_not_ready("the meta group has no leader");
+    let status = soon("status", || asked.json(&["status", "--json"])).unwrap();
+    assert_eq!(status["cluster"], Value::Null, "{status}");
+    let known = &status["cluster_unreached"];
+    let error = known["error"].as_str().unwrap();
+    assert!(error.contains("directory cannot be reached: "), "{error}");
+    let gone = |node: &&Value| node["link"] == "refused";
+    let others = known["nodes"].as_array().unwrap();
+    assert_eq!(others.iter().filter(gone).count(), 2, "{known}");
+    let (code, _, said) = soon("node list", || asked.run(&["node", "list"]));
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("directory cannot be reached"), "{said}");
+    assert!(said.contains("n1 (127.0.0.1:"), "{said}");
+}
