@@ -147,7 +147,11 @@ impl Health for Running {
             _ => None,
         };
         let status = store.node.status();
-        status.groups.iter().filter_map(waits).collect()
+        let own = status.groups.iter().filter_map(waits);
+        // A node without copies, or with few, is cut off all the same.
+        let others = store.others.as_ref();
+        own.chain(others.and_then(|others| others.reached.trouble()))
+            .collect()
     }
 
     fn metrics(&self) -> String {

@@ -11,6 +11,7 @@ mod host;
 mod housekeeping;
 mod listen;
 mod neighbours;
+mod reached;
 mod reload;
 mod shell;
 mod starting;

@@ -25,6 +25,7 @@ use tracing::{info, warn};
 use super::{
     neighbours::Neighbours,
     random,
+    reached::Reached,
     starting::{OPENING, Starting},
     wires::Wires,
 };
@@ -65,6 +66,8 @@ pub struct Others {
     pub keeper: Arc<Keeper>,
     /// What is known of them.
     pub neighbours: Arc<Neighbours>,
+    /// Whether the directory answers.
+    pub reached: Arc<Reached>,
     controller: JoinHandle<()>,
 }
 
@@ -224,11 +227,13 @@ impl Store {
 impl Others {
     /// Answers them and dials them.
     fn join(wires: Wires, node: &Arc<Node>, client: &Client, member: Member) -> Others {
+        let reached = Reached::new(Arc::new(client.clone()));
         Others {
             tls: Arc::clone(&wires.tls),
             keeper: Arc::clone(&wires.keeper),
             neighbours: Arc::clone(&wires.neighbours),
-            controller: wires.connect(node, client, member),
+            controller: wires.connect(node, client, Arc::clone(&reached) as _, member),
+            reached,
         }
     }
 }

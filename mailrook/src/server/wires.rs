@@ -6,7 +6,7 @@ use mailrook_cluster::Node;
 use mailrook_control::{
     Book, Controller, Desk, DeskParts, Introductions, Keeper, Member, Papers, Recovered, Renewal,
 };
-use mailrook_store_api::meta::FeatureLevels;
+use mailrook_store_api::{Directory, meta::FeatureLevels};
 use mailrook_store_client::Client;
 use mailrook_transport::{Handlers, TlsNetwork, TlsNetworkOptions, WIRE_VERSIONS};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -87,8 +87,14 @@ impl Wires {
         })
     }
 
-    /// Answers other nodes and dials them.
-    pub fn connect(self, node: &Arc<Node>, client: &Client, member: Member) -> JoinHandle<()> {
+    /// Answers other nodes and dials them. The controller works with `directory`.
+    pub fn connect(
+        self,
+        node: &Arc<Node>,
+        client: &Client,
+        directory: Arc<dyn Directory>,
+        member: Member,
+    ) -> JoinHandle<()> {
         self.introductions.opened(node);
         self.desk.open(DeskParts {
             node: Arc::downgrade(node),
@@ -120,7 +126,7 @@ impl Wires {
         drop(renewal.start());
         let controller = Controller {
             node: Arc::downgrade(node),
-            directory: Arc::new(client.clone()),
+            directory,
             network: Arc::clone(&self.tls) as _,
             addresses: Arc::clone(&self.tls) as _,
             book: self.book,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::{
-    by_hand::{Machines, Node},
+    by_hand::{Machines, Node, until},
     harness::{Session, http},
 };
 
@@ -115,4 +115,28 @@ fn a_node_that_is_cut_off_shows_what_it_knows() {
     assert_eq!(code, 3, "{said}");
     assert!(said.contains("directory cannot be reached"), "{said}");
     assert!(said.contains("n1 (127.0.0.1:"), "{said}");
+}
+
+/// A balancer is to send nobody to a node that could only say "try later".
+#[test]
+fn a_node_without_copies_says_that_it_is_cut_off() {
+    let mut machines = Machines::new(4);
+    machines.start(3);
+    machines.join(3, 0);
+    let nodes = &mut machines.nodes;
+    nodes[0].done(&["node", "drain", "n4"]);
+    nodes[0].until_copies(&["n1", "n2", "n3"]);
+    nodes[3].until_ready();
+    until("no copies", || {
+        let status = nodes[3].json(&["status", "--json"])?;
+        match status["node"]["groups"].as_array().map(Vec::len) {
+            Some(0) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    nodes[0].kill();
+    nodes[1].kill();
+    nodes[3].until_not_ready("the cluster's directory has not answered for ");
+    nodes[0].serve();
+    nodes[3].until_ready();
 }
