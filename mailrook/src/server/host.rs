@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use futures::future::{BoxFuture, FutureExt};
@@ -15,6 +15,7 @@ use mailrook_net::{SessionEntry, ShutdownTrigger, TlsAcceptor};
 use mailrook_types::{ShardId, Timestamp};
 use murder_proxy::MailProtocol;
 use parking_lot::RwLock;
+use tracing::info;
 
 use super::{
     accept::Acceptors,
@@ -32,7 +33,11 @@ use crate::{
     http::Health,
     logging::LogHandle,
     metrics::{Kind, Page},
+    process,
 };
+
+/// What ending sessions and flushing may take beyond the pause: what the unit file gives a stop as a whole.
+const CLOSE_MAX: Duration = Duration::from_secs(120);
 
 /// The running server.
 pub struct Running {
@@ -53,6 +58,17 @@ impl Running {
     /// Says that it is about to stop.
     pub(super) fn say_stopping(&self) {
         self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Closes the ports. Balancers are given the time to send nobody any more: they look at `/readyz` now and then.
+    pub(super) async fn close_after(&self, pause: Duration) {
+        if !pause.is_zero() {
+            info!(?pause, "serving until balancers have noticed");
+            let us = (pause + CLOSE_MAX).as_micros();
+            process::notify_systemd(&format!("EXTEND_TIMEOUT_USEC={us}"));
+            tokio::time::sleep(pause).await;
+        }
+        self.close.shut_down();
     }
 
     fn node_status(&self) -> Option<NodeStatus> {

@@ -193,7 +193,8 @@ impl Server {
         if let Some(store) = &store {
             store.leave().await;
         }
-        running.close.shut_down();
+        let pause = running.config.read().cluster.stop_pause.0;
+        running.close_after(pause).await;
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
                 warn!(%error, "a listener ended badly");

@@ -68,6 +68,12 @@ impl Node {
         self.first_port + u16::try_from(at).unwrap()
     }
 
+    /// More lines for the configuration's last table, `[cluster]`.
+    pub fn configure(&self, lines: &str) {
+        let text = fs::read_to_string(&self.config).unwrap();
+        fs::write(&self.config, text + lines).unwrap();
+    }
+
     /// Whether it says that it takes work, and if not why; nothing of one that has not opened its ports, or closed them.
     pub fn readiness(&self) -> Option<(u16, String)> {
         try_http(self.port("http"), "/readyz")

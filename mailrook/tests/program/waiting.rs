@@ -140,3 +140,31 @@ fn a_node_without_copies_says_that_it_is_cut_off() {
     nodes[0].serve();
     nodes[3].until_ready();
 }
+
+/// The balancer sees it before a client does.
+#[test]
+fn a_node_that_stops_says_so_first() {
+    const PAUSE: Duration = Duration::from_secs(6);
+    let mut machines = Machines::new(3);
+    machines.nodes[0].configure("stop_pause = \"6s\"\n");
+    machines.start(3);
+    let nodes = &mut machines.nodes;
+    nodes[0].until_ready();
+    nodes[0].done(&["stop"]);
+    let begun = Instant::now();
+    nodes[0].until_not_ready("stopping");
+    // Others lead already, and clients that come are served.
+    until("others lead", || {
+        let status = nodes[1].json(&["status", "--json"])?;
+        let groups = status["cluster"]["groups"].as_array().ok_or("no groups")?;
+        let leads = |group: &&Value| group["leader"] == "n1" || group["leader"] == Value::Null;
+        match groups.iter().find(leads) {
+            None => Ok(()),
+            Some(group) => Err(group.to_string()),
+        }
+    });
+    assert!(greeting(&nodes[0], "smtp").starts_with("220 "));
+    assert!(begun.elapsed() < PAUSE, "too slow a machine for this test");
+    assert_eq!(nodes[0].end(), Some(0));
+    assert!(begun.elapsed() >= PAUSE);
+}
