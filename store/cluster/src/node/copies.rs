@@ -12,11 +12,12 @@ use openraft::vote::leader_id_adv::LeaderId;
 
 use super::{Inner, Node, SHARDS_MAX};
 use crate::{
-    Group, GroupError, GroupRole,
+    Group, GroupError, GroupRole, Plant,
     data_dir::VoteMark,
     group::raft::{GroupParts, Origin, RaftGroup, Vote},
     guard::log_group,
     log::{LogWrite, RecordKey, encode_vote},
+    simulation::run_blocking,
     state::GroupState,
 };
 
@@ -78,7 +79,7 @@ impl Node {
         // In this order: a copy that the witness knows must have all it knows of; one that it does not know may leave
         // anything behind.
         let inner = Arc::clone(&self.inner);
-        let dropped = tokio::task::spawn_blocking(move || {
+        let dropped = run_blocking(move || {
             inner.witness.drop_copy(shard)?;
             inner.dir.quarantine(shard).map_err(std::io::Error::other)
         });
@@ -151,10 +152,13 @@ impl Inner {
         shard: ShardId,
         origin: Origin,
     ) -> Result<Arc<RaftGroup>, GroupError> {
-        let vote = self.witness.content().dropped.get(&shard).copied();
+        let mut vote = self.witness.content().dropped.get(&shard).copied();
+        if self.plant == Some(Plant::ForgetVote) {
+            vote = None;
+        }
         self.forget_log(shard, vote.flatten()).await?;
         let inner = Arc::clone(self);
-        let opened = tokio::task::spawn_blocking(move || {
+        let opened = run_blocking(move || {
             inner.dir.quarantine(shard)?;
             let path = inner.dir.group(shard);
             GroupState::open(&inner.state_engine, &path, shard, true)
@@ -162,9 +166,7 @@ impl Inner {
         let state = opened.await.map_err(|error| refused(error.to_string()))?;
         let state = state.map_err(|error| refused(error.to_string()))?;
         let inner = Arc::clone(self);
-        let noted = tokio::task::spawn_blocking(move || {
-            inner.witness.add_copy(shard, origin == Origin::Given)
-        });
+        let noted = run_blocking(move || inner.witness.add_copy(shard, origin == Origin::Given));
         let noted = noted.await.map_err(|error| refused(error.to_string()))?;
         noted.map_err(|error| refused(error.to_string()))?;
         let count = self.groups.read().len() + 1;
@@ -180,6 +182,8 @@ impl Inner {
             groups: count,
             reserve: Arc::clone(&self.reserve),
             correction: self.correction.clone(),
+            wall: Arc::clone(&self.wall),
+            plant: self.plant,
         };
         // On the groups' runtime, wherever the caller is.
         let started = self.runtime.spawn(RaftGroup::start(parts)).await;

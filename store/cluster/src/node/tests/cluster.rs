@@ -22,7 +22,7 @@ use super::{
     open, options, parts,
 };
 use crate::{
-    DiskSpace, Group, GroupError, GroupRole, Node, NodeOptions,
+    DiskSpace, Group, GroupError, GroupRole, Node, NodeOptions, Parts,
     log::{EngineLog, LogError, LogStore, LogWrite, OnFatal, RawEntry, RecordKey},
 };
 
@@ -249,7 +249,7 @@ impl Cluster {
         let disk = Arc::clone(self.disks.entry(id).or_default());
         let on_disk = || {
             let slow = Arc::clone(&disk);
-            open::Parts {
+            Parts {
                 space: Some(Box::new(Space(Arc::clone(&disk)))),
                 open_log: Box::new(move |dir, options| {
                     let log: Arc<dyn LogStore> = Arc::new(EngineLog::open(dir, options)?);
@@ -557,6 +557,32 @@ async fn a_copy_is_dropped_and_comes_back() {
     let begun = Instant::now();
     while cluster.group(gone, ONE).status().voters.len() != 3 {
         assert!(begun.elapsed() < PATIENCE, "it does not know that it votes");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_voters_that_nobody_ends_is_ended() {
+    let cluster = Cluster::of_three(|_| {}).await;
+    let leader = cluster.leader(ONE).await;
+    let group = cluster.group(leader, ONE);
+    let mut left = cluster.ids();
+    let gone = left.iter().copied().find(|id| *id != leader).unwrap();
+    left.remove(&gone);
+    let begun = async {
+        while !group.status().changing {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = begun => {}
+        ended = cluster.nodes[&leader].change_voters(ONE, left.clone()) => panic!("too soon: {ended:?}"),
+    }
+    let left: Vec<u64> = left.iter().map(|node| node.0).collect();
+    let begun = Instant::now();
+    while group.status().changing || group.status().voters != left {
+        assert!(begun.elapsed() < PATIENCE, "it stays half done");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
