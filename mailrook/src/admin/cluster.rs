@@ -7,7 +7,7 @@ use mailrook_types::NodeId;
 
 use super::{
     handle::{Admin, DONE, Failure, Outcome, misfit},
-    protocol::{Reply, Request},
+    protocol::{ClusterUnreached, Reply, Request},
     time::rfc3339,
 };
 
@@ -29,7 +29,7 @@ impl Admin {
                 })
             }
             Request::NodeList => Ok(Reply::Nodes {
-                nodes: cluster.status().await?.nodes,
+                nodes: cluster.status().await.map_err(unreached)?.nodes,
             }),
             Request::NodeDrain { name, draining } => {
                 let node = self.node_named(name).await?;
@@ -87,4 +87,13 @@ impl Admin {
             other => Err(misfit(&other)),
         }
     }
+}
+
+/// Why nobody can say which nodes there are, with those that were known last.
+fn unreached(cluster: ClusterUnreached) -> Failure {
+    let mut text = cluster.error;
+    for node in &cluster.nodes {
+        text += &format!("\n  {}", node.in_words());
+    }
+    Failure::Unavailable(text)
 }
