@@ -14,7 +14,6 @@ use crate::{
     Answer, Changes, Query, QuotaUsage, body,
     index::{ChangesFrom, Source},
     key::{self, part, table_slot},
-    limits::TABLE_SLOTS,
     record::{AccountRecord, MailboxRecord, Standing},
     slot,
 };
@@ -148,7 +147,7 @@ fn answer_or_absence(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Ans
             let scan = tables::Scan {
                 table: *table,
                 prefix,
-                slots: (0..TABLE_SLOTS).collect(),
+                slots: None,
                 limit: *limit,
             };
             Answer::TableEntries(scan.run(view, time_ms, after.as_ref())?)
@@ -166,7 +165,7 @@ fn answer_or_absence(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Ans
             let scan = tables::Scan {
                 table: *table,
                 prefix,
-                slots,
+                slots: Some(slots),
                 limit: *limit,
             };
             Answer::SlotsScanned {

@@ -23,9 +23,9 @@ pub(super) fn entries(
     if let Some(move_id) = fenced_by {
         for slot in slots {
             let record = slot::record(view, *slot)?;
-            if record.is_none_or(|record| {
-                record.move_id != move_id || record.state != SlotState::Fenced
-            }) {
+            if record
+                .is_none_or(|record| record.move_id != move_id || record.state != SlotState::Fenced)
+            {
                 return Ok(Answer::SlotNotHere);
             }
         }

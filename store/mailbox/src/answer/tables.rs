@@ -9,6 +9,7 @@ use crate::{
     fields::Damage,
     index::scan,
     key::{self, parse_table_entry, table_slot},
+    limits::TABLE_SLOTS,
     record::TableRecord,
 };
 
@@ -33,7 +34,8 @@ type Found = (u16, Vec<u8>, Vec<u8>);
 pub(super) struct Scan<'a> {
     pub table: TableId,
     pub prefix: &'a [u8],
-    pub slots: BTreeSet<u16>,
+    /// `None` is all.
+    pub slots: Option<BTreeSet<u16>>,
     pub limit: u32,
 }
 
@@ -47,7 +49,7 @@ impl Scan<'_> {
         let mut found = Vec::new();
         let mut next = match after {
             None => self.slot_from(0),
-            Some((slot, key)) if self.slots.contains(slot) => {
+            Some((slot, key)) if self.has(*slot) => {
                 let mut after = key::table_entry(*slot, self.table, key);
                 after.push(0);
                 Some(after.max(self.start_of(*slot)))
@@ -67,10 +69,17 @@ impl Scan<'_> {
         key::table_entry(slot, self.table, self.prefix)
     }
 
+    fn has(&self, slot: u16) -> bool {
+        (self.slots.as_ref()).is_none_or(|slots| slots.contains(&slot))
+    }
+
     /// The same of the first of the slots that is not below `slot`.
     fn slot_from(&self, slot: u16) -> Option<Vec<u8>> {
-        let next = self.slots.range(slot..).next();
-        next.map(|slot| self.start_of(*slot))
+        let next = match &self.slots {
+            None => (slot < TABLE_SLOTS).then_some(slot),
+            Some(slots) => slots.range(slot..).next().copied(),
+        };
+        next.map(|slot| self.start_of(slot))
     }
 
     /// Reads on from `start` while keys match. Gives the place to go on from.
@@ -86,7 +95,7 @@ impl Scan<'_> {
         scan(view, Space::Index, start, &end, |stored_key, value| {
             let (slot, table, key) =
                 parse_table_entry(stored_key).ok_or(Damage("a table's key is cut short"))?;
-            if !self.slots.contains(&slot) {
+            if !self.has(slot) {
                 next = self.slot_from(slot);
                 return Ok(ControlFlow::Break(()));
             }

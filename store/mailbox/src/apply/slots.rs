@@ -358,10 +358,7 @@ mod tests {
         world.slots(2, &slots, SlotStep::Begin).unwrap();
         assert_eq!(world.slots(3, &slots, SlotStep::Fence), stale, "incoming");
         // A move that was given up is no obstacle to a later one.
-        assert_eq!(
-            world.slots(4, &slots, SlotStep::Begin),
-            Ok(SlotReply::Done)
-        );
+        assert_eq!(world.slots(4, &slots, SlotStep::Begin), Ok(SlotReply::Done));
         assert_eq!(world.slots(2, &slots, install()), stale);
         assert_eq!(world.slots(2, &slots, SlotStep::Open), stale);
     }
@@ -453,10 +450,7 @@ mod tests {
         assert_eq!(drop(&mut from), Ok(SlotReply::Done));
         assert_eq!(drop(&mut from), Ok(SlotReply::Done));
         for key in &keys {
-            assert_eq!(
-                get(&to, key),
-                Answer::TableValue(Some(vec![1; 200_000]))
-            );
+            assert_eq!(get(&to, key), Answer::TableValue(Some(vec![1; 200_000])));
         }
         // They expire where they are now.
         to.now += 2_000_000;

@@ -38,7 +38,9 @@ pub(crate) fn apply(
 /// A slot of the command that is not on this shard.
 fn slot_elsewhere(tx: &Tx<'_>, command: &TableCommand) -> Result<Option<u16>, KvError> {
     let keys = command.ops.iter();
-    let slots: BTreeSet<u16> = keys.map(|(table, key, _)| table_slot(*table, key)).collect();
+    let slots: BTreeSet<u16> = keys
+        .map(|(table, key, _)| table_slot(*table, key))
+        .collect();
     for slot in slots {
         if !slot::is_here(tx.view.as_read(), slot)? {
             return Ok(Some(slot));

@@ -151,12 +151,15 @@ fn check_slots(check: &mut Check<'_>) -> Result<BTreeSet<u16>, KvError> {
         None => None,
     };
     let noted = guard.unwrap_or_default();
-    check.expect(noted == found && guard.is_some() == (found.count > 0), || {
-        format!(
-            "{} slots have moved, {} are counted, or one is not as it was noted",
-            found.count, noted.count
-        )
-    });
+    check.expect(
+        noted == found && guard.is_some() == (found.count > 0),
+        || {
+            format!(
+                "{} slots have moved, {} are counted, or one is not as it was noted",
+                found.count, noted.count
+            )
+        },
+    );
     Ok(gone)
 }
 
