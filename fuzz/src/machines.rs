@@ -674,6 +674,8 @@ pub fn meta_commands(input: &[u8]) {
                 limit: 1,
             },
             MetaQuery::Shards,
+            MetaQuery::SlotMap,
+            MetaQuery::SlotMove,
         ] {
             answer_meta(&snapshot, &question).expect("a well-kept directory can be asked");
         }
@@ -684,7 +686,7 @@ pub fn meta_commands(input: &[u8]) {
 fn meta_command(choices: &mut Choices<'_>) -> MetaCommand {
     let address = address_of(choices.below(21));
     let domain = domain_of(choices.below(3));
-    match choices.below(15) {
+    match choices.below(18) {
         0 => MetaCommand::GrantClient {
             nonce: [choices.byte() & 3; 16],
         },
@@ -730,6 +732,21 @@ fn meta_command(choices: &mut Choices<'_>) -> MetaCommand {
         13 => MetaCommand::RemoveAlias {
             address,
             targets: targets(choices),
+        },
+        14 => MetaCommand::BeginSlotMove {
+            epoch_before: choices.below(6) as u64,
+            slots: (0..choices.below(4) as u16)
+                .map(|slot| slot * 2)
+                .chain(choices.flag().then(|| choices.size() as u16))
+                .collect(),
+            from: ShardId(choices.below(4) as u32),
+            to: ShardId(choices.below(4) as u32),
+        },
+        15 => MetaCommand::FinishSlotMove {
+            id: choices.below(4) as u64,
+        },
+        16 => MetaCommand::ForgetSlotMove {
+            id: choices.below(4) as u64,
         },
         _ => MetaCommand::PutSetting {
             name: choices.pick(&["postmaster", "abuse", "x", ""]).to_owned(),
