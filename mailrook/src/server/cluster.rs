@@ -9,8 +9,9 @@ use std::{
 use futures::future::{BoxFuture, FutureExt};
 use mailrook_cluster::{GroupRole, Node};
 use mailrook_control::{
-    AllPapers, ClusterView, Keeper, LEVEL_CA_ROTATION, LEVEL_LOST_NODES, NodeReport,
-    begin_rotation, gather, highest_common, missing, papers, trust, verify,
+    AllPapers, ClusterView, Keeper, LEVEL_CA_ROTATION, LEVEL_LOST_NODES, LEVEL_SLOT_MOVES,
+    NodeReport, begin_rotation, gather, highest_common, missing, papers, slots_under_way, trust,
+    verify,
 };
 use mailrook_placement::{View, consequences, plan, under_replicated};
 use mailrook_store_api::{
@@ -160,7 +161,12 @@ impl ClusterDoor {
         let view = self.view().await?;
         let trust = trust(&*self.directory).await?;
         let papers = papers(&view, self.node.node_id(), &self.keeper, &self.network).await;
-        Ok(status(&view, trust.as_ref(), &papers))
+        let mut status = status(&view, trust.as_ref(), &papers);
+        if view.settings.feature_level >= LEVEL_SLOT_MOVES {
+            let slots = slots_under_way(&*self.directory, &view.announced).await?;
+            status.healing.extend(slots);
+        }
+        Ok(status)
     }
 
     async fn compare(&self) -> Result<Vec<VerifiedShard>, StoreError> {

@@ -337,6 +337,7 @@ fn connect(wires: Wires, node: &Arc<Node>, client: &Client, member: Member) -> J
     let controller = Controller {
         node: Arc::downgrade(node),
         directory,
+        shards: Arc::new(client.clone()),
         network: Arc::clone(&wires.tls) as _,
         addresses: Arc::clone(&wires.tls) as _,
         book: wires.book,
