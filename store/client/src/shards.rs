@@ -11,18 +11,18 @@ use crate::Client;
 pub trait Shards: Send + Sync + 'static {
     /// Has a shard carry out `command`, perhaps several times: it is as if it had been once, by its operation id or by its
     /// nature.
-    fn command(&self, shard: ShardId, command: ShardCommand) -> Call<'_, ShardReply>;
+    fn shard_command(&self, shard: ShardId, command: ShardCommand) -> Call<'_, ShardReply>;
 
     /// Asks a shard.
-    fn query(&self, shard: ShardId, query: Query) -> Call<'_, Answer>;
+    fn shard_query(&self, shard: ShardId, query: Query) -> Call<'_, Answer>;
 }
 
 impl Shards for Client {
-    fn command(&self, shard: ShardId, command: ShardCommand) -> Call<'_, ShardReply> {
+    fn shard_command(&self, shard: ShardId, command: ShardCommand) -> Call<'_, ShardReply> {
         async move { self.inner.calls.shard_command(shard, &command).await }.boxed()
     }
 
-    fn query(&self, shard: ShardId, query: Query) -> Call<'_, Answer> {
+    fn shard_query(&self, shard: ShardId, query: Query) -> Call<'_, Answer> {
         async move { self.inner.calls.shard_query(shard, &query).await }.boxed()
     }
 }

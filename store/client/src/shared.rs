@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use futures::FutureExt;
 use mailrook_mailbox::{
     Answer, Query, Refusal, ShardCommand, ShardReply, TableCommand, TableId, TableOp, TableReply,
-    table_slot,
+    limits::TABLE_ENTRY_BYTES_MAX, table_slot,
 };
 use mailrook_meta::SlotMap;
 use mailrook_store_api::{Call, Lane, Shared, StoreError};
@@ -24,6 +24,7 @@ type Found = (Vec<u8>, Vec<u8>);
 
 impl Client {
     async fn update_now(&self, changes: Vec<Change>) -> Result<Vec<TableReply>, StoreError> {
+        changes.iter().try_for_each(require_movable)?;
         let mut patience = self.patience();
         let mut replies = vec![TableReply::Done(None); changes.len()];
         let mut left: Vec<(usize, Change)> = changes.into_iter().enumerate().collect();
@@ -192,6 +193,21 @@ impl Client {
         }
         Ok(left)
     }
+}
+
+/// Refuses an entry that could not move with its slot.
+fn require_movable((_, key, op): &Change) -> Result<(), StoreError> {
+    let value = match op {
+        TableOp::Put { value, .. } | TableOp::CompareAndPut { value, .. } => value.len(),
+        TableOp::Add { .. } | TableOp::Delete => 0,
+    };
+    let bytes = key.len() + value;
+    if bytes > TABLE_ENTRY_BYTES_MAX {
+        return Err(StoreError::Unacceptable(format!(
+            "a table's entry of {bytes} bytes, and {TABLE_ENTRY_BYTES_MAX} are the most"
+        )));
+    }
+    Ok(())
 }
 
 /// How many more entries may be found.

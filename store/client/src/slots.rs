@@ -22,6 +22,15 @@ use crate::{Client, client::misfit};
 const _: () = assert!(limits::TABLE_SLOTS as usize == mailrook_meta::TABLE_SLOTS);
 const _: () = assert!(limits::SLOTS_PER_MOVE_MAX == mailrook_meta::SLOTS_PER_MOVE_MAX);
 
+/// More than an entry has beside key and value in a step of a move: the table, two lengths, the expiry.
+const ENTRY_OVERHEAD_MAX: usize = 32;
+// A step fits an entry of the log, full of small entries or with the largest one, and all slots named.
+const _: () = assert!(
+    limits::SLOT_BYTES_MAX + limits::SLOT_ENTRIES_MAX * ENTRY_OVERHEAD_MAX + 4096
+        <= mailrook_cluster::COMMAND_BYTES_MAX
+);
+const _: () = assert!(limits::TABLE_ENTRY_BYTES_MAX + 4096 <= mailrook_cluster::COMMAND_BYTES_MAX);
+
 /// The first wait for a move of slots to be finished: it takes some commands to two groups.
 const WAIT_MIN: Duration = Duration::from_millis(2);
 /// The longest wait: what the end of a move may be noticed late by.

@@ -64,15 +64,22 @@ impl SlotMover {
         goes_on: impl Fn() -> bool,
     ) {
         let end = Instant::now() + RUN_MAX;
+        let mut moves = 0;
         while goes_on() && Instant::now() < end {
             match self.step(all, able).await {
-                Ok(true) => tokio::time::sleep(PAUSE).await,
-                Ok(false) => return,
+                Ok(true) => {
+                    moves += 1;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Ok(false) => break,
                 Err(error) => {
-                    tracing::warn!(%error, "moving slots of the tables failed; it is tried again");
-                    return;
+                    tracing::warn!(%error, "a move of slots of the shared tables failed; it is carried on");
+                    break;
                 }
             }
+        }
+        if moves > 0 {
+            tracing::info!(moves, "slots of the shared tables have moved");
         }
     }
 
@@ -143,7 +150,7 @@ impl SlotMover {
             slots: slots.clone(),
             after: None,
         };
-        match self.shards.query(from, query).await? {
+        match self.shards.shard_query(from, query).await? {
             Answer::SlotEntries { complete: true, .. } => Ok(slots),
             Answer::SlotEntries { entries, .. } => {
                 let cut = entries.last().map_or(0, slot_of);
@@ -169,7 +176,7 @@ impl SlotMover {
                 to = %moved.to,
                 slots = moved.slots.len(),
                 fenced_ms = fenced.elapsed().as_millis(),
-                "slots of the tables have moved"
+                "the slots have moved"
             );
         }
         self.shard_step(moved.from, moved, SlotStep::Drop).await?;
@@ -186,7 +193,7 @@ impl SlotMover {
                 slots: moved.slots.clone(),
                 after,
             };
-            let (entries, complete) = match self.shards.query(moved.from, query).await? {
+            let (entries, complete) = match self.shards.shard_query(moved.from, query).await? {
                 Answer::SlotEntries { entries, complete } => (entries, complete),
                 Answer::SlotNotHere => {
                     let slot = moved.slots.first().copied().unwrap_or_default();
@@ -242,7 +249,7 @@ impl SlotMover {
         command: SlotCommand,
     ) -> Result<SlotReply, Stopped> {
         let command = ShardCommand::Slots(command);
-        match self.shards.command(shard, command).await? {
+        match self.shards.shard_command(shard, command).await? {
             ShardReply::Slots(Ok(reply)) => Ok(reply),
             ShardReply::Slots(Err(refusal)) => Err(Stopped::Overtaken(refusal)),
             other => Err(misfit(&other).into()),

@@ -57,8 +57,13 @@ pub const SLOTS_PER_MOVE_MAX: usize = 64;
 /// 1,000 entries of moving slots in one command or answer: some milliseconds to write or to remove.
 pub const SLOT_ENTRIES_MAX: usize = 1_000;
 
-/// 1 MiB of keys and values of moving slots in one command or answer: four chunks of a queued message.
-pub const SLOT_BYTES_MAX: usize = 1 << 20;
+/// 256 KiB of keys and values of moving slots in one command or answer: half of what an entry of the log holds, as each of a
+/// thousand entries has some bytes beside them.
+pub const SLOT_BYTES_MAX: usize = 256 << 10;
+
+/// 448 KiB of key and value in an entry of a table, which thus fits an entry of the log, whatever else the command has. The
+/// largest that are put are the 256 KiB of a queued message's chunk.
+pub const TABLE_ENTRY_BYTES_MAX: usize = 448 << 10;
 
 /// What has expired is looked for at most once in a second of log time while nothing is overdue.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(1);

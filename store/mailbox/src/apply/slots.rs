@@ -411,7 +411,7 @@ mod tests {
         let keys: Vec<Vec<u8>> = keys.filter(|key| slot_of(key) == slot).take(9).collect();
         let expires = Some(Timestamp(from.now + 1_000_000));
         for key in &keys {
-            let value = vec![1; 200_000];
+            let value = vec![1; 60_000];
             let put = TableOp::Put { value, expires };
             let command = TableCommand {
                 op: from.op(),
@@ -440,17 +440,18 @@ mod tests {
                 break;
             }
         }
-        assert_eq!(pages, 2);
+        assert_eq!(pages, 3);
         let mut sorted = keys.clone();
         sorted.sort();
         assert_eq!(moved, sorted);
         to.slots(1, &[slot], SlotStep::Open).unwrap();
         let drop = |from: &mut World| from.slots(1, &[slot], SlotStep::Drop);
         assert_eq!(drop(&mut from), Ok(SlotReply::More));
+        assert_eq!(drop(&mut from), Ok(SlotReply::More));
         assert_eq!(drop(&mut from), Ok(SlotReply::Done));
         assert_eq!(drop(&mut from), Ok(SlotReply::Done));
         for key in &keys {
-            assert_eq!(get(&to, key), Answer::TableValue(Some(vec![1; 200_000])));
+            assert_eq!(get(&to, key), Answer::TableValue(Some(vec![1; 60_000])));
         }
         // They expire where they are now.
         to.now += 2_000_000;
