@@ -33,7 +33,7 @@ use crate::{
     recovered::Recovered,
     rotation::{self, signer_of},
     settings::{LEVEL_SLOT_MOVES, Member},
-    slots::SlotMover,
+    slots::{SLOTS_AT_ONCE, SlotMover},
     upgrade::Upgrade,
     wire::Ask,
 };
@@ -478,6 +478,7 @@ impl Running {
         let mover = SlotMover {
             directory: Arc::clone(&self.parts.directory),
             shards: Arc::clone(&self.parts.shards),
+            slots_at_once: SLOTS_AT_ONCE,
         };
         let led = view.groups.iter().filter(|group| group.leader.is_some());
         let able: BTreeSet<ShardId> = led.map(|group| group.shard).collect();

@@ -40,6 +40,8 @@ pub struct SlotMover {
     pub directory: Arc<dyn Directory>,
     /// The shards.
     pub shards: Arc<dyn Shards>,
+    /// The most slots that move at once: [`SLOTS_AT_ONCE`].
+    pub slots_at_once: usize,
 }
 
 /// Why a move did not come to its end.
@@ -123,7 +125,7 @@ impl SlotMover {
         let Some(map) = slot_map(&*self.directory).await? else {
             return Ok(None);
         };
-        let Some(next) = slots_to_move(&owners(&map), all, able, SLOTS_AT_ONCE) else {
+        let Some(next) = slots_to_move(&owners(&map), all, able, self.slots_at_once) else {
             return Ok(None);
         };
         let command = MetaCommand::BeginSlotMove {

@@ -24,6 +24,9 @@ use tokio::sync::Notify;
 /// A busy machine gets as long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Fewer and larger moves than in a real cluster, so that the test is over sooner.
+pub const AT_ONCE: usize = 50;
+
 struct Nobody;
 
 impl Handler for Nobody {
@@ -254,6 +257,7 @@ impl Mortal {
         SlotMover {
             directory: Arc::clone(self) as _,
             shards: Arc::clone(self) as _,
+            slots_at_once: AT_ONCE,
         }
     }
 

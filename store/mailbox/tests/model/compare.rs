@@ -297,6 +297,9 @@ fn compare_pieces(
     assert_eq!((&changed, &vanished), (&whole.changed, &whole.vanished));
 }
 
+/// Slot, key and value of an entry.
+type Found = (u16, Vec<u8>, Vec<u8>);
+
 fn compare_tables(ask: &impl Fn(Query) -> Answer, now: i64, reference: &Reference) {
     for table in 0..TABLES {
         let live = |key: &Vec<u8>| {
@@ -391,8 +394,8 @@ fn scan_slots(
     prefix: &[u8],
     limit: u32,
     not_here: &[u16],
-) -> Vec<(u16, Vec<u8>, Vec<u8>)> {
-    let mut found: Vec<(u16, Vec<u8>, Vec<u8>)> = Vec::new();
+) -> Vec<Found> {
+    let mut found: Vec<Found> = Vec::new();
     loop {
         let query = Query::TableScanSlots {
             table,
@@ -417,8 +420,8 @@ fn scan(
     table: TableId,
     prefix: &[u8],
     limit: u32,
-) -> Option<Vec<(u16, Vec<u8>, Vec<u8>)>> {
-    let mut found: Vec<(u16, Vec<u8>, Vec<u8>)> = Vec::new();
+) -> Option<Vec<Found>> {
+    let mut found: Vec<Found> = Vec::new();
     loop {
         let after = found.last().map(|(slot, key, _)| (*slot, key.clone()));
         let query = Query::TableScan {
