@@ -12,12 +12,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mailrook_tests::client::{Fetch, fetches};
+use mailrook_tests::client::{Fetch, Reply, fetches};
 use mailrook_tests::cluster::{
-    Clients, Cluster, ClusterOptions, Fault, PORTS, Probe, Rounds, Seen, Service, run_rounds,
+    Burst, Clients, Cluster, ClusterOptions, Fault, Probe, Rounds, Seen, Service, is_excused,
+    run_rounds,
 };
 
-/// What a silent failure may cost at most, and some for a machine that does other things too.
+/// What a silent failure may cost at most, twice, for a machine that does other things too. The benchmark measures it.
 const INTERRUPTION_MAX: Duration = Duration::from_secs(10);
 /// Longer than a silent failure may interrupt, so that what comes after is seen too.
 const SILENT: Duration = Duration::from_secs(7);
@@ -130,6 +131,8 @@ fn observed(cluster: &mut Cluster, fault: &Fault, observer: usize, lasts: Durati
             gap < INTERRUPTION_MAX,
             "{fault}: {service} {gap:?} {errors:?}"
         );
+        // P3: whoever talks to a node that nothing happened to waits, and is told of nothing.
+        assert!(errors.is_empty(), "{fault}: {service} {errors:?}");
         assert!(
             seen.stale.is_empty(),
             "{fault}: stale reads: {:?}",
@@ -250,7 +253,7 @@ fn a_leader_killed_in_a_burst_of_2000_messages() {
     let account = cluster.accounts()[OBSERVED].clone();
     let mut imap = cluster.imap(leader, OBSERVED).unwrap();
     let before = imap.ok("SELECT INBOX").unwrap().exists().unwrap();
-    let burst = burst::Burst::new(&account.user, MESSAGES);
+    let burst = Burst::new(&account.user, MESSAGES);
     let spaces = cluster.spaces();
     thread::scope(|scope| {
         for sender in 0..8 {
@@ -271,12 +274,14 @@ fn a_leader_killed_in_a_burst_of_2000_messages() {
         "lost or doubled ({} were sent twice)",
         burst.sent_again()
     );
-    burst.is_all_there(&mut imap).unwrap();
+    assert_eq!(burst.lost_and_doubled(&mut imap).unwrap(), (0, 0));
     cluster.heal().unwrap();
     cluster.wait_until_whole().unwrap();
-    burst
-        .is_all_there(&mut cluster.imap(leader, OBSERVED).unwrap())
-        .unwrap();
+    let mut at_the_old_leader = cluster.imap(leader, OBSERVED).unwrap();
+    assert_eq!(
+        burst.lost_and_doubled(&mut at_the_old_leader).unwrap(),
+        (0, 0)
+    );
     cluster.verify().unwrap();
     imap.ok("SELECT INBOX").unwrap();
     imap.ok("STORE 1:* +FLAGS.SILENT (\\Deleted)").unwrap();
@@ -313,17 +318,26 @@ fn reads_nothing_stale(fault: fn(usize) -> Fault) {
     };
     let said = answer.as_ref().map(|reply| reply.text());
     println!("{fault}: {said:?}");
-    if let Ok(reply) = answer
-        && reply.is_ok()
-    {
-        let flags: Vec<_> = fetches(&reply).unwrap().iter().map(Fetch::flags).collect();
-        let new = |flags: &Option<Vec<String>>| *flags == Some(vec!["new".to_owned()]);
-        assert!(
-            flags.iter().all(new) && !flags.is_empty(),
-            "stale: {reply:?}"
-        );
+    if let Ok(reply) = answer {
+        let told = io::Error::other(reply.text());
+        assert!(reply.is_ok() || is_excused(&told), "{fault}: {reply:?}");
+        if reply.is_ok() {
+            is_new(&reply);
+        }
     }
     cluster.wait_until_whole().unwrap();
+    let mut reader = cluster.imap(leader, OBSERVED).unwrap();
+    reader.ok(&format!("SELECT {name}")).unwrap();
+    is_new(&reader.ok("UID FETCH 1:* (FLAGS)").unwrap());
+}
+
+fn is_new(reply: &Reply) {
+    let flags: Vec<_> = fetches(reply).unwrap().iter().map(Fetch::flags).collect();
+    let new = |flags: &Option<Vec<String>>| *flags == Some(vec!["new".to_owned()]);
+    assert!(
+        flags.iter().all(new) && !flags.is_empty(),
+        "stale: {reply:?}"
+    );
 }
 
 #[test]
@@ -360,7 +374,7 @@ fn plan(count: u32) -> Rounds {
             .unwrap_or_else(|| u64::from(rand::random::<u32>())),
         count,
         look_every: 3,
-        fault_ms_max: 2_000,
+        fault_ms_max: 8_000,
     }
 }
 
@@ -382,8 +396,9 @@ fn at_random(nodes: usize, rounds: u32) {
         "repeat with MAILROOK_FAULT_SEED={}: {report}",
         plan.seed
     );
+    // A few rounds may draw nothing that breaks a session.
     assert!(
-        report.kept > 0 && report.excused > 0,
+        report.kept > 0 && (report.excused > 0 || rounds < 20),
         "the loop did not bite; seed {}: {report}",
         plan.seed
     );
@@ -415,7 +430,15 @@ fn a_planted_acknowledgement_before_fsync_is_caught() {
             load.join().unwrap().unwrap();
         });
         cluster.heal().unwrap();
-        cluster.wait_until_whole().unwrap();
+        if let Err(error) = cluster.wait_until_whole() {
+            // A node may see it before the ledger does: its log ends before what it was known to hold.
+            let seen = |number| {
+                let log = cluster.member(number).log_tail(1_000);
+                log.contains("but was known to reach entry")
+            };
+            assert!(cluster.numbers().into_iter().any(seen), "{error}");
+            return true;
+        }
         let found = clients.look(&cluster.spaces()).unwrap();
         println!("{found:#?}");
         found.iter().any(|v| v.what.contains("is lost"))
@@ -424,115 +447,4 @@ fn a_planted_acknowledgement_before_fsync_is_caught() {
         caught,
         "the nodes acknowledged before fsync, and the ledger saw no loss"
     );
-}
-
-mod burst {
-    //! Many messages from several senders that each go on at another node when theirs fails.
-
-    use std::collections::BTreeMap;
-    use std::io;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::thread;
-    use std::time::Duration;
-
-    use mailrook_tests::client::{Imap, Smtp, dot_stuffed, set_patience, wire_error};
-    use mailrook_tests::cluster::{Space, is_excused};
-
-    use super::PORTS;
-
-    /// The messages, and how far they are.
-    pub struct Burst {
-        recipient: String,
-        messages: usize,
-        name: String,
-        next: AtomicUsize,
-        acknowledged: AtomicUsize,
-        again: AtomicUsize,
-    }
-
-    impl Burst {
-        pub fn new(recipient: &str, messages: usize) -> Self {
-            Self {
-                recipient: recipient.to_owned(),
-                messages,
-                name: format!("{:08x}", rand::random::<u32>()),
-                next: AtomicUsize::new(0),
-                acknowledged: AtomicUsize::new(0),
-                again: AtomicUsize::new(0),
-            }
-        }
-
-        pub fn acknowledged(&self) -> usize {
-            self.acknowledged.load(Ordering::SeqCst)
-        }
-
-        pub fn sent_again(&self) -> usize {
-            self.again.load(Ordering::SeqCst)
-        }
-
-        /// One sender, until none is left to be sent.
-        pub fn send(&self, sender: usize, spaces: &[Arc<Space>]) {
-            set_patience(Duration::from_secs(15));
-            let (mut at, mut session) = (sender, None);
-            loop {
-                let number = self.next.fetch_add(1, Ordering::SeqCst);
-                if number >= self.messages {
-                    return;
-                }
-                let message = format!("Subject: {}-{number}\r\n\r\nburst\r\n", self.name);
-                while let Err(error) =
-                    self.try_send(&message, &spaces[at % spaces.len()], &mut session)
-                {
-                    assert!(is_excused(&error), "denied: {error}");
-                    self.again.fetch_add(1, Ordering::SeqCst);
-                    (at, session) = (at + 1, None);
-                    thread::sleep(Duration::from_millis(20));
-                }
-                self.acknowledged.fetch_add(1, Ordering::SeqCst);
-            }
-        }
-
-        fn try_send(
-            &self,
-            message: &str,
-            space: &Space,
-            session: &mut Option<Smtp>,
-        ) -> io::Result<()> {
-            let smtp = match session {
-                Some(smtp) => smtp,
-                None => {
-                    space.enter()?;
-                    session.insert(Smtp::connect(PORTS.smtp)?)
-                }
-            };
-            let (to, bytes) = ([self.recipient.as_str()], dot_stuffed(message.as_bytes()));
-            smtp.send_stuffed("burst@client.example", &to, &bytes)
-                .map(drop)
-        }
-
-        /// Each once.
-        pub fn is_all_there(&self, imap: &mut Imap) -> io::Result<()> {
-            imap.ok("EXAMINE INBOX")?;
-            let mut found: BTreeMap<String, usize> = BTreeMap::new();
-            for fetch in imap.uid_fetch("1:*", "BODY.PEEK[HEADER.FIELDS (SUBJECT)]")? {
-                let head = fetch.get("BODY[HEADER.FIELDS (SUBJECT)]");
-                let head = head.map(|h| String::from_utf8_lossy(h.bytes()).into_owned());
-                let head = head.ok_or_else(|| wire_error(format!("{fetch:?}")))?;
-                *found.entry(head.trim().to_owned()).or_default() += 1;
-            }
-            let wrong: Vec<String> = (0..self.messages)
-                .map(|number| format!("Subject: {}-{number}", self.name))
-                .filter(|subject| found.get(subject) != Some(&1))
-                .collect();
-            match wrong.first() {
-                None => Ok(()),
-                Some(one) => Err(wire_error(format!(
-                    "{} lost or doubled, as {one}: {:?}",
-                    wrong.len(),
-                    found.get(one)
-                ))),
-            }
-        }
-    }
 }

@@ -4,21 +4,22 @@
 //! dials them; then it waits until the directory answers, which may need others.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use mailrook_cluster::{Node, NodeOptions, Plant};
+use mailrook_cluster::{DamagedNode, Group, Node, NodeOptions, OpenError, Plant};
 use mailrook_control::{
-    Book, Controller, Desk, DeskParts, FEATURE_LEVELS, Introductions, Keeper, Member, Papers,
-    Recovered, Renewal,
+    Addresses, Book, Controller, DamagedDesk, Desk, DeskParts, FEATURE_LEVELS, Introductions,
+    Keeper, Member, Papers, Recovered, Renewal,
 };
 use mailrook_store_api::{
     Directory, StoreError,
     meta::{FeatureLevels, MetaAnswer, MetaQuery},
 };
-use mailrook_store_client::{Client, ClientOptions, Reach, machines};
+use mailrook_store_client::{Client, ClientOptions, Peers, Reach, machines};
 use mailrook_transport::{
     Alone, Handlers, Link, Network, TlsNetwork, TlsNetworkOptions, WIRE_VERSIONS,
 };
@@ -38,6 +39,8 @@ const STORE_STOP_MAX: Duration = Duration::from_secs(30);
 const LEAVE_MAX: Duration = Duration::from_secs(10);
 /// Between two looks whether the directory answers.
 const REACH_EVERY: Duration = Duration::from_millis(200);
+/// How often systemd is told that the wait goes on.
+const STAND_BY_TOLD_EVERY: Duration = Duration::from_secs(20);
 /// Between two words about the wait.
 const WAIT_TOLD_EVERY: Duration = Duration::from_secs(10);
 
@@ -101,12 +104,13 @@ impl Store {
         let at_fault = |error| format!("cannot make the store's folder {}: {error}", dir.display());
         // Closed to others even where the data directory was made with another mode.
         privileges::make_data_dir(&dir, None).map_err(at_fault)?;
-        let wires = if config.cluster.listen.is_empty() {
-            None
-        } else {
-            Some(wires(config, &dir, levels).await?)
+        let place = Place {
+            config,
+            dir: &dir,
+            plant,
+            levels,
         };
-        let node = open_node(config, &dir, plant, wires.as_ref()).await?;
+        let (wires, node) = place.open().await?;
         let network: Arc<dyn Network> = match &wires {
             Some(wires) => Arc::clone(&wires.tls) as _,
             None => Arc::new(Alone(node.node_id())),
@@ -279,27 +283,83 @@ async fn listeners(addresses: &[Address]) -> Result<Vec<TcpListener>, String> {
     Ok(listeners)
 }
 
-async fn open_node(
-    config: &Config,
-    dir: &Path,
+/// Where a node is opened, and how.
+struct Place<'a> {
+    config: &'a Config,
+    dir: &'a Path,
     plant: Option<Plant>,
-    wires: Option<&Wires>,
-) -> Result<Arc<Node>, String> {
-    let store = &config.store;
-    let options = NodeOptions {
-        first_shards: u32::try_from(store.shards).unwrap_or(u32::MAX),
-        block_cache_bytes: store.block_cache.as_usize(),
-        write_buffer_bytes: store.write_buffer.as_usize(),
-        log_cache_bytes: store.log_cache.as_usize(),
-        log_bytes_max: store.log_max.0,
-        disk_reserve_bytes: store.disk_reserve.0,
-        plant,
-        runtime: Some(tokio::runtime::Handle::current()),
-        network: wires.map(|wires| Arc::clone(&wires.tls) as _),
-        ..NodeOptions::new(dir)
+    levels: FeatureLevels,
+}
+
+impl Place<'_> {
+    async fn open(&self) -> Result<(Option<Wires>, Arc<Node>), String> {
+        let text = |error: OpenError| error.to_string();
+        if self.config.cluster.listen.is_empty() {
+            return Ok((None, self.open_node(None).await.map_err(text)?));
+        }
+        let wires = wires(self.config, self.dir, self.levels).await?;
+        let error = match self.open_node(Some(&wires)).await {
+            Ok(node) => return Ok((Some(wires), node)),
+            Err(error) => error,
+        };
+        if wires.book.nodes().is_empty() {
+            return Err(error.to_string());
+        }
+        let Some(damaged) = DamagedNode::open(self.dir, &error).map_err(text)? else {
+            return Err(error.to_string());
+        };
+        stand_by(wires, damaged).await?;
+        let wires = self::wires(self.config, self.dir, self.levels).await?;
+        let node = self.open_node(Some(&wires)).await.map_err(text)?;
+        Ok((Some(wires), node))
+    }
+
+    async fn open_node(&self, wires: Option<&Wires>) -> Result<Arc<Node>, OpenError> {
+        let store = &self.config.store;
+        let options = NodeOptions {
+            first_shards: u32::try_from(store.shards).unwrap_or(u32::MAX),
+            block_cache_bytes: store.block_cache.as_usize(),
+            write_buffer_bytes: store.write_buffer.as_usize(),
+            log_cache_bytes: store.log_cache.as_usize(),
+            log_bytes_max: store.log_max.0,
+            disk_reserve_bytes: store.disk_reserve.0,
+            plant: self.plant,
+            runtime: Some(tokio::runtime::Handle::current()),
+            network: wires.map(|wires| Arc::clone(&wires.tls) as _),
+            ..NodeOptions::new(self.dir)
+        };
+        Node::open(options, machines()).await.map(Arc::new)
+    }
+}
+
+/// Waits until the other nodes do without the copies here, whose log is damaged, and puts those aside.
+async fn stand_by(wires: Wires, damaged: DamagedNode) -> Result<(), String> {
+    let damaged = Arc::new(damaged);
+    wires.introductions.damaged(&damaged);
+    let no_copies: BTreeMap<ShardId, Arc<dyn Group>> = BTreeMap::new();
+    let reach = Reach {
+        copies: Arc::new(no_copies),
+        network: Arc::clone(&wires.tls) as _,
+        peers: Arc::clone(&wires.book) as _,
     };
-    let node = Node::open(options, machines()).await;
-    node.map(Arc::new).map_err(|error| error.to_string())
+    let client = Client::new(reach, random()?, ClientOptions::default());
+    let desk = DamagedDesk::new(Arc::clone(&damaged), Arc::new(client));
+    for listener in wires.listeners {
+        wires.tls.listen(listener, desk.handlers());
+    }
+    for (id, known) in wires.book.others() {
+        if !known.removed {
+            wires.tls.set(id, &known.address);
+        }
+    }
+    let released = desk.released();
+    tokio::pin!(released);
+    while timeout(STAND_BY_TOLD_EVERY, &mut released).await.is_err() {
+        process::notify_systemd("EXTEND_TIMEOUT_USEC=60000000");
+    }
+    wires.tls.shutdown().await;
+    let text = |error: OpenError| error.to_string();
+    damaged.set_aside().map_err(text)
 }
 
 /// Answers other nodes and dials them.

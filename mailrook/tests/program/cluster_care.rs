@@ -1,6 +1,6 @@
 //! What operators do rarely: lost nodes replaced, certificates rotated, versions raised, lost shards brought back.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use serde_json::Value;
 
@@ -273,4 +273,80 @@ fn what_lost_its_quorum_is_brought_back_from_one_copy() {
     });
     let domains = nodes[2].done(&["domain", "list"]);
     assert!(domains.contains("after.test"), "{domains}");
+}
+
+/// Changes a byte early in a node's log, where no torn write can be the cause.
+fn damage_log(data: &Path) {
+    let log = data.join("store/log");
+    let files = fs::read_dir(&log).unwrap().map(|entry| entry.unwrap());
+    let mut files: Vec<_> = files.map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|end| end == "raftlog"));
+    files.sort();
+    let mut bytes = fs::read(&files[0]).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[end / 3] ^= 0x55;
+    fs::write(&files[0], bytes).unwrap();
+}
+
+/// What lies in a node's quarantine.
+fn quarantine(data: &Path) -> Vec<String> {
+    let entries = fs::read_dir(data.join("store/quarantine")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name());
+    names.map(|name| name.into_string().unwrap()).collect()
+}
+
+fn until_logged(node: &Node, words: &str) {
+    until(words, || match node.log() {
+        log if log.contains(words) => Ok(()),
+        log => Err(log),
+    });
+}
+
+fn until_copies_are_equal(asked: &Node) {
+    until("equal copies", || {
+        let (code, printed, said) = asked.run(&["cluster", "verify"]);
+        (code == 0).then_some(()).ok_or(format!("{printed}{said}"))
+    });
+}
+
+#[test]
+fn damage_is_mended_from_the_other_nodes() {
+    let mut machines = Machines::new(3);
+    machines.start(3);
+    for number in 0..20 {
+        machines.nodes[0].done(&["domain", "add", &format!("d{number}.example.test")]);
+    }
+    let data = machines.data("n3");
+    let all = ["n1", "n2", "n3"];
+    let nodes = &mut machines.nodes;
+
+    nodes[2].kill();
+    damage_log(&data);
+    nodes[2].serve();
+    until_logged(&nodes[2], " ready version");
+    nodes[0].until_copies(&all);
+    until_copies_are_equal(&nodes[2]);
+    assert!(quarantine(&data).contains(&"log-1".to_owned()));
+
+    nodes[2].kill();
+    fs::remove_file(data.join("store/groups/1/current")).unwrap();
+    nodes[2].serve();
+    until_logged(&nodes[2], "a copy of the group is made");
+    nodes[0].until_copies(&all);
+    until_copies_are_equal(&nodes[2]);
+
+    // Who cannot ask the others changes nothing.
+    for node in &mut *nodes {
+        node.kill();
+    }
+    let before = quarantine(&data).len();
+    damage_log(&data);
+    nodes[2].serve();
+    until_logged(&nodes[2], "groups still count with this node's copies");
+    assert_eq!(quarantine(&data).len(), before);
+    nodes[0].serve();
+    nodes[1].serve();
+    nodes[0].until_copies(&all);
+    until_copies_are_equal(&nodes[2]);
+    assert!(quarantine(&data).contains(&"log-2".to_owned()));
 }

@@ -298,6 +298,8 @@ impl Running {
                 self.absent.entry(record.id).or_insert_with(Instant::now);
             }
         }
+        // First: a plan counts with what can be used.
+        self.mend(&view, node);
         let absent = |node| {
             let since = self.absent.get(&node);
             since.map_or(Duration::ZERO, Instant::elapsed)
@@ -309,7 +311,6 @@ impl Running {
             self.begin(&view, step, node);
         }
         self.tidy(&view, node);
-        self.mend(&view, node);
         self.announce(&view).await?;
         self.even_out_slots(&view);
         self.raise_level(&view).await?;
@@ -431,16 +432,16 @@ impl Running {
                     continue;
                 };
                 let group = view.groups.iter().find(|group| group.shard == copy.shard);
-                let Some(ask) = group.and_then(|group| leaving(group, *id)) else {
+                let Some(action) = group.and_then(|group| leaving(group, *id)) else {
                     continue;
                 };
                 if !self.busy.lock().insert(copy.shard) {
                     continue;
                 }
                 let shard = copy.shard;
-                tracing::warn!(%shard, node = %id, cause, "a damaged copy leaves its group, to be made anew");
+                tracing::warn!(%shard, node = %id, cause, ?action, "a damaged copy leaves its group, to be made anew");
                 let hands = self.hands(node, group.and_then(|group| group.leader));
-                self.spawn(shard, Box::pin(async move { hands.ask_leader(ask).await }));
+                self.spawn(shard, Box::pin(async move { hands.step(action).await }));
             }
         }
     }

@@ -70,15 +70,15 @@ impl Desk {
             Ask::Report => return Ok(wire::write(&NodeReport::of(&node))),
             Ask::Digest(shard) => return Ok(wire::write(&digest_beside(node, shard).await?)),
             Ask::FoundGroup(shard) => {
-                self.check_record(&node, shard, true).await?;
+                self.check_record(shard, true).await?;
                 node.found_group(shard).await.map_err(text)?;
             }
             Ask::AddCopy(shard) => {
-                self.check_record(&node, shard, true).await?;
+                self.check_record(shard, true).await?;
                 node.add_copy(shard).await.map_err(text)?;
             }
             Ask::DropCopy(shard) => {
-                self.check_record(&node, shard, false).await?;
+                self.check_record(shard, false).await?;
                 node.drop_copy(shard).await.map_err(text)?;
             }
             Ask::AddLearner(shard, learner) => {
@@ -98,21 +98,9 @@ impl Desk {
         Ok(wire::write(&()))
     }
 
-    /// A copy is made and dropped on the meta group's word alone: who asks may be a controller that was deposed.
-    async fn check_record(&self, node: &Node, shard: ShardId, named: bool) -> Result<(), String> {
-        let query = MetaQuery::Placement { shard: Some(shard) };
-        let answer = self.parts()?.directory.query(query).await;
-        let records = match answer.map_err(|error| error.to_string())? {
-            MetaAnswer::Placement(records) => records,
-            other => return Err(gather::misfit(&other).to_string()),
-        };
-        let own = node.node_id();
-        let is_named = (records.iter()).any(|record| record.replicas.contains(&own));
-        match (named, is_named) {
-            (true, true) | (false, false) => Ok(()),
-            (true, false) => Err(format!("group {shard} is not to have a copy on this node")),
-            (false, true) => Err(format!("group {shard} is to have a copy on this node")),
-        }
+    async fn check_record(&self, shard: ShardId, named: bool) -> Result<(), String> {
+        let own = self.node()?.node_id();
+        check_record(&*self.parts()?.directory, own, shard, named).await
     }
 
     /// Takes a node in.
@@ -174,6 +162,27 @@ impl Desk {
         let signed = sign(&*self.ca().await?, member, public_key)?;
         tracing::info!(node = %member, "a node gets a new certificate");
         Ok(signed)
+    }
+}
+
+/// A copy is made and dropped on the meta group's word alone: who asks may be a controller that was deposed.
+pub(crate) async fn check_record(
+    directory: &dyn Directory,
+    own: NodeId,
+    shard: ShardId,
+    named: bool,
+) -> Result<(), String> {
+    let query = MetaQuery::Placement { shard: Some(shard) };
+    let records = match directory.query(query).await {
+        Ok(MetaAnswer::Placement(records)) => records,
+        Ok(other) => return Err(gather::misfit(&other).to_string()),
+        Err(error) => return Err(error.to_string()),
+    };
+    let is_named = (records.iter()).any(|record| record.replicas.contains(&own));
+    match (named, is_named) {
+        (true, true) | (false, false) => Ok(()),
+        (true, false) => Err(format!("group {shard} is not to have a copy on this node")),
+        (false, true) => Err(format!("group {shard} is to have a copy on this node")),
     }
 }
 

@@ -3,11 +3,10 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
-use mailrook_cluster::Node;
+use mailrook_cluster::{DamagedNode, Node};
 use mailrook_kv::{decode, encode};
 use mailrook_transport::Introduce;
 use mailrook_types::NodeId;
@@ -29,10 +28,32 @@ enum Introduction {
 /// Clocks that differ by less agree: what expires goes by minutes at least (DESIGN "Log time").
 const SKEW_MAX_MS: i64 = 5_000;
 
+/// Who introduces itself.
+enum Own {
+    Open(Arc<Node>),
+    Damaged(Arc<DamagedNode>),
+}
+
+impl Own {
+    fn beat(&self) -> u64 {
+        match self {
+            Own::Open(node) => node.beat(),
+            Own::Damaged(node) => node.beat(),
+        }
+    }
+
+    fn wall_ms(&self) -> i64 {
+        match self {
+            Own::Open(node) => node.wall_ms(),
+            Own::Damaged(node) => node.wall_ms(),
+        }
+    }
+}
+
 /// Introduces this node, and judges the others.
 pub struct Introductions {
     book: Arc<Book>,
-    node: OnceLock<Arc<Node>>,
+    own: OnceLock<Own>,
     /// By how much the other nodes' clocks are ahead of this one's, in milliseconds, as last heard.
     ahead_ms: Mutex<BTreeMap<NodeId, i64>>,
 }
@@ -43,33 +64,35 @@ impl Introductions {
     pub fn new(book: Arc<Book>) -> Introductions {
         Introductions {
             book,
-            node: OnceLock::new(),
+            own: OnceLock::new(),
             ahead_ms: Mutex::default(),
         }
     }
 
     /// From now on this node's own beat is told.
     pub fn opened(&self, node: &Arc<Node>) {
+        self.set(Own::Open(Arc::clone(node)));
+    }
+
+    /// The same, of a node that cannot open.
+    pub fn damaged(&self, node: &Arc<DamagedNode>) {
+        self.set(Own::Damaged(Arc::clone(node)));
+    }
+
+    fn set(&self, own: Own) {
         // A second call changes nothing.
-        let _ = self.node.set(Arc::clone(node));
+        let _ = self.own.set(own);
     }
 
     /// Notes another node's clock, and corrects the store's by what the majority says.
     fn hear_clock(&self, from: NodeId, wall_ms: i64) {
+        let Some(Own::Open(node)) = self.own.get() else {
+            return;
+        };
         let mut ahead_ms = self.ahead_ms.lock();
-        ahead_ms.insert(from, wall_ms.saturating_sub(now_ms()));
-        let correction_ms = correction_ms(ahead_ms.values().copied());
-        if let Some(node) = self.node.get() {
-            node.correct_clock(correction_ms);
-        }
+        ahead_ms.insert(from, wall_ms.saturating_sub(node.wall_ms()));
+        node.correct_clock(correction_ms(ahead_ms.values().copied()));
     }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The median of the others' clocks and this one's, if it is far from this one's. Of two in the middle the nearer: two
@@ -92,8 +115,9 @@ fn correction_ms(others: impl Iterator<Item = i64>) -> i64 {
 
 impl Introduce for Introductions {
     fn introduce(&self) -> Bytes {
-        let beat = self.node.get().map_or(0, |node| node.beat());
-        let wall_ms = now_ms();
+        // Nobody hears it before the store is open.
+        let own = self.own.get().map(|own| (own.beat(), own.wall_ms()));
+        let (beat, wall_ms) = own.unwrap_or_default();
         encode(&Introduction::V1 { beat, wall_ms }).into()
     }
 

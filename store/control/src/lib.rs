@@ -12,6 +12,7 @@
 
 mod book;
 mod controller;
+mod damaged;
 mod desk;
 mod files;
 mod gather;
@@ -33,6 +34,7 @@ mod wire;
 
 pub use book::{Book, Known};
 pub use controller::{Addresses, Controller};
+pub use damaged::DamagedDesk;
 pub use desk::{Desk, DeskParts};
 pub use files::FileError;
 pub use gather::{ClusterView, GroupState, gather};

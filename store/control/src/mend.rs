@@ -1,25 +1,29 @@
 //! How a damaged copy leaves its group.
 
+use mailrook_placement::Action;
 use mailrook_types::NodeId;
 
-use crate::{gather::GroupState, wire::Ask};
+use crate::gather::GroupState;
 
-/// The next step of a copy out of its group, if the group can do without it.
-pub(crate) fn leaving(group: &GroupState, node: NodeId) -> Option<Ask> {
+/// The next step of a copy out of its group, if the group can do without it. The last one has the node drop it: then the
+/// copy is missing, and is made anew.
+pub(crate) fn leaving(group: &GroupState, node: NodeId) -> Option<Action> {
+    let shard = group.shard;
     let leader = group.leader.filter(|leader| *leader != node)?;
     let status = group.status.as_ref().filter(|status| !status.changing)?;
     if status.learners.contains(&node.0) {
-        return Some(Ask::RemoveLearner(group.shard, node));
+        return Some(Action::RemoveLearner { shard, node });
     }
-    let left = status
-        .voters
-        .iter()
-        .copied()
-        .filter(|voter| *voter != node.0);
-    let left: Vec<NodeId> = left.map(NodeId).collect();
+    let voters = status.voters.iter().copied().map(NodeId);
+    let voters: Vec<NodeId> = voters.filter(|voter| *voter != node).collect();
+    if !voters.contains(&leader) {
+        return None;
+    }
     // The one that is damaged counts among those that must agree until then: the leader, and so a quorum, does without.
-    let is_voter = left.len() < status.voters.len();
-    (is_voter && left.contains(&leader)).then_some(Ask::ChangeVoters(group.shard, left))
+    Some(match voters.len() < status.voters.len() {
+        true => Action::ChangeVoters { shard, voters },
+        false => Action::DropCopy { shard, node },
+    })
 }
 
 #[cfg(test)]
@@ -59,16 +63,17 @@ mod tests {
     #[test]
     fn a_damaged_copy_leaves_step_by_step() {
         let three = group(Some(1), &[1, 2, 3], &[]);
-        let two = Ask::ChangeVoters(ShardId(1), vec![NodeId(1), NodeId(2)]);
-        assert_eq!(leaving(&three, NodeId(3)), Some(two));
+        let (shard, node) = (ShardId(1), NodeId(3));
+        let voters = vec![NodeId(1), NodeId(2)];
+        let two = Action::ChangeVoters { shard, voters };
+        assert_eq!(leaving(&three, node), Some(two));
         let follows = group(Some(1), &[1, 2], &[3]);
-        let out = Ask::RemoveLearner(ShardId(1), NodeId(3));
-        assert_eq!(leaving(&follows, NodeId(3)), Some(out));
-        assert_eq!(
-            leaving(&group(Some(1), &[1, 2], &[]), NodeId(3)),
-            None,
-            "it has left"
-        );
+        let out = Action::RemoveLearner { shard, node };
+        assert_eq!(leaving(&follows, node), Some(out));
+        let has_left = group(Some(1), &[1, 2], &[]);
+        let dropped = Action::DropCopy { shard, node };
+        assert_eq!(leaving(&has_left, node), Some(dropped));
+        assert_eq!(leaving(&group(None, &[1, 2], &[]), node), None);
         assert_eq!(leaving(&three, NodeId(1)), None, "another must lead first");
         assert_eq!(leaving(&group(None, &[1, 2, 3], &[]), NodeId(3)), None);
         let mut changing = three;

@@ -2,7 +2,7 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use mailrook_cluster::{GroupStatus, Node};
+use mailrook_cluster::{GroupStatus, Node, simulation::run_blocking};
 use mailrook_kv::{Direction, KvError, Read, Space};
 use mailrook_types::ShardId;
 use serde::{Deserialize, Serialize};
@@ -80,7 +80,7 @@ fn digest_of(state: &dyn Read) -> Result<[u8; 32], KvError> {
 
 /// [`digest`] on a thread where it holds nobody up.
 pub(crate) async fn digest_beside(node: Arc<Node>, shard: ShardId) -> Result<Digest, String> {
-    tokio::task::spawn_blocking(move || digest(&node, shard))
+    run_blocking(move || digest(&node, shard))
         .await
         .map_err(|error| error.to_string())?
 }

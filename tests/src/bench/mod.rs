@@ -4,6 +4,7 @@
 //! generator's own processor time is printed, so that one sees when it was the limit; the machine is named. A load that
 //! fills mailboxes starts every server afresh in every round.
 
+mod cluster;
 mod fail_over;
 pub mod loads;
 mod peer;
@@ -15,6 +16,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+pub use cluster::{Bursts, cluster_table, measure_bursts, measure_idle};
 pub use fail_over::{Event, Interruptions, fail_over_table, measure_fail_over};
 pub use peer::{Peer, PeerOptions, install};
 pub use sample::{Better, Meter, Metric, Reading, Sample, in_parallel, median};
@@ -68,7 +70,7 @@ pub fn run(options: &Options, progress: &mut dyn Write) -> io::Result<Vec<Row>> 
             load.peers.to_vec()
         };
         if !options.peer_only {
-            kinds.push(Kind::Mailrook);
+            kinds.push(load.own);
         }
         let samples = match load.fresh {
             Fresh::EachRound => fresh_each_round(load, &kinds, options, progress)?,

@@ -22,6 +22,8 @@ pub enum Kind {
     MdboxReused,
     /// `mailrook dev`.
     Mailrook,
+    /// `mailrook dev --nodes 3`: three processes on this machine, three copies of everything; clients talk to one of them.
+    MailrookCluster,
 }
 
 impl Kind {
@@ -33,6 +35,7 @@ impl Kind {
             Self::MaildirReused => "maildir, processes reused",
             Self::MdboxReused => "mdbox, processes reused",
             Self::Mailrook => "Mailrook",
+            Self::MailrookCluster => "Mailrook, three nodes",
         }
     }
 }
@@ -69,9 +72,10 @@ impl System {
             Kind::Mdbox => peer(true, false)?,
             Kind::MaildirReused => peer(false, true)?,
             Kind::MdboxReused => peer(true, true)?,
-            Kind::Mailrook => {
+            Kind::Mailrook | Kind::MailrookCluster => {
                 let options = NodeOptions {
                     data: Some(folder.to_owned()),
+                    nodes: if kind == Kind::Mailrook { 1 } else { 3 },
                     ..NodeOptions::default()
                 };
                 Server::Mailrook(Box::new(Node::start_with(options)?))

@@ -18,6 +18,8 @@ pub struct Row {
     pub load: &'static str,
     /// What.
     pub metric: Metric,
+    /// The manner of Mailrook that is measured.
+    pub own: Kind,
     /// Every round's samples.
     pub samples: BTreeMap<Kind, Vec<Sample>>,
 }
@@ -32,6 +34,7 @@ pub fn collect(load: &Load, samples: Vec<(Kind, Sample)>, rows: &mut Vec<Row>) {
                 rows.push(Row {
                     load: load.name,
                     metric: sample.metric,
+                    own: load.own,
                     samples: BTreeMap::new(),
                 });
                 rows.len() - 1
@@ -65,11 +68,7 @@ impl Row {
 
     /// The peer's better manner: what counts.
     pub fn best_peer(&self) -> Option<Kind> {
-        let peers = self
-            .samples
-            .keys()
-            .copied()
-            .filter(|k| *k != Kind::Mailrook);
+        let peers = self.samples.keys().copied().filter(|k| *k != self.own);
         let sign = if self.metric.better == Better::Higher {
             1.0
         } else {
@@ -83,8 +82,8 @@ impl Row {
         let peer = self.values(self.best_peer()?).0;
         let own = self
             .samples
-            .contains_key(&Kind::Mailrook)
-            .then(|| self.values(Kind::Mailrook).0)?;
+            .contains_key(&self.own)
+            .then(|| self.values(self.own).0)?;
         Some(if self.metric.better == Better::Higher {
             own / peer
         } else {
@@ -107,10 +106,10 @@ pub fn markdown(rows: &[Row], rounds: usize) -> String {
             .samples
             .keys()
             .copied()
-            .filter(|k| *k != Kind::Mailrook)
+            .filter(|k| *k != row.own)
             .collect();
         if kinds.is_empty() {
-            kinds.push(Kind::Mailrook);
+            kinds.push(row.own);
         }
         for kind in kinds {
             let counts = best == Some(kind) || best.is_none();
@@ -119,18 +118,18 @@ pub fn markdown(rows: &[Row], rounds: usize) -> String {
             } else {
                 peer_cells(row, kind, counts)
             };
-            let has_own = counts && row.samples.contains_key(&Kind::Mailrook);
+            let has_own = counts && row.samples.contains_key(&row.own);
             let own_figure = if has_own {
-                spread(row.values(Kind::Mailrook))
+                spread(row.values(row.own))
             } else {
                 String::new()
             };
             let own_cost = if has_own {
-                cost(row.cost(Kind::Mailrook, |s| s.server_cpu_ms_per_operation))
+                cost(row.cost(row.own, |s| s.server_cpu_ms_per_operation))
             } else {
                 String::new()
             };
-            let generator = cost(row.cost(if has_own { Kind::Mailrook } else { kind }, |s| {
+            let generator = cost(row.cost(if has_own { row.own } else { kind }, |s| {
                 s.load_cpu_ms_per_operation
             }));
             let ratio = row

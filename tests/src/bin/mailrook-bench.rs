@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use mailrook_tests::bench::{
-    Event, Options, fail_over_table, json, loads, markdown, measure_fail_over, run,
+    Event, Options, cluster_table, fail_over_table, json, loads, markdown, measure_bursts,
+    measure_fail_over, measure_idle, run,
 };
 use mailrook_tests::harness::raise_file_limit;
 
@@ -21,6 +22,7 @@ Runs the same loads on Postfix with Dovecot and on Mailrook and prints a table w
 
 Usage: mailrook-bench [--only NAME]… [--quick] [--peer-only | --mailrook-only] [--rounds N] [--json FILE] [--dir DIR] [--list]
        mailrook-bench fail-over [TIMES] [kill|cut|restart]…
+       mailrook-bench cluster [TIMES]
 
   --only NAME      this load (may be given several times); --list names them
   --quick          a tenth of the work, one round: whether it runs, not how fast
@@ -31,7 +33,9 @@ Usage: mailrook-bench [--only NAME]… [--quick] [--peer-only | --mailrook-only]
   --dir DIR        where the mail lies while it runs; the disk under it is what is measured (a temporary folder)
 
 `fail-over` measures instead what an SMTP and an IMAP client see when the leader of their shard, one of three nodes, is killed,
-cut off and restarted, so many times each (20). Root is needed for its network namespaces.
+cut off and restarted, so many times each (20). `cluster` measures all that is promised of three nodes: that, nothing lost in
+bursts during which a leader is killed, what idle nodes cost, and how fast they are beside the peer. Root is needed for their
+network namespaces.
 
 The program to measure is MAILROOK_BIN, or target/release/mailrook. Root is needed for the peer. With MAILROOK_BENCH_PROFILE=FILE,
 `perf record` writes a profile of the server there while the clock runs (its figures are then not worth keeping).
@@ -65,14 +69,54 @@ fn fail_over(arguments: &[String]) -> io::Result<()> {
     Ok(())
 }
 
-fn bench() -> io::Result<()> {
-    let words: Vec<String> = env::args().skip(1).collect();
-    if let Some(("fail-over", rest)) = words.split_first().map(|(f, r)| (f.as_str(), r)) {
-        return fail_over(rest);
-    }
-    let own_folder = tempfile::Builder::new()
+fn cluster(arguments: &[String]) -> io::Result<()> {
+    let times: usize = match arguments {
+        [] => 20,
+        [times] => times.parse().map_err(io::Error::other)?,
+        _ => return Err(io::Error::other("`cluster` wants a number; see --help")),
+    };
+    let idle = measure_idle()?;
+    let bursts = measure_bursts(times.div_ceil(4))?;
+    println!("{}", cluster_table(&bursts, &idle));
+    let measured = measure_fail_over(times, &Event::ALL, &mut io::stderr())?;
+    println!("{}", fail_over_table(&measured));
+    let folder = folder()?;
+    let options = Options {
+        only: vec!["smtp-4k-three".to_owned()],
+        quick: false,
+        peer_only: false,
+        mailrook_only: false,
+        rounds: 3,
+        folder: folder.path().to_owned(),
+    };
+    raise_file_limit()?;
+    let rows = run(&options, &mut io::stderr())?;
+    println!("{}", markdown(&rows, options.rounds));
+    Ok(())
+}
+
+/// A temporary folder for mail.
+fn folder() -> io::Result<tempfile::TempDir> {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::Builder::new()
         .prefix("mailrook-bench-")
         .tempdir()?;
+    // The peer's unprivileged processes walk through it.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+    Ok(folder)
+}
+
+fn bench() -> io::Result<()> {
+    let words: Vec<String> = env::args().skip(1).collect();
+    match words
+        .split_first()
+        .map(|(first, rest)| (first.as_str(), rest))
+    {
+        Some(("fail-over", rest)) => return fail_over(rest),
+        Some(("cluster", rest)) => return cluster(rest),
+        _ => {}
+    }
+    let own_folder = folder()?;
     let mut json_file = PathBuf::from("mailrook-bench.json");
     let mut options = Options {
         only: Vec::new(),
@@ -113,11 +157,6 @@ fn bench() -> io::Result<()> {
                 )));
             }
         }
-    }
-    if options.folder == own_folder.path() {
-        // The peer's unprivileged processes walk through it.
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(own_folder.path(), fs::Permissions::from_mode(0o755))?;
     }
     raise_file_limit()?;
     let rows = run(&options, &mut io::stderr())?;

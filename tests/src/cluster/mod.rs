@@ -6,6 +6,7 @@
 //!
 //! Needs root, for namespaces, rules and mounts; it has no effect outside them, and leaves nothing behind, however it ends.
 
+mod burst;
 mod clients;
 mod disk;
 mod excuse;
@@ -20,6 +21,7 @@ mod space;
 mod sweeper;
 mod view;
 
+pub use burst::Burst;
 pub use clients::{Begun, Client, Clients};
 pub use disk::SmallDisk;
 pub use excuse::is_excused;

@@ -19,6 +19,8 @@ use super::{HeldPorts, ProcessTree};
 
 /// How long `mailrook dev` may take until it is ready: keys and password hashes of 100 accounts on a busy machine.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
+/// At least as many as a node takes in a row.
+const NODE_PORTS: u16 = 20;
 /// How long a graceful stop may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -84,6 +86,8 @@ pub struct DevInfo {
 /// How to start it.
 #[derive(Debug, Clone)]
 pub struct NodeOptions {
+    /// How many nodes, each a process.
+    pub nodes: u16,
     /// How many accounts.
     pub accounts: u32,
     /// Whether passwords are allowed without TLS.
@@ -99,6 +103,7 @@ pub struct NodeOptions {
 impl Default for NodeOptions {
     fn default() -> Self {
         Self {
+            nodes: 1,
             accounts: 100,
             plaintext: true,
             data: None,
@@ -222,7 +227,7 @@ impl Node {
         let (data, log) = (folder.join("data"), folder.join("mailrook.log"));
         let mut ports = None;
         if options.base_port.is_none() {
-            let held = HeldPorts::take(20)?;
+            let held = HeldPorts::take(NODE_PORTS * options.nodes)?;
             options.base_port = Some(held.base);
             ports = Some(held);
         }
@@ -372,6 +377,8 @@ fn launch(options: &NodeOptions, data: &Path, log: &Path) -> io::Result<(Child, 
     command
         .arg("dev")
         .arg("--json")
+        .arg("--nodes")
+        .arg(options.nodes.to_string())
         .arg("--accounts")
         .arg(options.accounts.to_string())
         .arg("--data")

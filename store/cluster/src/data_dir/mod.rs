@@ -165,15 +165,41 @@ impl DataDir {
         if !from.exists() {
             return Ok(());
         }
-        let folder = self.root.join(QUARANTINE);
-        let free = (1u32..).map(|number| folder.join(format!("group-{shard}-{number}")));
-        // The numbers do not end before the disk does.
-        let Some(to) = free.into_iter().find(|path| !path.exists()) else {
+        let to = self.quarantine_for(&format!("group-{shard}"))?;
+        rename(&from, &to)?;
+        self.sync(&[GROUPS, QUARANTINE])
+    }
+
+    /// Takes what the log holds out of use, file by file: the folder itself stays. Nobody has it open.
+    pub(crate) fn quarantine_log(&self) -> Result<(), OpenError> {
+        let log = self.log();
+        let files = fs::read_dir(&log).map_err(|source| io("reading", &log, source))?;
+        let files = files.collect::<Result<Vec<_>, _>>();
+        let files = files.map_err(|source| io("reading", &log, source))?;
+        if files.is_empty() {
             return Ok(());
-        };
-        fs::rename(&from, &to).map_err(|source| io("moving", &from, source))?;
-        for folder in [&self.root.join(GROUPS), &folder] {
-            sync_dir(folder).map_err(|source| io("syncing", folder, source))?;
+        }
+        let folder = self.quarantine_for(LOG)?;
+        make_dir(&folder)?;
+        for file in files {
+            rename(&file.path(), &folder.join(file.file_name()))?;
+        }
+        sync_dir(&folder).map_err(|source| io("syncing", &folder, source))?;
+        self.sync(&[LOG, QUARANTINE])
+    }
+
+    /// A name in the quarantine that is free.
+    fn quarantine_for(&self, what: &str) -> Result<PathBuf, OpenError> {
+        let folder = self.root.join(QUARANTINE);
+        let mut names = (1u32..).map(|number| folder.join(format!("{what}-{number}")));
+        let free = names.find(|path| !path.exists());
+        free.ok_or_else(|| OpenError::Options(format!("{} is full", folder.display())))
+    }
+
+    fn sync(&self, folders: &[&str]) -> Result<(), OpenError> {
+        for folder in folders {
+            let folder = self.root.join(folder);
+            sync_dir(&folder).map_err(|source| io("syncing", &folder, source))?;
         }
         Ok(())
     }
@@ -250,6 +276,10 @@ fn make(root: &Path, first_groups: &[ShardId], identity: &Identity) -> Result<()
     Ok(())
 }
 
+fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
+    fs::rename(from, to).map_err(|source| io("moving", from, source))
+}
+
 fn make_dir(path: &Path) -> Result<(), OpenError> {
     fs::create_dir_all(path).map_err(|source| io("making", path, source))
 }
@@ -270,7 +300,7 @@ pub(crate) fn io(doing: &'static str, path: &Path, source: std::io::Error) -> Op
     }
 }
 
-/// What to do about damage, on a node that is its groups' only voter.
+/// What to do about damage, on a node whose groups have no other copies.
 const RESTORE: &str = "Nothing was changed. Look at the disk's health (dmesg, smartctl), keep a copy of the whole data \
      directory, and restore the latest backup into a new one";
 

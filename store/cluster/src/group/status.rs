@@ -67,3 +67,27 @@ pub struct GroupStatus {
     /// Proposals that wait for their reply, each counted in whole KiB.
     pub in_flight_bytes: usize,
 }
+
+impl GroupStatus {
+    /// Of a copy that cannot be opened: nothing is known of it but that.
+    pub(crate) fn stopped(shard: ShardId, cause: String) -> GroupStatus {
+        GroupStatus {
+            shard,
+            role: GroupRole::Stopped { cause },
+            leader: None,
+            term: 0,
+            led_for_ms: None,
+            voters: Vec::new(),
+            learners: Vec::new(),
+            changing: false,
+            progress: Vec::new(),
+            last_index: 0,
+            committed_index: 0,
+            applied_index: 0,
+            flushed_index: 0,
+            purged_index: 0,
+            log_time_ms: 0,
+            in_flight_bytes: 0,
+        }
+    }
+}

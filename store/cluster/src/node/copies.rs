@@ -12,11 +12,12 @@ use openraft::vote::leader_id_adv::LeaderId;
 
 use super::{Inner, Node, SHARDS_MAX};
 use crate::{
-    Group, GroupError, GroupRole,
+    Group, GroupError, GroupRole, Plant,
     data_dir::VoteMark,
     group::raft::{GroupParts, Origin, RaftGroup, Vote},
     guard::log_group,
     log::{LogWrite, RecordKey, encode_vote},
+    simulation::run_blocking,
     state::GroupState,
 };
 
@@ -44,9 +45,13 @@ impl Node {
         let _one = self.inner.making.lock().await;
         match self.inner.group(shard) {
             Some(group) if group.is_running() => return Ok(()),
-            // Found damaged: a new one takes its place.
-            Some(group) => self.drop_group(shard, group).await?,
-            None => {}
+            None if !self.inner.damaged.lock().contains_key(&shard) => {}
+            // What it promised may still count.
+            _ => {
+                return Err(refused(
+                    "the copy here is damaged: it is dropped first".into(),
+                ));
+            }
         }
         let count = self.inner.groups.read().len();
         if count > SHARDS_MAX as usize {
@@ -64,26 +69,24 @@ impl Node {
     /// [`GroupError::Refused`] while the group counts this node among its members, as far as the copy knows.
     pub async fn drop_copy(&self, shard: ShardId) -> Result<(), GroupError> {
         let _one = self.inner.making.lock().await;
-        match self.inner.group(shard) {
-            Some(group) => self.drop_group(shard, group).await,
-            None => Ok(()),
+        let group = self.inner.groups.write().remove(&shard);
+        if group.is_none() && !self.inner.damaged.lock().contains_key(&shard) {
+            return Ok(());
         }
-    }
-
-    async fn drop_group(&self, shard: ShardId, group: Arc<RaftGroup>) -> Result<(), GroupError> {
+        if let Some(group) = group {
+            group.shutdown().await;
+        }
         // In this order: a copy that the witness knows must have all it knows of; one that it does not know may leave
         // anything behind.
-        self.inner.groups.write().remove(&shard);
-        group.shutdown().await;
-        drop(group);
         let inner = Arc::clone(&self.inner);
-        let dropped = tokio::task::spawn_blocking(move || {
+        let dropped = run_blocking(move || {
             inner.witness.drop_copy(shard)?;
             inner.dir.quarantine(shard).map_err(std::io::Error::other)
         });
         let dropped = dropped.await.map_err(|error| refused(error.to_string()))?;
         dropped.map_err(|error| refused(error.to_string()))?;
         self.inner.forget_log(shard, None).await?;
+        self.inner.damaged.lock().remove(&shard);
         tracing::info!(%shard, "the copy of the group is dropped");
         Ok(())
     }
@@ -149,10 +152,13 @@ impl Inner {
         shard: ShardId,
         origin: Origin,
     ) -> Result<Arc<RaftGroup>, GroupError> {
-        let vote = self.witness.content().dropped.get(&shard).copied();
+        let mut vote = self.witness.content().dropped.get(&shard).copied();
+        if self.plant == Some(Plant::ForgetVote) {
+            vote = None;
+        }
         self.forget_log(shard, vote.flatten()).await?;
         let inner = Arc::clone(self);
-        let opened = tokio::task::spawn_blocking(move || {
+        let opened = run_blocking(move || {
             inner.dir.quarantine(shard)?;
             let path = inner.dir.group(shard);
             GroupState::open(&inner.state_engine, &path, shard, true)
@@ -160,9 +166,7 @@ impl Inner {
         let state = opened.await.map_err(|error| refused(error.to_string()))?;
         let state = state.map_err(|error| refused(error.to_string()))?;
         let inner = Arc::clone(self);
-        let noted = tokio::task::spawn_blocking(move || {
-            inner.witness.add_copy(shard, origin == Origin::Given)
-        });
+        let noted = run_blocking(move || inner.witness.add_copy(shard, origin == Origin::Given));
         let noted = noted.await.map_err(|error| refused(error.to_string()))?;
         noted.map_err(|error| refused(error.to_string()))?;
         let count = self.groups.read().len() + 1;
@@ -178,6 +182,8 @@ impl Inner {
             groups: count,
             reserve: Arc::clone(&self.reserve),
             correction: self.correction.clone(),
+            wall: Arc::clone(&self.wall),
+            plant: self.plant,
         };
         // On the groups' runtime, wherever the caller is.
         let started = self.runtime.spawn(RaftGroup::start(parts)).await;

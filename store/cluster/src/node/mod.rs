@@ -1,9 +1,11 @@
 //! A node's back end: its data directory, its log, and the groups it has copies of.
 
 mod copies;
+mod damaged;
 mod error;
 mod open;
 mod options;
+mod parts;
 mod recover;
 mod serve;
 mod status;
@@ -25,19 +27,22 @@ use mailrook_types::{NodeId, ShardId};
 use parking_lot::{Mutex, RwLock};
 use tokio::{runtime::Runtime, task::JoinHandle as Task};
 
+pub use damaged::DamagedNode;
 pub use error::OpenError;
 pub use options::{NodeOptions, Plant, SHARDS_MAX};
+pub use parts::Parts;
 pub use recover::{CopyReport, Recovery};
 pub use status::NodeStatus;
 pub(crate) use takeover::tell_gone;
 
 use crate::{
-    Group,
+    Group, GroupStatus,
     data_dir::{DataDir, Identity, WitnessFile},
     disk::Reserve,
-    group::raft::{Correction, RaftGroup, SnapshotSender},
+    group::raft::{Correction, RaftGroup, SnapshotSender, WallClock},
     log::SharedLog,
-    state::StateEngine,
+    simulation::run_blocking,
+    state::TableEngine,
 };
 
 /// Gives the state machine of each group.
@@ -57,8 +62,12 @@ struct Inner {
     network: Arc<dyn Network>,
     snapshots: SnapshotSender,
     correction: Correction,
-    state_engine: Arc<StateEngine>,
+    state_engine: Arc<dyn TableEngine>,
+    wall: WallClock,
+    plant: Option<Plant>,
     groups: RwLock<BTreeMap<ShardId, Arc<RaftGroup>>>,
+    /// Copies whose tables were damaged when the node was opened, with the cause; none of them is in `groups`.
+    damaged: Mutex<BTreeMap<ShardId, String>>,
     /// Held while a copy is made or dropped.
     making: tokio::sync::Mutex<()>,
     reports: takeover::Reports,
@@ -98,7 +107,19 @@ impl Node {
     /// See [`OpenError`]: each says what to do. Nothing in the directory is then changed, but for what a crash left
     /// unfinished.
     pub async fn open(options: NodeOptions, machines: Machines) -> Result<Node, OpenError> {
-        open::open(options, machines, open::Parts::default()).await
+        Node::open_with(options, machines, Parts::default()).await
+    }
+
+    /// The same on another machine than this one.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open_with(
+        options: NodeOptions,
+        machines: Machines,
+        parts: Parts,
+    ) -> Result<Node, OpenError> {
+        open::open(options, machines, parts).await
     }
 
     /// Makes the data directory at `data_dir`, which must be empty or missing, for the first node of a new cluster with
@@ -158,6 +179,11 @@ impl Node {
         self.inner.dir.identity().cluster_id
     }
 
+    /// This machine's clock, in milliseconds since 1970.
+    pub fn wall_ms(&self) -> i64 {
+        (self.inner.wall)()
+    }
+
     /// What is to be added to this machine's clock to have that of the majority of nodes, in milliseconds.
     pub fn correct_clock(&self, ms: i64) {
         self.inner.correction.set(ms);
@@ -171,6 +197,12 @@ impl Node {
     /// How the node fares.
     pub fn status(&self) -> NodeStatus {
         let inner = &self.inner;
+        let running = inner.groups();
+        let running = running.iter().map(|group| group.status());
+        let damaged = inner.damaged.lock().clone().into_iter();
+        let damaged = damaged.map(|(shard, cause)| GroupStatus::stopped(shard, cause));
+        let mut groups: Vec<GroupStatus> = running.chain(damaged).collect();
+        groups.sort_by_key(|group| group.shard);
         NodeStatus {
             cluster_id: inner.dir.identity().cluster(),
             node_id: self.node_id().0,
@@ -178,7 +210,7 @@ impl Node {
             disk_reserve_bytes: inner.reserve.reserve_bytes(),
             disk_full: inner.reserve.is_full(),
             log_bytes: inner.log.store().map_or(0, |log| log.used_bytes()),
-            groups: inner.groups().iter().map(|group| group.status()).collect(),
+            groups,
         }
     }
 
@@ -191,7 +223,7 @@ impl Node {
         let groups = self.inner.groups();
         futures::future::join_all(groups.iter().map(|group| group.shutdown())).await;
         let inner = Arc::clone(&self.inner);
-        let closed = tokio::task::spawn_blocking(move || {
+        let closed = run_blocking(move || {
             for thread in upkeep {
                 if thread.join().is_err() {
                     tracing::error!("an upkeep thread panicked");

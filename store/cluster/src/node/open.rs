@@ -2,24 +2,24 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     sync::{Arc, atomic::AtomicBool},
 };
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use mailrook_transport::{Alone, Network};
 use mailrook_types::{NodeId, ShardId};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Inner, Machines, Node, NodeOptions, OpenError, SHARDS_MAX, takeover, upkeep};
+use super::{Inner, Machines, Node, NodeOptions, OpenError, Parts, SHARDS_MAX, takeover, upkeep};
 use crate::{
     data_dir::{DataDir, Marks, WitnessFile, damaged, io},
-    disk::{DiskSpace, FileSystemSpace, Reserve},
-    group::raft::{Correction, GroupParts, Origin, RaftGroup, SnapshotSender},
+    disk::{FileSystemSpace, Reserve},
+    group::raft::{Correction, GroupParts, Origin, RaftGroup, SnapshotSender, WallClock},
     guard::{FilesReport, GroupEvidence, check_entries, check_files, check_group},
-    log::{EngineLog, EngineOptions, LogError, LogStore, OnFatal, SharedLog, WriterOptions},
-    state::{GroupState, StateEngine},
+    log::{EngineOptions, LogStore, SharedLog, WriterOptions},
+    simulation::run_blocking,
+    state::{GroupState, StateEngine, TableEngine},
 };
 
 /// Threads for the groups, at least: one that waits for a disk must not hold up all.
@@ -31,31 +31,11 @@ const OPENERS_MAX: usize = 8;
 /// The smallest log: two of its files.
 const LOG_BYTES_MIN: u64 = 2 << 20;
 
-type OpenLog = Box<dyn FnOnce(&Path, &EngineOptions) -> Result<Arc<dyn LogStore>, LogError> + Send>;
+/// The tables of groups.
+type States = Vec<(ShardId, GroupState)>;
 
-/// What tests put in the place of the machine they run on.
-pub(super) struct Parts {
-    pub(super) open_log: OpenLog,
-    pub(super) on_fatal: OnFatal,
-    pub(super) space: Option<Box<dyn DiskSpace>>,
-    pub(super) log_file_bytes: Option<u64>,
-    pub(super) garbage: upkeep::GarbagePolicy,
-    /// How fast tables are written.
-    pub(super) table_bytes_per_second: Option<i64>,
-}
-
-impl Default for Parts {
-    fn default() -> Parts {
-        Parts {
-            open_log: Box::new(|dir, options| Ok(Arc::new(EngineLog::open(dir, options)?))),
-            on_fatal: OnFatal::abort(),
-            space: None,
-            log_file_bytes: None,
-            garbage: upkeep::GarbagePolicy::default(),
-            table_bytes_per_second: None,
-        }
-    }
-}
+/// What came of opening the tables of one.
+type OpenedState = (ShardId, Result<GroupState, OpenError>);
 
 /// Everything that is looked at before the first group starts.
 pub(super) struct Looked {
@@ -64,8 +44,11 @@ pub(super) struct Looked {
     pub(super) log: Arc<SharedLog>,
     pub(super) reserve: Arc<Reserve>,
     pub(super) garbage: upkeep::GarbagePolicy,
-    pub(super) state_engine: Arc<StateEngine>,
-    pub(super) states: Vec<(ShardId, GroupState)>,
+    pub(super) state_engine: Arc<dyn TableEngine>,
+    pub(super) wall: WallClock,
+    pub(super) states: States,
+    /// Copies whose tables are damaged, and what is wrong with them.
+    pub(super) damaged: BTreeMap<ShardId, String>,
     pub(super) groups: BTreeMap<ShardId, Marks>,
 }
 
@@ -89,7 +72,8 @@ pub(super) async fn open(
         }
     };
     let look_at = options.clone();
-    let looked = runtime.spawn_blocking(move || look(&look_at, parts)).await;
+    let looked = runtime.spawn(run_blocking(move || look(&look_at, parts)));
+    let looked = looked.await.map_err(std::io::Error::from).flatten();
     let looked =
         looked.map_err(|error| OpenError::Options(format!("opening panicked: {error}")))?;
     let started = match looked {
@@ -146,8 +130,12 @@ pub(super) fn look(options: &NodeOptions, parts: Parts) -> Result<Looked, OpenEr
     let reserve = Reserve::new(space, options.disk_reserve_bytes)
         .map_err(|source| io("asking for the free space of", dir.root(), source))?;
     let groups = witness.content().groups;
-    let state_engine = state_engine(options, &dir, groups.len(), parts.table_bytes_per_second)?;
-    let states = open_states(&state_engine, &dir, &groups)?;
+    let state_engine: Arc<dyn TableEngine> = match parts.tables {
+        Some(given) => given,
+        None => state_engine(options, &dir, groups.len(), parts.table_bytes_per_second)?,
+    };
+    let opened = open_states(&state_engine, &dir, &groups)?;
+    let (states, damaged) = part_damaged(opened, options.network.is_some())?;
     let store = open_log(
         options,
         &dir,
@@ -169,9 +157,37 @@ pub(super) fn look(options: &NodeOptions, parts: Parts) -> Result<Looked, OpenEr
         reserve: Arc::new(reserve),
         garbage: parts.garbage,
         state_engine,
+        wall: parts.wall,
         states,
+        damaged,
         groups,
     })
+}
+
+/// Parts the copies whose tables are damaged from the others. Where there are no other nodes to have them from, damage
+/// is an error.
+fn part_damaged(
+    opened: Vec<OpenedState>,
+    has_others: bool,
+) -> Result<(States, BTreeMap<ShardId, String>), OpenError> {
+    let mut states = Vec::new();
+    let mut damaged = BTreeMap::new();
+    for (shard, opened) in opened {
+        match opened {
+            Ok(state) => states.push((shard, state)),
+            Err(OpenError::Damaged { path, what, .. }) if has_others => {
+                let cause = format!("{} is damaged: {what}", path.display());
+                tracing::error!(
+                    %shard,
+                    cause,
+                    "this node's copy of the group cannot be used: once the others do without it, it is made anew"
+                );
+                damaged.insert(shard, cause);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((states, damaged))
 }
 
 /// Copies are made later, too: a node that has few now may have these soon.
@@ -197,10 +213,10 @@ fn state_engine(
 }
 
 fn open_states(
-    engine: &Arc<StateEngine>,
+    engine: &Arc<dyn TableEngine>,
     dir: &DataDir,
     groups: &BTreeMap<ShardId, Marks>,
-) -> Result<Vec<(ShardId, GroupState)>, OpenError> {
+) -> Result<Vec<OpenedState>, OpenError> {
     let groups: Vec<_> = groups.iter().collect();
     // A first start syncs a dozen files for each: several at a time share the disk's waits.
     let each = groups.len().div_ceil(OPENERS_MAX).max(1);
@@ -210,9 +226,9 @@ fn open_states(
             .map(|part| {
                 scope.spawn(move || {
                     let open = |(shard, marks): &(&ShardId, &Marks)| {
-                        open_state(engine, dir, **shard, marks)
+                        (**shard, open_state(engine, dir, **shard, marks))
                     };
-                    part.iter().map(open).collect::<Result<Vec<_>, OpenError>>()
+                    part.iter().map(open).collect::<Vec<_>>()
                 })
             })
             .collect();
@@ -229,17 +245,17 @@ fn open_states(
                 crate::panic_text(&*panic)
             ))
         };
-        states.extend(part.map_err(panicked)??);
+        states.extend(part.map_err(panicked)?);
     }
     Ok(states)
 }
 
 fn open_state(
-    engine: &Arc<StateEngine>,
+    engine: &Arc<dyn TableEngine>,
     dir: &DataDir,
     shard: ShardId,
     marks: &Marks,
-) -> Result<(ShardId, GroupState), OpenError> {
+) -> Result<GroupState, OpenError> {
     // A group votes for the first time after its state was made.
     let fresh = marks.vote.is_none();
     let path = dir.group(shard);
@@ -247,13 +263,13 @@ fn open_state(
     state
         .remove_leftovers()
         .map_err(|source| io("tidying", &path, source))?;
-    Ok((shard, state))
+    Ok(state)
 }
 
 fn open_log(
     options: &NodeOptions,
     dir: &DataDir,
-    open: OpenLog,
+    open: super::parts::OpenLog,
     file_bytes: Option<u64>,
     states: &[(ShardId, GroupState)],
     groups: &BTreeMap<ShardId, Marks>,
@@ -304,14 +320,17 @@ async fn start(
         reserve,
         garbage,
         state_engine,
+        wall,
         states,
+        mut damaged,
         groups: marks,
     } = looked;
     let network = network(&options, &dir)?;
     let count = states.len();
     let snapshots = SnapshotSender::default();
     let correction = Correction::default();
-    let groups = states.into_iter().map(|(shard, state)| {
+    let has_others = options.network.is_some();
+    let started = states.into_iter().map(|(shard, state)| {
         let given = marks.get(&shard).is_some_and(|marks| marks.given);
         let parts = GroupParts {
             shard,
@@ -329,17 +348,22 @@ async fn start(
             groups: count,
             reserve: Arc::clone(&reserve),
             correction: correction.clone(),
+            wall: Arc::clone(&wall),
+            plant: options.plant,
         };
-        async move {
-            let group = RaftGroup::start(parts).await;
-            let group = group.map_err(|error| OpenError::Group {
-                shard,
-                cause: error.to_string(),
-            })?;
-            Ok::<_, OpenError>((shard, group))
-        }
+        async move { (shard, RaftGroup::start(parts).await) }
     });
-    let groups = try_join_all(groups).await?.into_iter().collect();
+    let mut groups = BTreeMap::new();
+    for (shard, started) in join_all(started).await {
+        match started.map_err(|error| error.to_string()) {
+            Ok(group) => drop(groups.insert(shard, group)),
+            Err(cause) if has_others => {
+                tracing::error!(%shard, cause, "this node's copy of the group did not start");
+                damaged.insert(shard, cause);
+            }
+            Err(cause) => return Err(OpenError::Group { shard, cause }),
+        }
+    }
     Ok(Inner {
         dir,
         witness,
@@ -354,7 +378,10 @@ async fn start(
         snapshots,
         correction,
         state_engine,
+        wall,
+        plant: options.plant,
         groups: RwLock::new(groups),
+        damaged: Mutex::new(damaged),
         making: tokio::sync::Mutex::default(),
         reports: takeover::Reports::default(),
         leaving: AtomicBool::new(false),

@@ -172,6 +172,7 @@ pub(super) fn start(inner: &Arc<Inner>) -> JoinHandle<()> {
         let mut stuck = Stuck::default();
         loop {
             let event = tokio::select! {
+                biased;
                 event = links.recv() => Some(event),
                 _ = tick.tick() => None,
             };
@@ -186,6 +187,7 @@ pub(super) fn start(inner: &Arc<Inner>) -> JoinHandle<()> {
                     inner.look_again(&mut down);
                     inner.disclaim();
                     inner.try_again(&mut stuck);
+                    inner.end_changes();
                     if handed_over.elapsed() >= HAND_OVER_EVERY {
                         handed_over = Instant::now();
                         inner.give_way_if_unfit(&weak);
@@ -274,6 +276,14 @@ impl Inner {
                 tracing::info!(shard = %group.shard(), "nobody leads; asking for votes");
                 self.runtime.spawn(async move { group.stand().await });
             }
+        }
+    }
+
+    /// Ends changes of voters that were left half done.
+    fn end_changes(&self) {
+        let groups = self.groups().into_iter();
+        for group in groups.filter(|group| group.is_between_voters()) {
+            self.runtime.spawn(async move { group.end_change().await });
         }
     }
 

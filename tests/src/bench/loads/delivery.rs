@@ -26,6 +26,18 @@ const SMTP_4K: Metric = Metric {
     better: Better::Higher,
     target: Some(10.0),
 };
+const SMTP_4K_THREE: Metric = Metric {
+    name: "SMTP in until readable, 4 KiB, three nodes",
+    unit: "messages/s",
+    better: Better::Higher,
+    target: Some(2.0),
+};
+const SMTP_4K_THREE_ACCEPTED: Metric = Metric {
+    name: "SMTP accepted, 4 KiB, three nodes",
+    unit: "messages/s",
+    better: Better::Higher,
+    target: None,
+};
 const SMTP_4K_ACCEPTED: Metric = Metric {
     name: "SMTP accepted, 4 KiB",
     unit: "messages/s",
@@ -99,6 +111,18 @@ pub fn smtp_4k(system: &mut System, quick: bool, round: u64) -> io::Result<Vec<S
         round,
         SMTP_4K,
         SMTP_4K_ACCEPTED,
+    )
+}
+
+/// Of `run` in [`super::ALL`].
+pub fn smtp_4k_three(system: &mut System, quick: bool, round: u64) -> io::Result<Vec<Sample>> {
+    smtp(
+        system,
+        4096,
+        amount(6_000, quick),
+        round,
+        SMTP_4K_THREE,
+        SMTP_4K_THREE_ACCEPTED,
     )
 }
 

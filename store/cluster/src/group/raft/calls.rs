@@ -13,7 +13,10 @@ use super::{
     handle::{RaftGroup, in_flight_kib},
     types::{Answer, Command},
 };
-use crate::{COMMAND_BYTES_MAX, Group, GroupError, GroupRole, GroupStatus, Progress, Watch};
+use crate::{
+    COMMAND_BYTES_MAX, Group, GroupError, GroupRole, GroupStatus, Progress, Watch,
+    simulation::run_blocking,
+};
 
 /// How long a shutdown waits for proposals under way.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -170,7 +173,7 @@ impl RaftGroup {
         }
         self.standing.stop("it is shut down");
         let state = Arc::clone(&self.state);
-        match tokio::task::spawn_blocking(move || state.close()).await {
+        match run_blocking(move || state.close()).await {
             Ok(Ok(())) => {}
             // The log still holds it.
             Ok(Err(error)) => tracing::warn!(shard = %self.shard, %error, "the last flush failed"),

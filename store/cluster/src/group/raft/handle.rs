@@ -19,7 +19,7 @@ use tokio::sync::{OnceCell, Semaphore, broadcast};
 
 use super::{
     barrier::Barrier,
-    clock::{Correction, LogClock},
+    clock::{Correction, LogClock, WallClock},
     log::GroupLog,
     machine::Machine,
     network::Ways,
@@ -28,7 +28,7 @@ use super::{
     types::{LogId, Raft, Types},
 };
 use crate::{
-    GroupError, Touched, disk::Reserve, log::SharedLog, node::tell_gone, state::GroupState,
+    GroupError, Plant, Touched, disk::Reserve, log::SharedLog, node::tell_gone, state::GroupState,
 };
 
 /// What may be in flight on a node: proposals that wait for the log or for apply, counted in KiB, each at least one.
@@ -75,6 +75,8 @@ pub(crate) struct GroupParts {
     pub(crate) groups: usize,
     pub(crate) reserve: Arc<Reserve>,
     pub(crate) correction: Correction,
+    pub(crate) wall: WallClock,
+    pub(crate) plant: Option<Plant>,
 }
 
 /// A copy of a group on this node.
@@ -94,7 +96,9 @@ pub(crate) struct RaftGroup {
     pub(super) in_flight_kib_max: u32,
     pub(super) touched: broadcast::Sender<Touched>,
     /// The flushed entry that openraft was told of last.
-    told_flushed: AtomicU64,
+    told_flushed: Arc<AtomicU64>,
+    /// Held by who changes the voters.
+    pub(super) changing: tokio::sync::Mutex<()>,
     runtime: tokio::runtime::Handle,
     pub(super) shut_down: OnceCell<()>,
 }
@@ -159,11 +163,13 @@ impl RaftGroup {
             log: log.clone(),
             standing: Arc::clone(&standing),
             touched: touched.clone(),
+            plant: parts.plant,
         };
         let ways = Ways {
             shard,
             network: Arc::clone(&parts.network),
             snapshots: parts.snapshots.clone(),
+            plant: parts.plant,
         };
         let raft = Raft::new(node_id, config(shard)?, ways, log.clone(), machine)
             .await
@@ -173,12 +179,21 @@ impl RaftGroup {
         let in_flight_kib_max =
             (NODE_IN_FLIGHT_KIB / groups).clamp(IN_FLIGHT_KIB_MIN, IN_FLIGHT_KIB_MAX);
         let runtime = tokio::runtime::Handle::current();
-        let barrier = Barrier::new(raft.clone(), Arc::clone(&standing), runtime.clone());
+        let barrier = Barrier::new(
+            raft.clone(),
+            Arc::clone(&standing),
+            runtime.clone(),
+            parts.plant,
+        );
         Ok(RaftGroup {
             shard,
             barrier: Arc::new(barrier),
             raft,
-            clock: LogClock::new(state.applied().time_ms, parts.correction.clone()),
+            clock: LogClock::new(
+                Arc::clone(&parts.wall),
+                state.applied().time_ms,
+                parts.correction.clone(),
+            ),
             state,
             log,
             standing,
@@ -188,7 +203,8 @@ impl RaftGroup {
             in_flight: Arc::new(Semaphore::new(in_flight_kib_max as usize)),
             in_flight_kib_max,
             touched,
-            told_flushed: AtomicU64::new(0),
+            told_flushed: Arc::default(),
+            changing: tokio::sync::Mutex::default(),
             runtime,
             shut_down: OnceCell::new(),
         })
@@ -304,13 +320,13 @@ impl RaftGroup {
     pub(crate) fn cut_log(&self) {
         let flushed = self.state.flushed().log_id.map_or(0, |id| id.index);
         if flushed > self.told_flushed.load(Ordering::Relaxed) && self.is_running() {
-            // Stopped meanwhile: then nothing is cut.
-            let told = self
-                .runtime
-                .block_on(async { self.raft.trigger().snapshot().await });
-            if told.is_ok() {
-                self.told_flushed.store(flushed, Ordering::Relaxed);
-            }
+            let (raft, told_flushed) = (self.raft.clone(), Arc::clone(&self.told_flushed));
+            self.runtime.spawn(async move {
+                // Stopped meanwhile: then nothing is cut.
+                if raft.trigger().snapshot().await.is_ok() {
+                    told_flushed.fetch_max(flushed, Ordering::Relaxed);
+                }
+            });
         }
     }
 }

@@ -75,6 +75,7 @@ impl RaftGroup {
         let mut answers = std::pin::pin!(self.raft.stream_append(requests));
         loop {
             let answer = tokio::select! {
+                biased;
                 answer = answers.next() => answer,
                 // The leader is gone, or has begun another stream.
                 () = outgoing.closed() => return,

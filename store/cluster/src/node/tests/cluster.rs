@@ -15,13 +15,14 @@ use futures::{FutureExt, future::BoxFuture};
 use mailrook_transport::{Duplex, Handler, Handlers, MemoryHub};
 use mailrook_types::{NodeId, ShardId};
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::mpsc::{Receiver, Sender};
 
 use super::{
     machine::{command, count, machines, value},
     open, options, parts,
 };
 use crate::{
-    DiskSpace, Group, GroupError, GroupRole, Node, NodeOptions,
+    DiskSpace, Group, GroupError, GroupRole, Node, NodeOptions, Parts,
     log::{EngineLog, LogError, LogStore, LogWrite, OnFatal, RawEntry, RecordKey},
 };
 
@@ -116,6 +117,67 @@ impl LogStore for Slow {
     }
 }
 
+/// Takes snapshots as `inner` does, over connections that break.
+struct Breaking {
+    inner: Arc<dyn Handler>,
+    breaks: Arc<Breaks>,
+}
+
+/// When connections for snapshots break, and what they carried.
+struct Breaks {
+    /// Each breaks once it carried so many bytes.
+    after_bytes: AtomicU64,
+    opened: AtomicU64,
+    carried_bytes: AtomicU64,
+}
+
+impl Default for Breaks {
+    fn default() -> Breaks {
+        Breaks {
+            after_bytes: AtomicU64::new(u64::MAX),
+            opened: AtomicU64::new(0),
+            carried_bytes: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Breaks {
+    /// Passes on what the sender says, until the connection breaks.
+    async fn carry(&self, from: &mut Receiver<Bytes>, to: Sender<Bytes>) {
+        let mut carried = 0;
+        while carried < self.after_bytes.load(Ordering::Relaxed)
+            && let Some(item) = from.recv().await
+        {
+            carried += item.len() as u64;
+            self.carried_bytes
+                .fetch_add(item.len() as u64, Ordering::Relaxed);
+            if to.send(item).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Handler for Breaking {
+    fn call(&self, from: NodeId, request: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
+        self.inner.call(from, request)
+    }
+
+    fn open(&self, from: NodeId, request: Bytes, mut stream: Duplex) -> BoxFuture<'static, ()> {
+        let (to, incoming) = tokio::sync::mpsc::channel(1);
+        let outgoing = stream.outgoing.clone();
+        let inner = self
+            .inner
+            .open(from, request, Duplex { outgoing, incoming });
+        let breaks = Arc::clone(&self.breaks);
+        breaks.opened.fetch_add(1, Ordering::Relaxed);
+        async move {
+            tokio::join!(inner, breaks.carry(&mut stream.incoming, to));
+        }
+        .boxed()
+    }
+}
+
 /// Nodes that can be stopped, crashed and started again.
 pub(super) struct Cluster {
     hub: MemoryHub,
@@ -123,6 +185,7 @@ pub(super) struct Cluster {
     /// Go after the nodes.
     pub(super) dirs: BTreeMap<NodeId, tempfile::TempDir>,
     disks: BTreeMap<NodeId, Arc<Disk>>,
+    snapshots: Arc<Breaks>,
     change: fn(&mut NodeOptions),
 }
 
@@ -145,6 +208,7 @@ impl Cluster {
             dirs: BTreeMap::from([(id, first)]),
             nodes: BTreeMap::new(),
             disks: BTreeMap::new(),
+            snapshots: Arc::default(),
             change,
         };
         for number in 1..=more as u64 {
@@ -185,7 +249,7 @@ impl Cluster {
         let disk = Arc::clone(self.disks.entry(id).or_default());
         let on_disk = || {
             let slow = Arc::clone(&disk);
-            open::Parts {
+            Parts {
                 space: Some(Box::new(Space(Arc::clone(&disk)))),
                 open_log: Box::new(move |dir, options| {
                     let log: Arc<dyn LogStore> = Arc::new(EngineLog::open(dir, options)?);
@@ -207,7 +271,10 @@ impl Cluster {
         };
         let handlers = Handlers {
             consensus: node.consensus_handler(),
-            bulk: node.bulk_handler(),
+            bulk: Arc::new(Breaking {
+                inner: node.bulk_handler(),
+                breaks: Arc::clone(&self.snapshots),
+            }),
             store: Arc::new(Nobody),
             control: Arc::new(Nobody),
         };
@@ -408,6 +475,48 @@ async fn a_node_that_was_away_for_long_gets_a_snapshot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_goes_on_where_its_connection_broke() {
+    const VALUE_BYTES: usize = 256 << 10;
+    const COMMANDS: u64 = 80;
+    let mut cluster = Cluster::of_three(|options| options.log_bytes_max = 2 << 20).await;
+    let leader = cluster.leader(ONE).await;
+    let away = cluster.other_than(leader);
+    cluster.crash(away);
+    // Of a kind that is not made smaller.
+    let value = |key: u64| {
+        let mut reader = blake3::Hasher::new()
+            .update(&key.to_le_bytes())
+            .finalize_xof();
+        let mut value = vec![0; VALUE_BYTES];
+        reader.fill(&mut value);
+        value
+    };
+    for key in 1..=COMMANDS {
+        cluster.put(ONE, key, &value(key)).await;
+    }
+    let begun = Instant::now();
+    while cluster.group(leader, ONE).status().purged_index < COMMANDS / 2 {
+        assert!(begun.elapsed() < PATIENCE, "the log is not cut");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Less than a file, and a small part of all.
+    cluster
+        .snapshots
+        .after_bytes
+        .store(3 << 20, Ordering::Relaxed);
+    cluster.start(away).await;
+    for key in [1, COMMANDS] {
+        cluster.shows(ONE, key, &value(key)).await;
+    }
+    let opened = cluster.snapshots.opened.load(Ordering::Relaxed);
+    let carried = cluster.snapshots.carried_bytes.load(Ordering::Relaxed);
+    assert!(opened > 2, "{opened} connections did not break");
+    // Begun anew each time, it would not have come to an end.
+    let content = COMMANDS * VALUE_BYTES as u64;
+    assert!(carried < content * 3 / 2, "{carried} bytes of {content}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_leaves_hands_over_first() {
     let mut cluster = Cluster::of_three(|_| {}).await;
     for round in 0..3u64 {
@@ -448,6 +557,32 @@ async fn a_copy_is_dropped_and_comes_back() {
     let begun = Instant::now();
     while cluster.group(gone, ONE).status().voters.len() != 3 {
         assert!(begun.elapsed() < PATIENCE, "it does not know that it votes");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_voters_that_nobody_ends_is_ended() {
+    let cluster = Cluster::of_three(|_| {}).await;
+    let leader = cluster.leader(ONE).await;
+    let group = cluster.group(leader, ONE);
+    let mut left = cluster.ids();
+    let gone = left.iter().copied().find(|id| *id != leader).unwrap();
+    left.remove(&gone);
+    let begun = async {
+        while !group.status().changing {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = begun => {}
+        ended = cluster.nodes[&leader].change_voters(ONE, left.clone()) => panic!("too soon: {ended:?}"),
+    }
+    let left: Vec<u64> = left.iter().map(|node| node.0).collect();
+    let begun = Instant::now();
+    while group.status().changing || group.status().voters != left {
+        assert!(begun.elapsed() < PATIENCE, "it stays half done");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -532,8 +667,11 @@ async fn a_copy_that_is_found_damaged_leads_no_more_and_is_made_anew() {
     others.remove(&damaged);
     node.change_voters(ONE, others).await.unwrap();
     node.remove_learner(ONE, damaged).await.unwrap();
-    cluster.nodes[&damaged].add_copy(ONE).await.unwrap();
+    let too_early = cluster.nodes[&damaged].add_copy(ONE).await;
+    assert!(matches!(too_early, Err(GroupError::Refused { .. })));
+    cluster.nodes[&damaged].drop_copy(ONE).await.unwrap();
     assert!(cluster.path(damaged).join("quarantine/group-1-1").is_dir());
+    cluster.nodes[&damaged].add_copy(ONE).await.unwrap();
     node.add_learner(ONE, damaged).await.unwrap();
     node.change_voters(ONE, cluster.ids()).await.unwrap();
     cluster.shows(ONE, 1, b"before").await;
