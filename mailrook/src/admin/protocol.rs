@@ -457,7 +457,7 @@ pub struct ClusterStatus {
     pub groups: Vec<ClusterGroup>,
     /// Shards with fewer copies than they should have, in words.
     pub under_replicated: Vec<String>,
-    /// What is being done about the placement, in words.
+    /// What is being done about the placement and the tables' slots, in words.
     pub healing: Vec<String>,
     /// What losing each node now would do.
     pub losing: Vec<Losing>,

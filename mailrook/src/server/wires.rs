@@ -127,6 +127,7 @@ impl Wires {
         let controller = Controller {
             node: Arc::downgrade(node),
             directory,
+            shards: Arc::new(client.clone()),
             network: Arc::clone(&self.tls) as _,
             addresses: Arc::clone(&self.tls) as _,
             book: self.book,

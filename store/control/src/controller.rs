@@ -15,6 +15,7 @@ use mailrook_cluster::{GroupRole, Node};
 use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply, NodeRecord};
 use mailrook_placement::{Action, Planned, plan};
 use mailrook_store_api::{Directory, StoreError};
+use mailrook_store_client::Shards;
 use mailrook_transport::{Network, TlsNetwork};
 use mailrook_types::{NodeId, ShardId};
 use parking_lot::Mutex;
@@ -32,7 +33,8 @@ use crate::{
     mend::{self, leaving},
     recovered::Recovered,
     rotation::{self, signer_of},
-    settings::Member,
+    settings::{LEVEL_SLOT_MOVES, Member},
+    slots::{SLOTS_AT_ONCE, SlotMover},
     upgrade::Upgrade,
     wire::Ask,
 };
@@ -73,6 +75,8 @@ pub struct Controller {
     pub node: Weak<Node>,
     /// The cluster's directory.
     pub directory: Arc<dyn Directory>,
+    /// The shards, whose slots of the tables move.
+    pub shards: Arc<dyn Shards>,
     /// The way to other nodes.
     pub network: Arc<dyn Network>,
     /// Is told where they are.
@@ -99,6 +103,8 @@ struct Running {
     /// Groups with a step under way.
     busy: Arc<Mutex<BTreeSet<ShardId>>>,
     steps: JoinSet<()>,
+    /// Moves of slots; one or none.
+    moving: JoinSet<()>,
     /// The reasons of the steps that were begun last, to log each once.
     told: BTreeSet<String>,
     settled: bool,
@@ -121,6 +127,7 @@ impl Controller {
             bare: BTreeSet::new(),
             busy: Arc::default(),
             steps: JoinSet::new(),
+            moving: JoinSet::new(),
             told: BTreeSet::new(),
             settled: false,
             book_looked: None,
@@ -311,6 +318,7 @@ impl Running {
         }
         self.tidy(&view);
         self.announce(&view).await?;
+        self.even_out_slots(&view);
         self.raise_level(&view).await?;
         self.rotate(&view, node).await
     }
@@ -474,6 +482,25 @@ impl Running {
         }
         tracing::info!(?ready, "accounts are put on new shards");
         self.command(MetaCommand::SetShards(ready)).await.map(drop)
+    }
+
+    /// Has slots of the tables move to shards that have too few, for a while and beside this.
+    fn even_out_slots(&mut self, view: &ClusterView) {
+        while self.moving.try_join_next().is_some() {}
+        if !self.moving.is_empty() || view.settings.feature_level < LEVEL_SLOT_MOVES {
+            return;
+        }
+        let mover = SlotMover {
+            directory: Arc::clone(&self.parts.directory),
+            shards: Arc::clone(&self.parts.shards),
+            slots_at_once: SLOTS_AT_ONCE,
+        };
+        let led = view.groups.iter().filter(|group| group.leader.is_some());
+        let able: BTreeSet<ShardId> = led.map(|group| group.shard).collect();
+        let (all, node) = (view.announced.clone(), Weak::clone(&self.parts.node));
+        let goes_on = move || node.upgrade().is_some_and(|node| leads_meta(&node));
+        self.moving
+            .spawn(async move { mover.run(&all, &able, goes_on).await });
     }
 
     async fn command(&self, command: MetaCommand) -> Result<MetaReply, StoreError> {

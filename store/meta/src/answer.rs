@@ -64,6 +64,7 @@ pub fn answer(view: &dyn Read, query: &MetaQuery) -> Result<MetaAnswer, KvError>
         }
         MetaQuery::ClusterSettings => MetaAnswer::ClusterSettings(tables.cluster_settings()?),
         MetaQuery::SlotMap => MetaAnswer::SlotMap(tables.slot_map()?.map(Box::new)),
+        MetaQuery::SlotMove => MetaAnswer::SlotMove(tables.slot_move()?.map(Box::new)),
         MetaQuery::ClusterCa => MetaAnswer::ClusterCa(tables.cluster_ca()?.map(Box::new)),
         MetaQuery::ClusterTrust => MetaAnswer::ClusterTrust(tables.cluster_trust()?.map(Box::new)),
         MetaQuery::JoinTokens => {

@@ -129,6 +129,7 @@ pub async fn boot(boot: Boot) {
     let controller = Controller {
         node: Arc::downgrade(&node),
         directory: Arc::new(client.clone()),
+        shards: Arc::new(client.clone()),
         network,
         addresses: Arc::new(Known),
         book: Arc::clone(&book),
