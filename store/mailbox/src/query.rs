@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::{Chunk, MailboxRef, QuotaLimit, SlotEntry, TableId};
 
 /// A question about one account, or about the tables.
+///
+/// What is answered for message after message ends early where that is more than one answer holds
+/// ([`ANSWER_BYTES_MAX`](mailrook_kv::ANSWER_BYTES_MAX)), and with none only where there is none: who wants them all asks
+/// again for the UIDs after the last, until there are none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Query {
     /// All mailboxes with their counts, and the subscriptions. Answered by [`Answer::Mailboxes`].
@@ -32,7 +36,7 @@ pub enum Query {
         mailbox: MailboxId,
     },
     /// Flags, dates and sizes of messages, ascending by UID. Answered by [`Answer::Index`], with at most `limit`
-    /// entries: ask again for the UIDs after the last.
+    /// entries.
     Index {
         /// Whose.
         account: AccountId,
@@ -250,7 +254,8 @@ pub struct MailboxStatus {
     pub size_bytes: u64,
     /// The smallest UID of a message without `\Seen`.
     pub first_unseen: Option<Uid>,
-    /// The keywords in use, or once in use, in the mailbox.
+    /// The keywords in use, or once in use, in the mailbox. Not told in a [`MailboxList`]: 10,000 mailboxes with 512 each would
+    /// be a gigabyte.
     pub keywords: Vec<Keyword>,
 }
 

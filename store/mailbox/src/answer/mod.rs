@@ -7,7 +7,7 @@ mod tables;
 
 use std::collections::BTreeSet;
 
-use mailrook_kv::{KvError, Read, Space};
+use mailrook_kv::{KvError, Read, Room, Space};
 use mailrook_types::{AccountId, MailboxId};
 
 use crate::{
@@ -66,7 +66,13 @@ fn answer_or_absence(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Ans
         } => {
             let (source, record) = require_mailbox(view, *account, *mailbox)?;
             let selection = source.existing(Some(uids))?;
-            Answer::Index(messages::index(&source, &record, &selection, *limit)?)
+            Answer::Index(messages::index(
+                &source,
+                &record,
+                &selection,
+                *limit,
+                Room::default(),
+            )?)
         }
         Query::Changes {
             account,
@@ -78,10 +84,10 @@ fn answer_or_absence(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Ans
         } => {
             let (source, record) = require_mailbox(view, *account, *mailbox)?;
             let from = after.map_or(ChangesFrom::Start(*since), ChangesFrom::After);
-            let (selection, next) = source.changes(uids.as_ref(), from, *limit)?;
+            let (changed, next) = messages::changed(&source, &record, uids.as_ref(), from, *limit)?;
             Answer::Changes(Changes {
                 status: mailboxes::status_of(&source, &record)?,
-                changed: messages::index(&source, &record, &selection, u32::MAX)?,
+                changed,
                 vanished: match from {
                     ChangesFrom::Start(since) => {
                         messages::vanished(&source, &record, since, uids.as_ref())?

@@ -45,7 +45,10 @@ fn compare_account(ask: &impl Fn(Query) -> Answer, account: AccountId, known: &A
     let infos = known.names.iter().map(|(name, id)| MailboxInfo {
         name: name.clone(),
         special_use: known.boxes[id].special_use,
-        status: status(*id, &known.boxes[id]),
+        status: MailboxStatus {
+            keywords: Vec::new(),
+            ..status(*id, &known.boxes[id])
+        },
     });
     let list = MailboxList {
         mailboxes: infos.collect(),
