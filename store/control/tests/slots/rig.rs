@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use mailrook_cluster::{Node, NodeOptions};
+use mailrook_cluster::{Node, NodeOptions, Reached};
 use mailrook_control::SlotMover;
 use mailrook_mailbox::{Answer, Query, ShardCommand, ShardReply, check, shard_digest};
 use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply, SlotMap};
@@ -107,7 +107,11 @@ impl Cluster {
         let begun = Instant::now();
         let node = &self.members[&leader].node;
         for other in self.ids().into_iter().filter(|other| *other != leader) {
-            self.members[&other].node.add_copy(shard).await.unwrap();
+            self.members[&other]
+                .node
+                .add_copy(shard, Reached::default())
+                .await
+                .unwrap();
             while let Err(error) = node.add_learner(shard, other).await {
                 assert!(begun.elapsed() < PATIENCE, "{error}");
                 tokio::time::sleep(Duration::from_millis(10)).await;
