@@ -9,6 +9,10 @@ use crate::{
 };
 
 /// A question about the directory.
+///
+/// Lists of accounts and of aliases end early where they are more than one answer holds
+/// ([`ANSWER_BYTES_MAX`](mailrook_kv::ANSWER_BYTES_MAX)): who wants them all asks for those after the last, until there are
+/// none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MetaQuery {
     /// Who gets mail for an address. Answered by [`MetaAnswer::Resolution`].
