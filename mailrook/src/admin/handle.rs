@@ -25,7 +25,7 @@ use super::{
 };
 
 /// Records in one reply; who wants more asks for those after the last.
-pub const PAGE: u32 = 1000;
+pub(super) const PAGE: u32 = 1000;
 
 /// Sessions in one reply, the oldest first: 3 MB.
 pub const SESSIONS_MAX: usize = 20_000;

@@ -2,7 +2,7 @@
 //!
 //! `POST /v1/command` with `{"command":"account-add","address":"user@example.test","password":"…"}` answers 200 with the
 //! reply, 409 when it is refused, 400 when it is not understood, 503 when the store cannot be reached. Lists come in pages of
-//! at most [`PAGE`](super::PAGE) records, fewer where they are long; `after` is the last one seen, and nothing comes after the last.
+//! at most [`PAGE`](super::handle::PAGE) records, fewer where they are long; `after` is the last one seen, and nothing comes after the last.
 
 use std::fmt;
 
