@@ -16,6 +16,7 @@ mod applied;
 mod engine;
 mod garbage;
 mod install;
+mod moment;
 mod tables;
 
 use std::{
@@ -64,6 +65,7 @@ pub(crate) struct GroupState {
     /// One flush, checkpoint or install at a time.
     maintenance: Mutex<()>,
     unflushed_bytes: AtomicU64,
+    waiting: moment::Waiting,
 }
 
 impl GroupState {
@@ -109,12 +111,18 @@ impl GroupState {
             flushed: Mutex::new(flushed),
             maintenance: Mutex::new(()),
             unflushed_bytes: AtomicU64::new(0),
+            waiting: moment::Waiting::default(),
         })
     }
 
     /// What was applied last.
     pub(crate) fn applied(&self) -> Applied {
         self.applied.lock().clone()
+    }
+
+    /// The entry that was applied last.
+    pub(crate) fn applied_index(&self) -> u64 {
+        self.applied.lock().index()
     }
 
     /// The log's time of what was applied last.
@@ -158,8 +166,10 @@ impl GroupState {
     pub(crate) fn commit(&self, batch: Batch, applied: Applied) -> Result<(), KvError> {
         let bytes = batch.value_bytes() as u64;
         self.tables()?.commit(batch, Some(&applied))?;
+        let index = applied.index();
         *self.applied.lock() = applied;
         self.unflushed_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.waiting.reached(index);
         Ok(())
     }
 

@@ -60,13 +60,7 @@ impl Tables {
 
     /// How far they are.
     pub(super) fn applied(&self) -> Result<Applied, KvError> {
-        let bytes = self
-            .db
-            .get_cf(&self.handle(OWN)?, APPLIED)
-            .map_err(|error| kv_error(&error))?;
-        let bytes = bytes
-            .ok_or_else(|| KvError::Damaged("the record of what is applied is missing".into()))?;
-        Applied::decode(&bytes).map_err(|error| KvError::Damaged(error.to_string()))
+        decode_applied(self.db.get_cf(&self.handle(OWN)?, APPLIED))
     }
 
     pub(super) fn commit(&self, batch: Batch, applied: Option<&Applied>) -> Result<(), KvError> {
@@ -170,6 +164,20 @@ impl Read for Tables {
 pub(crate) struct TablesSnapshot<'a> {
     tables: &'a Tables,
     snapshot: SnapshotWithThreadMode<'a, DB>,
+}
+
+impl TablesSnapshot<'_> {
+    /// How far they were.
+    pub(super) fn applied(&self) -> Result<Applied, KvError> {
+        decode_applied(self.snapshot.get_cf(&self.tables.handle(OWN)?, APPLIED))
+    }
+}
+
+fn decode_applied(stored: Result<Option<Vec<u8>>, rocksdb::Error>) -> Result<Applied, KvError> {
+    let bytes = stored
+        .map_err(|error| kv_error(&error))?
+        .ok_or_else(|| KvError::Damaged("the record of what is applied is missing".into()))?;
+    Applied::decode(&bytes).map_err(|error| KvError::Damaged(error.to_string()))
 }
 
 impl Read for TablesSnapshot<'_> {
