@@ -27,7 +27,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    handle::{Admin, DEADLINE, Failure},
+    handle::{Admin, Failure, deadline},
     protocol::{ErrorBody, Reply, Request},
 };
 use crate::config::Address;
@@ -182,9 +182,11 @@ async fn status(State(admin): State<Admin>) -> Response {
 
 async fn answer(admin: Admin, request: Request) -> Response {
     let name = request.name();
-    let outcome = match timeout(DEADLINE, admin.handle(request)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(Failure::Unavailable("no answer in time".to_owned())),
+    let outcome = match deadline(&request) {
+        None => admin.handle(request).await,
+        Some(deadline) => timeout(deadline, admin.handle(request))
+            .await
+            .unwrap_or_else(|_| Err(Failure::Unavailable("no answer in time".to_owned()))),
     };
     // Never the request itself: it may hold a password.
     match &outcome {

@@ -9,10 +9,10 @@ use std::{
 use futures::future::{BoxFuture, FutureExt};
 use mailrook_cluster::{GroupRole, Node};
 use mailrook_control::{
-    AllPapers, ClusterView, Keeper, LEVEL_CA_ROTATION, LEVEL_LOST_NODES, NodeReport,
+    AllPapers, ClusterView, Keeper, LEVEL_CA_ROTATION, LEVEL_LOST_NODES, NodeReport, Verdict,
     begin_rotation, gather, highest_common, missing, papers, trust, verify,
 };
-use mailrook_placement::{View, consequences, plan, under_replicated};
+use mailrook_placement::{View, consequences, plan, stuck, under_replicated};
 use mailrook_store_api::{
     Directory, StoreError,
     meta::{ClusterTrust, MetaAnswer, MetaCommand, MetaQuery, MetaReply, NodeRecord, NodeState},
@@ -23,8 +23,8 @@ use mailrook_types::{NodeId, ShardId, Timestamp};
 use crate::admin::{
     ClusterHost, Failure,
     protocol::{
-        ClusterCaStatus, ClusterGroup, ClusterNode, ClusterStatus, Losing, Secret, VerifiedCopy,
-        VerifiedShard,
+        ClusterCaStatus, ClusterGroup, ClusterNode, ClusterStatus, Losing, Secret, StuckCopies,
+        VerifiedAs, VerifiedCopy, VerifiedShard,
     },
     rfc3339,
 };
@@ -168,19 +168,26 @@ impl ClusterDoor {
         let names = names(&view);
         let mut verified = Vec::new();
         for group in &view.groups {
-            let copies = verify(&view, group.shard, &self.node, &self.network).await;
-            let mut contents = copies.values().map(|copy| copy.as_ref().ok());
-            let first = contents.next().flatten();
-            let equal = first.is_some() && contents.all(|copy| copy == first);
-            let copies = copies.into_iter().map(|(node, copy)| VerifiedCopy {
-                node: name_of(&names, node),
-                applied_index: copy.as_ref().ok().map(|copy| copy.applied_index),
-                digest: copy.as_ref().ok().map(|copy| hex(&copy.digest)),
-                error: copy.err(),
+            let compared = verify(&*self.directory, group.shard, &self.node, &self.network);
+            let (verdict, copies) = compared.await?;
+            let copies = copies.into_iter().map(|(node, copy)| {
+                let read = copy.as_ref().ok();
+                let digest = read.and_then(|copy| copy.digest);
+                VerifiedCopy {
+                    node: name_of(&names, node),
+                    applied_index: read.map(|copy| copy.applied_index),
+                    digest: digest.map(|digest| hex(&digest)),
+                    error: copy.err(),
+                }
             });
             verified.push(VerifiedShard {
                 shard: group.shard.0,
-                equal,
+                verdict: match verdict {
+                    Verdict::Equal => VerifiedAs::Equal,
+                    Verdict::Differ => VerifiedAs::Differ,
+                    Verdict::Unreadable => VerifiedAs::Unreadable,
+                    Verdict::NotComparable => VerifiedAs::NotComparable,
+                },
                 copies: copies.collect(),
             });
         }
@@ -293,7 +300,7 @@ fn hex(digest: &[u8]) -> String {
 
 fn status(view: &ClusterView, trust: Option<&ClusterTrust>, papers: &AllPapers) -> ClusterStatus {
     let names = names(view);
-    // How long a node has been away only its controller knows: what is shown as healing begins when it heals.
+    // How long a node has been away only the controller knows: what is done about it is shown when it has begun.
     let plans = view.for_plan(|_| Duration::ZERO);
     ClusterStatus {
         copies: view.settings.copies,
@@ -315,6 +322,7 @@ fn status(view: &ClusterView, trust: Option<&ClusterTrust>, papers: &AllPapers) 
             })
             .collect(),
         healing: plan(&plans).into_iter().map(|step| step.reason).collect(),
+        stuck: stuck_copies(&plans, &names),
         losing: losing(&plans, &names),
     }
 }
@@ -395,6 +403,20 @@ fn groups(view: &ClusterView, names: &Names) -> Vec<ClusterGroup> {
         }
     };
     view.groups.iter().map(group).collect()
+}
+
+/// By node: the reason is the same for all of its copies.
+fn stuck_copies(plans: &View, names: &Names) -> Vec<StuckCopies> {
+    let mut found: BTreeMap<NodeId, StuckCopies> = BTreeMap::new();
+    for stuck in stuck(plans) {
+        let copies = found.entry(stuck.node).or_insert_with(|| StuckCopies {
+            node: name_of(names, stuck.node),
+            shards: Vec::new(),
+            why: stuck.why,
+        });
+        copies.shards.push(stuck.shard.0);
+    }
+    found.into_values().collect()
 }
 
 fn losing(plans: &View, names: &Names) -> Vec<Losing> {

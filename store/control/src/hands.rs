@@ -138,7 +138,7 @@ impl Hands {
             Ask::RemoveLearner(shard, learner) => node.remove_learner(shard, learner).await,
             Ask::TransferLeader(shard, to) => node.transfer_leader(shard, to).await,
             // Not asked of oneself.
-            Ask::Report | Ask::Digest(_) | Ask::Papers | Ask::Renew(_) => Ok(()),
+            Ask::Report | Ask::Digest(..) | Ask::Papers | Ask::Renew(_) => Ok(()),
         }
     }
 }
