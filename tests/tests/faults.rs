@@ -12,12 +12,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mailrook_tests::client::{Fetch, fetches};
+use mailrook_tests::client::{Fetch, Reply, fetches};
 use mailrook_tests::cluster::{
-    Burst, Clients, Cluster, ClusterOptions, Fault, Probe, Rounds, Seen, Service, run_rounds,
+    Burst, Clients, Cluster, ClusterOptions, Fault, Probe, Rounds, Seen, Service, is_excused,
+    run_rounds,
 };
 
-/// What a silent failure may cost at most, and some for a machine that does other things too.
+/// What a silent failure may cost at most, twice, for a machine that does other things too. The benchmark measures it.
 const INTERRUPTION_MAX: Duration = Duration::from_secs(10);
 /// Longer than a silent failure may interrupt, so that what comes after is seen too.
 const SILENT: Duration = Duration::from_secs(7);
@@ -130,6 +131,8 @@ fn observed(cluster: &mut Cluster, fault: &Fault, observer: usize, lasts: Durati
             gap < INTERRUPTION_MAX,
             "{fault}: {service} {gap:?} {errors:?}"
         );
+        // P3: whoever talks to a node that nothing happened to waits, and is told of nothing.
+        assert!(errors.is_empty(), "{fault}: {service} {errors:?}");
         assert!(
             seen.stale.is_empty(),
             "{fault}: stale reads: {:?}",
@@ -315,17 +318,26 @@ fn reads_nothing_stale(fault: fn(usize) -> Fault) {
     };
     let said = answer.as_ref().map(|reply| reply.text());
     println!("{fault}: {said:?}");
-    if let Ok(reply) = answer
-        && reply.is_ok()
-    {
-        let flags: Vec<_> = fetches(&reply).unwrap().iter().map(Fetch::flags).collect();
-        let new = |flags: &Option<Vec<String>>| *flags == Some(vec!["new".to_owned()]);
-        assert!(
-            flags.iter().all(new) && !flags.is_empty(),
-            "stale: {reply:?}"
-        );
+    if let Ok(reply) = answer {
+        let told = io::Error::other(reply.text());
+        assert!(reply.is_ok() || is_excused(&told), "{fault}: {reply:?}");
+        if reply.is_ok() {
+            is_new(&reply);
+        }
     }
     cluster.wait_until_whole().unwrap();
+    let mut reader = cluster.imap(leader, OBSERVED).unwrap();
+    reader.ok(&format!("SELECT {name}")).unwrap();
+    is_new(&reader.ok("UID FETCH 1:* (FLAGS)").unwrap());
+}
+
+fn is_new(reply: &Reply) {
+    let flags: Vec<_> = fetches(reply).unwrap().iter().map(Fetch::flags).collect();
+    let new = |flags: &Option<Vec<String>>| *flags == Some(vec!["new".to_owned()]);
+    assert!(
+        flags.iter().all(new) && !flags.is_empty(),
+        "stale: {reply:?}"
+    );
 }
 
 #[test]
@@ -362,7 +374,7 @@ fn plan(count: u32) -> Rounds {
             .unwrap_or_else(|| u64::from(rand::random::<u32>())),
         count,
         look_every: 3,
-        fault_ms_max: 2_000,
+        fault_ms_max: 8_000,
     }
 }
 
@@ -384,8 +396,9 @@ fn at_random(nodes: usize, rounds: u32) {
         "repeat with MAILROOK_FAULT_SEED={}: {report}",
         plan.seed
     );
+    // A few rounds may draw nothing that breaks a session.
     assert!(
-        report.kept > 0 && report.excused > 0,
+        report.kept > 0 && (report.excused > 0 || rounds < 20),
         "the loop did not bite; seed {}: {report}",
         plan.seed
     );

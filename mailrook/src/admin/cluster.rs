@@ -8,7 +8,7 @@ use mailrook_types::NodeId;
 
 use super::{
     handle::{Admin, ClusterHost, DONE, Failure, Outcome, misfit},
-    protocol::{ClusterStatus, Reply, Request, VerifiedAs},
+    protocol::{ClusterStatus, ClusterUnreached, Reply, Request, VerifiedAs},
     time::rfc3339,
 };
 
@@ -30,7 +30,7 @@ impl Admin {
                 })
             }
             Request::NodeList => Ok(Reply::Nodes {
-                nodes: cluster.status().await?.nodes,
+                nodes: cluster.status().await.map_err(unreached)?.nodes,
             }),
             Request::NodeDrain { name, draining } => {
                 let node = self.node_named(name.clone()).await?;
@@ -68,7 +68,7 @@ impl Admin {
                     shards,
                 };
                 // All of it before the first change: half of what was asked for is worse than nothing.
-                asked.check(&cluster.status().await?)?;
+                asked.check(&cluster.status().await.map_err(unreached)?)?;
                 let commands = [
                     copies.map(MetaCommand::SetCopies),
                     heal_after_ms.map(|ms| MetaCommand::SetHealAfter { ms }),
@@ -102,6 +102,15 @@ impl Admin {
             other => Err(misfit(&other)),
         }
     }
+}
+
+/// Why nobody can say which nodes there are, with those that were known last.
+fn unreached(cluster: ClusterUnreached) -> Failure {
+    let mut text = cluster.error;
+    for node in &cluster.nodes {
+        text += &format!("\n  {}", node.in_words());
+    }
+    Failure::Unavailable(text)
 }
 
 /// Says it when a node that is drained cannot be rid of its copies: nothing would tell otherwise, and nothing would happen.

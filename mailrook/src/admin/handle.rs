@@ -17,8 +17,9 @@ use thiserror::Error;
 
 use super::{
     protocol::{
-        AccountInfo, AliasInfo, ClusterStatus, DomainInfo, MailboxInfo, PasswordInfo, Reply,
-        Request, Scope, Secret, SessionInfo, Status, Usage, VerifiedShard, Where,
+        AccountInfo, AliasInfo, ClusterStatus, ClusterUnreached, DomainInfo, MailboxInfo,
+        PasswordInfo, Reply, Request, Scope, Secret, SessionInfo, Status, Usage, VerifiedShard,
+        Where,
     },
     time::rfc3339,
 };
@@ -50,8 +51,8 @@ pub trait Host: Send + Sync + 'static {
 
 /// What an admin can ask of the cluster.
 pub trait ClusterHost: Send + Sync + 'static {
-    /// How it fares.
-    fn status(&self) -> BoxFuture<'_, Result<ClusterStatus, StoreError>>;
+    /// How it fares; within seconds what this node knows by itself, if the directory cannot be reached.
+    fn status(&self) -> BoxFuture<'_, Result<ClusterStatus, ClusterUnreached>>;
     /// Compares all copies.
     fn verify(&self) -> BoxFuture<'_, Result<Vec<VerifiedShard>, StoreError>>;
     /// A token that lets one node join, and until when it holds.

@@ -381,6 +381,63 @@ pub struct Status {
     /// The cluster, as far as this node can see; none for a node that is alone.
     #[serde(default)]
     pub cluster: Option<ClusterStatus>,
+    /// What takes its place while the cluster's directory cannot be reached.
+    #[serde(default)]
+    pub cluster_unreached: Option<ClusterUnreached>,
+}
+
+/// What a node of a cluster knows by itself while the directory cannot be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterUnreached {
+    /// Why it cannot.
+    pub error: String,
+    /// The other nodes, as they were known last.
+    pub nodes: Vec<KnownNode>,
+    /// The copies of this node.
+    pub copies: Vec<OwnCopy>,
+}
+
+/// Another node, as this one sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownNode {
+    pub id: u64,
+    pub name: String,
+    pub address: String,
+    /// `up`, `down`, `refused` (nobody listens there) or `silent`
+    pub link: String,
+    /// Why it is not up, where known.
+    pub trouble: Option<String>,
+}
+
+impl KnownNode {
+    /// `n2 (10.0.0.2:7424): refused: …`
+    pub fn in_words(&self) -> String {
+        let KnownNode {
+            name,
+            address,
+            link,
+            trouble,
+            ..
+        } = self;
+        match trouble {
+            Some(trouble) => format!("{name} ({address}): {link}: {trouble}"),
+            None => format!("{name} ({address}): {link}"),
+        }
+    }
+}
+
+/// This node's copy of a group, as it tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnCopy {
+    pub shard: u32,
+    /// `leader`, `follower`, `learner`, `candidate` or `stopped`
+    pub role: String,
+    pub stopped_because: Option<String>,
+    /// The names of nodes, as below; as far as the copy knows.
+    pub leader: Option<String>,
+    pub term: u64,
+    pub last_index: u64,
+    pub voters: Vec<String>,
 }
 
 /// A cluster at one moment.

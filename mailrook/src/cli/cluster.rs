@@ -9,12 +9,13 @@ use clap::{Args, Subcommand};
 use mailrook_cluster::Node;
 use mailrook_control::{JoinFailed, Papers, join};
 use mailrook_transport::JoinToken;
+use mailrook_types::ShardId;
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
     CliError, Context, misfit,
-    output::table,
+    output::{shard_name, table},
     recover::{self, RecoverArguments},
 };
 use crate::{
@@ -391,7 +392,7 @@ fn verify_text(shards: &[VerifiedShard]) -> String {
                 .as_deref()
                 .map_or("-", |digest| &digest[..16.min(digest.len())]);
             rows.push(vec![
-                shard.shard.to_string(),
+                shard_name(ShardId(shard.shard)),
                 copy.node.clone(),
                 copy.applied_index
                     .map_or("-".to_owned(), |index| index.to_string()),

@@ -198,9 +198,10 @@ async fn start(
     let accounts = accounts::make(&asker, folder, DOMAIN, arguments.accounts).await?;
     wait_until_ready(&server).await?;
     let port = |service: &str| {
-        let found = server.addresses().iter().find(|(name, _)| *name == service);
+        let mut addresses = server.addresses().into_iter();
+        let found = addresses.find(|(name, _)| *name == service);
         found
-            .and_then(|(_, address)| *address)
+            .and_then(|(_, address)| address)
             .map_or(0, |address| address.port())
     };
     let ready = Ready {

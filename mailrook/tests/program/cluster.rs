@@ -36,6 +36,22 @@ fn messages(port: u16, user: &str, password: &str) -> String {
     imap.tagged("b", "STATUS INBOX (MESSAGES)")
 }
 
+/// The place of the node that leads an account's shard.
+fn leader_of(dev: &Dev, user: &str) -> usize {
+    let ask = |arguments: &[&str]| -> Value {
+        let (code, printed, said) = dev.admin_of(0, arguments);
+        assert_eq!(code, 0, "{said}");
+        serde_json::from_str(&printed).unwrap()
+    };
+    let shard = ask(&["mailbox", "where", user, "--json"])["shard"].clone();
+    let status = ask(&["status", "--json"]);
+    let groups = status["cluster"]["groups"].as_array().unwrap();
+    let group = groups.iter().find(|group| group["shard"] == shard);
+    let leader = group.unwrap()["leader"].as_str().unwrap();
+    let number: usize = leader.strip_prefix("node").unwrap().parse().unwrap();
+    number - 1
+}
+
 #[test]
 fn nobody_notices_that_a_node_dies() {
     let dev = Dev::start(&["--plaintext", "--nodes", "3"], &[]);
@@ -52,24 +68,27 @@ fn nobody_notices_that_a_node_dies() {
         let status = messages(dev.port_of(node, "imap"), user, password);
         assert!(status.contains("(MESSAGES 3)"), "at {node}: {status}");
     }
-    let (mut imap, _) = Session::open(dev.port_of(0, "imap"));
+    // The one that leads the account's shard dies; a session at another one stays open.
+    let leader = leader_of(&dev, user);
+    let others: Vec<usize> = (0..3).filter(|node| *node != leader).collect();
+    let (mut imap, _) = Session::open(dev.port_of(others[0], "imap"));
     imap.tagged("a", &format!("LOGIN {user} {password}"));
     imap.tagged("b", "SELECT INBOX");
-    // Whoever leads the account's shard, one of these leads something; the first one's session stays open.
-    dev.kill_node(2);
-    deliver(dev.port_of(1, "smtp"), user, "after it");
+    dev.kill_node(leader);
+    deliver(dev.port_of(others[1], "smtp"), user, "after it");
     let noop = imap.tagged("c", "NOOP");
     assert!(noop.contains("* 4 EXISTS"), "{noop}");
     let stored = imap.tagged("d", "STORE 4 +FLAGS (\\Seen)");
     assert!(stored.contains("d OK"), "{stored}");
-    let (code, status, said) = dev.admin_of(1, &["status", "--json"]);
+    let (code, status, said) = dev.admin_of(others[0], &["status", "--json"]);
     assert_eq!(code, 0, "{said}");
     let status: Value = serde_json::from_str(&status).unwrap();
     let missing = status["cluster"]["under_replicated"].as_array().unwrap();
     assert_eq!(missing.len(), 9, "every group lacks a copy: {missing:?}");
-    let (_, text, _) = dev.admin_of(1, &["status"]);
+    let (_, text, _) = dev.admin_of(others[0], &["status"]);
+    let dead = format!("node{}", leader + 1);
     assert!(
-        text.contains("node3") && text.contains("not reached"),
+        text.contains(&dead) && text.contains("not reached"),
         "{text}"
     );
     let why = "node3 cannot be reached, and no other node can take its copy";

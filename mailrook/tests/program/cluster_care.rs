@@ -291,6 +291,9 @@ fn damage_is_mended_from_the_other_nodes() {
     damage_log(&data);
     nodes[2].serve();
     until_logged(&nodes[2], "groups still count with this node's copies");
+    nodes[2].until_not_ready("the log is damaged: ");
+    let status = nodes[2].done(&["status"]);
+    assert!(status.contains("the log is damaged: "), "{status}");
     assert_eq!(quarantine(&data).len(), before);
     nodes[0].serve();
     nodes[1].serve();

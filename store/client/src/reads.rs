@@ -8,7 +8,7 @@
 
 use std::{cell::Cell, ops::ControlFlow, sync::Arc};
 
-use mailrook_cluster::{Group, GroupError};
+use mailrook_cluster::{Group, GroupError, simulation};
 use mailrook_kv::{Direction, KvError, Read, Space};
 use mailrook_mailbox::Query;
 use tokio::{sync::Semaphore, task};
@@ -51,11 +51,14 @@ impl Beside {
             return Err(GroupError::Timeout);
         };
         let group = Arc::clone(group);
-        let reading = task::spawn_blocking(move || {
+        let reading = move || {
             let _permit = permit;
             group.read_at(read)
-        });
-        match reading.await {
+        };
+        if simulation::is_on() {
+            return reading();
+        }
+        match task::spawn_blocking(reading).await {
             Ok(result) => result,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // The process ends.

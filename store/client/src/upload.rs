@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use mailrook_cluster::simulation;
 use mailrook_mailbox::{
     AppendTo, BodySource, Change, Chunk, ChunkCodec, NewMessage, ShardCommand, ShardReply,
     UploadChunk,
@@ -162,7 +163,7 @@ fn digests(chunks: &[Chunk]) -> Vec<[u8; 32]> {
 
 fn new_upload() -> Result<UploadId, StoreError> {
     let mut id = [0; 16];
-    getrandom::fill(&mut id)
+    simulation::fill_random(&mut id)
         .map_err(|error| StoreError::Internal(format!("no random number: {error}")))?;
     Ok(UploadId(u128::from_le_bytes(id)))
 }

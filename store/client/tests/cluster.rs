@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use mailrook_cluster::{GroupRole, Node, NodeOptions};
+use mailrook_cluster::{GroupRole, Node, NodeOptions, Reached};
 use mailrook_mailbox::MailboxRef;
 use mailrook_store_api::{Append, Mailstore, StoreError};
 use mailrook_store_client::{Client, ClientOptions, Reach, machines};
@@ -82,7 +82,11 @@ impl Cluster {
         for shard in shards {
             let leader = &cluster.members[&id].node;
             for voter in voters.iter().filter(|voter| **voter != id) {
-                cluster.members[voter].node.add_copy(shard).await.unwrap();
+                cluster.members[voter]
+                    .node
+                    .add_copy(shard, Reached::default())
+                    .await
+                    .unwrap();
                 leader.add_learner(shard, *voter).await.unwrap();
             }
             leader.change_voters(shard, voters.clone()).await.unwrap();

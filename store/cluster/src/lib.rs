@@ -13,16 +13,19 @@ mod group;
 mod guard;
 mod log;
 mod node;
+pub mod simulation;
 mod state;
 
 pub use disk::{DiskSpace, FileSystemSpace};
 pub use group::{
     COMMAND_BYTES_MAX, Group, GroupError, GroupRole, GroupStatus, Progress, Touched, Watch,
 };
+pub use log::{LogError, LogStore, LogWrite, RawEntry, RecordKey};
 pub use node::{
-    CopyReport, DamagedNode, Machines, Node, NodeOptions, NodeStatus, OpenError, Plant, Recovery,
-    SHARDS_MAX,
+    CopyReport, DamagedNode, Machines, Node, NodeOptions, NodeStatus, OpenError, Parts, Plant,
+    Reached, Recovery, SHARDS_MAX,
 };
+pub use state::{StateTables, TableEngine};
 
 /// What a panic said.
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

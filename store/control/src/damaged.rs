@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use mailrook_cluster::DamagedNode;
+use mailrook_cluster::{DamagedNode, simulation::run_blocking};
 use mailrook_store_api::Directory;
 use mailrook_transport::{Duplex, Handler, Handlers};
 use mailrook_types::{NodeId, ShardId};
@@ -76,7 +76,7 @@ impl DamagedDesk {
                 let own = self.node.node_id();
                 check_record(&*self.directory, own, shard, false).await?;
                 let node = Arc::clone(&self.node);
-                let dropped = tokio::task::spawn_blocking(move || node.drop_copy(shard)).await;
+                let dropped = run_blocking(move || node.drop_copy(shard)).await;
                 let dropped = dropped.map_err(|error| error.to_string())?;
                 dropped.map_err(|error| error.to_string())?;
                 tracing::info!(%shard, "the group does without this node's copy");

@@ -233,11 +233,12 @@ fn groups(records: &[ShardRecord], reports: &BTreeMap<NodeId, NodeReport>) -> Ve
     for (node, report) in reports {
         let named = |status: &&GroupStatus| is_named(records, status.shard, *node);
         for status in report.groups.iter().filter(named) {
-            // A leader that was deposed may not know it yet: the higher term counts.
+            // A leader that was deposed may not know it yet: the higher term counts, and within a term the higher node,
+            // as votes do.
             let leads = status.role == GroupRole::Leader;
             let rank = (leads, status.term, *node, status);
             let known = best.entry(status.shard).or_insert(rank);
-            if (known.0, known.1) < (rank.0, rank.1) {
+            if (known.0, known.1, known.2) < (rank.0, rank.1, rank.2) {
                 *known = rank;
             }
         }
@@ -255,4 +256,44 @@ fn groups(records: &[ShardRecord], reports: &BTreeMap<NodeId, NodeReport>) -> Ve
         }
     };
     shards.into_iter().map(state).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leads(term: u64) -> NodeReport {
+        let status = GroupStatus {
+            shard: ShardId(1),
+            role: GroupRole::Leader,
+            leader: None,
+            term,
+            led_for_ms: None,
+            voters: Vec::new(),
+            learners: Vec::new(),
+            changing: false,
+            progress: Vec::new(),
+            last_index: 1,
+            committed_index: 1,
+            applied_index: 1,
+            flushed_index: 0,
+            purged_index: 0,
+            log_time_ms: 0,
+            in_flight_bytes: 0,
+        };
+        NodeReport {
+            disk_full: false,
+            disk_free_bytes: 0,
+            groups: vec![status],
+        }
+    }
+
+    #[test]
+    fn of_two_leaders_the_one_with_the_higher_vote_counts() {
+        for (terms, expected) in [([3, 2, 2], 1), ([2, 2, 1], 2)] {
+            let reports = (1..).map(NodeId).zip(terms.map(leads)).collect();
+            let groups = groups(&[], &reports);
+            assert_eq!(groups[0].leader, Some(NodeId(expected)), "{terms:?}");
+        }
+    }
 }

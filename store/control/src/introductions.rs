@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -33,6 +32,22 @@ const SKEW_MAX_MS: i64 = 5_000;
 enum Own {
     Open(Arc<Node>),
     Damaged(Arc<DamagedNode>),
+}
+
+impl Own {
+    fn beat(&self) -> u64 {
+        match self {
+            Own::Open(node) => node.beat(),
+            Own::Damaged(node) => node.beat(),
+        }
+    }
+
+    fn wall_ms(&self) -> i64 {
+        match self {
+            Own::Open(node) => node.wall_ms(),
+            Own::Damaged(node) => node.wall_ms(),
+        }
+    }
 }
 
 /// Introduces this node, and judges the others.
@@ -71,20 +86,13 @@ impl Introductions {
 
     /// Notes another node's clock, and corrects the store's by what the majority says.
     fn hear_clock(&self, from: NodeId, wall_ms: i64) {
+        let Some(Own::Open(node)) = self.own.get() else {
+            return;
+        };
         let mut ahead_ms = self.ahead_ms.lock();
-        ahead_ms.insert(from, wall_ms.saturating_sub(now_ms()));
-        let correction_ms = correction_ms(ahead_ms.values().copied());
-        if let Some(Own::Open(node)) = self.own.get() {
-            node.correct_clock(correction_ms);
-        }
+        ahead_ms.insert(from, wall_ms.saturating_sub(node.wall_ms()));
+        node.correct_clock(correction_ms(ahead_ms.values().copied()));
     }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The median of the others' clocks and this one's, if it is far from this one's. Of two in the middle the nearer: two
@@ -107,12 +115,9 @@ fn correction_ms(others: impl Iterator<Item = i64>) -> i64 {
 
 impl Introduce for Introductions {
     fn introduce(&self) -> Bytes {
-        let beat = match self.own.get() {
-            Some(Own::Open(node)) => node.beat(),
-            Some(Own::Damaged(node)) => node.beat(),
-            None => 0,
-        };
-        let wall_ms = now_ms();
+        // Nobody hears it before the store is open.
+        let own = self.own.get().map(|own| (own.beat(), own.wall_ms()));
+        let (beat, wall_ms) = own.unwrap_or_default();
         encode(&Introduction::V1 { beat, wall_ms }).into()
     }
 

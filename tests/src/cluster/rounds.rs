@@ -28,9 +28,15 @@ pub struct Rounds {
     pub count: u32,
     /// How many between two looks.
     pub look_every: u32,
-    /// The time that a fault lasts is drawn from 200 ms up to this.
+    /// The time that a fault lasts is drawn from 200 ms up to 2 s, and now and then up to this: elections after
+    /// silence take longer than most faults.
     pub fault_ms_max: u64,
 }
+
+/// What most faults last at most.
+const FAULT_MS_USUAL: u64 = 2_000;
+/// One round in so many has long ones.
+const LONG_ONE_IN: u32 = 4;
 
 /// What it found.
 #[derive(Debug, Default)]
@@ -156,10 +162,13 @@ fn strike(
     nodes_at_first: usize,
     report: &mut RoundsReport,
 ) -> io::Result<()> {
+    let fault_ms_max = match random.random_ratio(1, LONG_ONE_IN) {
+        true => plan.fault_ms_max,
+        false => plan.fault_ms_max.min(FAULT_MS_USUAL),
+    };
     let nap = |random: &mut StdRng| {
-        thread::sleep(Duration::from_millis(
-            random.random_range(200..=plan.fault_ms_max.max(201)),
-        ));
+        let ms = random.random_range(200..=fault_ms_max.max(201));
+        thread::sleep(Duration::from_millis(ms));
     };
     nap(random);
     let mut faults = vec![Fault::draw(random, cluster, nodes_at_first)];

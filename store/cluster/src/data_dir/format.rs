@@ -22,7 +22,7 @@ impl Identity {
     /// Draws a new one.
     pub(crate) fn random() -> io::Result<Identity> {
         let mut bytes = [0; 24];
-        getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+        crate::simulation::fill_random(&mut bytes)?;
         let (cluster, node) = bytes.split_at(16);
         let number = |bytes: &[u8]| {
             bytes

@@ -8,6 +8,8 @@ mod engine;
 mod shim;
 mod writer;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use thiserror::Error;
 
@@ -27,13 +29,13 @@ pub(crate) const APPEND_BYTES_MAX: usize = 16 << 20;
 
 /// An entry as the log keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RawEntry {
+pub struct RawEntry {
     /// Its place in its group's log.
-    pub(crate) index: u64,
-    /// The fixed first part: see [`codec`].
-    pub(crate) head: [u8; HEAD_BYTES],
+    pub index: u64,
+    /// The fixed first part, in the log's own format.
+    pub head: [u8; HEAD_BYTES],
     /// The rest, shared with whoever holds the entry in memory.
-    pub(crate) body: Bytes,
+    pub body: Bytes,
 }
 
 impl RawEntry {
@@ -54,24 +56,40 @@ impl RawEntry {
 
 /// One change of the log.
 #[derive(Clone, Debug)]
-pub(crate) enum LogWrite {
+pub enum LogWrite {
     /// Entries with consecutive indexes; those at or after the first one's are replaced.
-    Append { group: u64, entries: Vec<RawEntry> },
+    Append {
+        /// Whose.
+        group: u64,
+        /// At least one.
+        entries: Vec<RawEntry>,
+    },
     /// A small record of the group.
     Record {
+        /// Whose.
         group: u64,
+        /// Which.
         key: RecordKey,
+        /// What it says from now on.
         value: Vec<u8>,
     },
     /// The group's entries before `first_kept` are not needed any more. May lie beyond the last one.
-    Compact { group: u64, first_kept: u64 },
+    Compact {
+        /// Whose.
+        group: u64,
+        /// The first entry that is still needed.
+        first_kept: u64,
+    },
     /// Nothing of the group is needed any more: neither entries nor records.
-    Forget { group: u64 },
+    Forget {
+        /// Whose.
+        group: u64,
+    },
 }
 
 /// The records that a group has in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RecordKey {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RecordKey {
     /// The vote.
     Vote,
     /// The last entry that was cut.
@@ -93,7 +111,7 @@ impl RecordKey {
 /// The log failed. For writes there is no going on; a read concerns its group alone.
 #[derive(Clone, Debug, Error)]
 #[error("the log failed {doing}: {cause}")]
-pub(crate) struct LogError {
+pub struct LogError {
     doing: &'static str,
     cause: String,
     /// What is there is not what was written; otherwise something else is wrong, as a missing right.
@@ -102,7 +120,7 @@ pub(crate) struct LogError {
 
 impl LogError {
     /// What is there is not what was written.
-    pub(crate) fn damage(doing: &'static str, cause: impl Into<String>) -> LogError {
+    pub fn damage(doing: &'static str, cause: impl Into<String>) -> LogError {
         LogError {
             doing,
             cause: cause.into(),
@@ -111,7 +129,7 @@ impl LogError {
     }
 
     /// Something else is wrong.
-    pub(crate) fn failure(doing: &'static str, cause: impl Into<String>) -> LogError {
+    pub fn failure(doing: &'static str, cause: impl Into<String>) -> LogError {
         LogError {
             doing,
             cause: cause.into(),
@@ -127,14 +145,26 @@ impl From<LogError> for std::io::Error {
 }
 
 /// What keeps the log.
-pub(crate) trait LogStore: Send + Sync + 'static {
+pub trait LogStore: Send + Sync + 'static {
+    /// Tells of the next write, and says how long the writer waits before it carries it out. On a disk not at all: the
+    /// write itself takes its time, which in a simulation nothing can.
+    fn begin(&self, _writes: &[LogWrite]) -> Duration {
+        Duration::ZERO
+    }
+
     /// Makes all of `writes` durable, in order, in one sync. After an error nothing is known of them.
+    ///
+    /// # Errors
+    /// What was not written, or cannot be: there is no going on.
     fn write_synced(&self, writes: Vec<LogWrite>) -> Result<(), LogError>;
 
     /// The group's first and last entry, if it has any.
     fn bounds(&self, group: u64) -> Option<(u64, u64)>;
 
     /// The entries of `from..to`, as many as fit `bytes_max`, but at least one.
+    ///
+    /// # Errors
+    /// What cannot be read, or is not what was written.
     fn read(
         &self,
         group: u64,
@@ -148,6 +178,9 @@ pub(crate) trait LogStore: Send + Sync + 'static {
 
     /// Gives files back that hold nothing needed, once there are too many, and names the groups whose old entries
     /// stand in the way. Slow; may run beside writes.
+    ///
+    /// # Errors
+    /// As reading and writing files.
     fn purge(&self) -> Result<Vec<u64>, LogError>;
 
     /// What the log occupies.

@@ -3,17 +3,19 @@
 use std::{
     sync::Arc,
     thread::{Builder, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mailrook_types::ShardId;
 use parking_lot::{Mutex, RwLock};
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{LogError, LogStore, LogWrite, WRITE_BYTES_MAX};
 use crate::{
     Plant,
     data_dir::{DirLock, VoteMark, WitnessFile},
+    simulation,
 };
 
 /// Writes that wait for the writer. Each group has a handful under way (its entries are bounded by the proposals in
@@ -40,8 +42,7 @@ impl OnFatal {
         }))
     }
 
-    /// For tests, which outlive it.
-    #[cfg(test)]
+    /// For tests and simulations, which outlive it.
     pub(crate) fn call(call: impl Fn(&LogError) + Send + Sync + 'static) -> OnFatal {
         OnFatal(Arc::new(call))
     }
@@ -73,25 +74,41 @@ impl Job {
     }
 }
 
+/// The way to the writer.
+#[derive(Clone)]
+enum Jobs {
+    Thread(Sender<Job>),
+    Task(mpsc::UnboundedSender<Job>),
+}
+
+impl Jobs {
+    /// Hands a job over, or back once the writer has ended.
+    fn send(&self, job: Job) -> Option<Job> {
+        match self {
+            Jobs::Thread(queue) => queue.send(job).err().map(|error| error.into_inner()),
+            Jobs::Task(queue) => queue.send(job).err().map(|error| error.0),
+        }
+    }
+}
+
 /// The log with its writer.
 pub(crate) struct SharedLog {
     /// Gone, as all below, once the log is closed.
     store: RwLock<Option<Arc<dyn LogStore>>>,
-    jobs: Mutex<Option<Sender<Job>>>,
+    jobs: Mutex<Option<Jobs>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     lock: Mutex<Option<DirLock>>,
     begun: Arc<Mutex<Option<Instant>>>,
 }
 
 impl SharedLog {
-    /// Starts the writer.
+    /// Starts the writer: a thread, and in a simulation a task.
     pub(crate) fn start(
         store: Arc<dyn LogStore>,
         witness: Arc<WitnessFile>,
         options: WriterOptions,
         lock: DirLock,
     ) -> std::io::Result<SharedLog> {
-        let (jobs, queue) = bounded(QUEUE_MAX);
         let begun = Arc::default();
         let writer = Writer {
             store: Arc::clone(&store),
@@ -99,13 +116,21 @@ impl SharedLog {
             options,
             begun: Arc::clone(&begun),
         };
-        let writer = Builder::new()
-            .name("log-writer".into())
-            .spawn(move || writer.run(&queue))?;
+        let (jobs, thread) = if simulation::is_on() {
+            let (jobs, queue) = mpsc::unbounded_channel();
+            tokio::spawn(writer.run_as_task(queue));
+            (Jobs::Task(jobs), None)
+        } else {
+            let (jobs, queue) = bounded(QUEUE_MAX);
+            let thread = Builder::new()
+                .name("log-writer".into())
+                .spawn(move || writer.run(&queue))?;
+            (Jobs::Thread(jobs), Some(thread))
+        };
         Ok(SharedLog {
             store: RwLock::new(Some(store)),
             jobs: Mutex::new(Some(jobs)),
-            writer: Mutex::new(Some(writer)),
+            writer: Mutex::new(thread),
             lock: Mutex::new(Some(lock)),
             begun,
         })
@@ -123,7 +148,7 @@ impl SharedLog {
         let jobs = self.jobs.lock().clone();
         let job = Job { write, vote, done };
         let refused = match jobs {
-            Some(jobs) => jobs.send(job).err().map(|error| error.into_inner()),
+            Some(jobs) => jobs.send(job),
             None => Some(job),
         };
         if let Some(job) = refused {
@@ -185,12 +210,12 @@ struct Writer {
 impl Writer {
     fn run(&self, queue: &Receiver<Job>) {
         while let Ok(first) = queue.recv() {
-            let (writes, votes, done) = gather(first, queue);
+            let (writes, votes, done) = gather(first, || queue.try_recv().ok());
             if self.options.plant == Some(Plant::AckBeforeFsync) {
                 done.into_iter().for_each(|done| done(Ok(())));
                 std::thread::sleep(PLANTED_DELAY);
                 if let Err(error) = self.write(writes, &votes) {
-                    self.fail(&error, Vec::new(), queue);
+                    self.fail(&error, Vec::new(), queue.iter());
                     return;
                 }
                 continue;
@@ -198,7 +223,28 @@ impl Writer {
             match self.write(writes, &votes) {
                 Ok(()) => done.into_iter().for_each(|done| done(Ok(()))),
                 Err(error) => {
-                    self.fail(&error, done, queue);
+                    self.fail(&error, done, queue.iter());
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The same in a simulation, in which nothing may block: the store says how long each write takes.
+    async fn run_as_task(self, mut queue: mpsc::UnboundedReceiver<Job>) {
+        while let Some(first) = queue.recv().await {
+            let (writes, votes, mut done) = gather(first, || queue.try_recv().ok());
+            if self.options.plant == Some(Plant::AckBeforeFsync) {
+                done.drain(..).for_each(|done| done(Ok(())));
+                tokio::time::sleep(PLANTED_DELAY).await;
+            }
+            *self.begun.lock() = Some(Instant::now());
+            tokio::time::sleep(self.store.begin(&writes)).await;
+            match self.write(writes, &votes) {
+                Ok(()) => done.into_iter().for_each(|done| done(Ok(()))),
+                Err(error) => {
+                    let waiting = std::iter::from_fn(|| queue.try_recv().ok());
+                    self.fail(&error, done, waiting);
                     return;
                 }
             }
@@ -206,7 +252,8 @@ impl Writer {
     }
 
     fn write(&self, writes: Vec<LogWrite>, votes: &[(ShardId, VoteMark)]) -> Result<(), LogError> {
-        *self.begun.lock() = Some(Instant::now());
+        // In a simulation it began before this.
+        self.begun.lock().get_or_insert_with(Instant::now);
         let written = self.write_now(writes, votes);
         *self.begun.lock() = None;
         written
@@ -227,17 +274,17 @@ impl Writer {
     }
 
     /// Does not come back, but in tests.
-    fn fail(&self, error: &LogError, done: Vec<Done>, queue: &Receiver<Job>) {
+    fn fail(&self, error: &LogError, done: Vec<Done>, waiting: impl Iterator<Item = Job>) {
         (self.options.on_fatal.0)(error);
         done.into_iter().for_each(|done| done(Err(error.clone())));
-        queue.iter().for_each(|job| (job.done)(Err(error.clone())));
+        waiting.for_each(|job| (job.done)(Err(error.clone())));
     }
 }
 
 /// The first job and what else waits, up to a bound.
 fn gather(
     first: Job,
-    queue: &Receiver<Job>,
+    mut waiting: impl FnMut() -> Option<Job>,
 ) -> (Vec<LogWrite>, Vec<(ShardId, VoteMark)>, Vec<Done>) {
     let (mut writes, mut votes, mut done) = (Vec::new(), Vec::new(), Vec::new());
     let mut bytes = 0;
@@ -248,7 +295,7 @@ fn gather(
         votes.extend(job.vote);
         done.push(job.done);
         next = if bytes < WRITE_BYTES_MAX {
-            queue.try_recv().ok()
+            waiting()
         } else {
             None
         };

@@ -14,6 +14,7 @@ use crate::{
     GroupStatus,
     data_dir::{DataDir, WitnessFile},
     disk::{DiskSpace, FileSystemSpace},
+    group::raft::wall_ms,
 };
 
 /// Holds the data directory; see the module.
@@ -53,6 +54,11 @@ impl DamagedNode {
     /// As [`Node::beat`](super::Node::beat).
     pub fn beat(&self) -> u64 {
         self.witness.content().beat
+    }
+
+    /// As [`Node::wall_ms`](super::Node::wall_ms).
+    pub fn wall_ms(&self) -> i64 {
+        wall_ms()
     }
 
     /// What is damaged.

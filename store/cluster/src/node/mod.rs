@@ -5,6 +5,7 @@ mod damaged;
 mod error;
 mod open;
 mod options;
+mod parts;
 mod recover;
 mod serve;
 mod status;
@@ -26,9 +27,11 @@ use mailrook_types::{NodeId, ShardId};
 use parking_lot::{Mutex, RwLock};
 use tokio::{runtime::Runtime, task::JoinHandle as Task};
 
+pub use copies::Reached;
 pub use damaged::DamagedNode;
 pub use error::OpenError;
 pub use options::{NodeOptions, Plant, SHARDS_MAX};
+pub use parts::Parts;
 pub use recover::{CopyReport, Recovery};
 pub use status::NodeStatus;
 pub(crate) use takeover::tell_gone;
@@ -37,9 +40,10 @@ use crate::{
     Group, GroupStatus,
     data_dir::{DataDir, Identity, WitnessFile},
     disk::Reserve,
-    group::raft::{Correction, RaftGroup, SnapshotSender},
+    group::raft::{Correction, RaftGroup, SnapshotSender, WallClock},
     log::SharedLog,
-    state::StateEngine,
+    simulation::run_blocking,
+    state::TableEngine,
 };
 
 /// Gives the state machine of each group.
@@ -59,7 +63,9 @@ struct Inner {
     network: Arc<dyn Network>,
     snapshots: SnapshotSender,
     correction: Correction,
-    state_engine: Arc<StateEngine>,
+    state_engine: Arc<dyn TableEngine>,
+    wall: WallClock,
+    plant: Option<Plant>,
     groups: RwLock<BTreeMap<ShardId, Arc<RaftGroup>>>,
     /// Copies whose tables were damaged when the node was opened, with the cause; none of them is in `groups`.
     damaged: Mutex<BTreeMap<ShardId, String>>,
@@ -102,7 +108,19 @@ impl Node {
     /// See [`OpenError`]: each says what to do. Nothing in the directory is then changed, but for what a crash left
     /// unfinished.
     pub async fn open(options: NodeOptions, machines: Machines) -> Result<Node, OpenError> {
-        open::open(options, machines, open::Parts::default()).await
+        Node::open_with(options, machines, Parts::default()).await
+    }
+
+    /// The same on another machine than this one.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open_with(
+        options: NodeOptions,
+        machines: Machines,
+        parts: Parts,
+    ) -> Result<Node, OpenError> {
+        open::open(options, machines, parts).await
     }
 
     /// Makes the data directory at `data_dir`, which must be empty or missing, for the first node of a new cluster with
@@ -162,6 +180,11 @@ impl Node {
         self.inner.dir.identity().cluster_id
     }
 
+    /// This machine's clock, in milliseconds since 1970.
+    pub fn wall_ms(&self) -> i64 {
+        (self.inner.wall)()
+    }
+
     /// What is to be added to this machine's clock to have that of the majority of nodes, in milliseconds.
     pub fn correct_clock(&self, ms: i64) {
         self.inner.correction.set(ms);
@@ -201,7 +224,7 @@ impl Node {
         let groups = self.inner.groups();
         futures::future::join_all(groups.iter().map(|group| group.shutdown())).await;
         let inner = Arc::clone(&self.inner);
-        let closed = tokio::task::spawn_blocking(move || {
+        let closed = run_blocking(move || {
             for thread in upkeep {
                 if thread.join().is_err() {
                     tracing::error!("an upkeep thread panicked");

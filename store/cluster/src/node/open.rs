@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     sync::{Arc, atomic::AtomicBool},
 };
 
@@ -12,14 +11,15 @@ use mailrook_types::{NodeId, ShardId};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Inner, Machines, Node, NodeOptions, OpenError, SHARDS_MAX, takeover, upkeep};
+use super::{Inner, Machines, Node, NodeOptions, OpenError, Parts, SHARDS_MAX, takeover, upkeep};
 use crate::{
     data_dir::{DataDir, Marks, WitnessFile, damaged, io},
-    disk::{DiskSpace, FileSystemSpace, Reserve},
-    group::raft::{Correction, GroupParts, Origin, RaftGroup, SnapshotSender},
+    disk::{FileSystemSpace, Reserve},
+    group::raft::{Correction, GroupParts, Origin, RaftGroup, SnapshotSender, WallClock},
     guard::{FilesReport, GroupEvidence, check_entries, check_files, check_group},
-    log::{EngineLog, EngineOptions, LogError, LogStore, OnFatal, SharedLog, WriterOptions},
-    state::{GroupState, StateEngine},
+    log::{EngineOptions, LogStore, SharedLog, WriterOptions},
+    simulation::run_blocking,
+    state::{GroupState, StateEngine, TableEngine},
 };
 
 /// Threads for the groups, at least: one that waits for a disk must not hold up all.
@@ -30,32 +30,6 @@ const OPENERS_MAX: usize = 8;
 
 /// The smallest log: two of its files.
 const LOG_BYTES_MIN: u64 = 2 << 20;
-
-type OpenLog = Box<dyn FnOnce(&Path, &EngineOptions) -> Result<Arc<dyn LogStore>, LogError> + Send>;
-
-/// What tests put in the place of the machine they run on.
-pub(super) struct Parts {
-    pub(super) open_log: OpenLog,
-    pub(super) on_fatal: OnFatal,
-    pub(super) space: Option<Box<dyn DiskSpace>>,
-    pub(super) log_file_bytes: Option<u64>,
-    pub(super) garbage: upkeep::GarbagePolicy,
-    /// How fast tables are written.
-    pub(super) table_bytes_per_second: Option<i64>,
-}
-
-impl Default for Parts {
-    fn default() -> Parts {
-        Parts {
-            open_log: Box::new(|dir, options| Ok(Arc::new(EngineLog::open(dir, options)?))),
-            on_fatal: OnFatal::abort(),
-            space: None,
-            log_file_bytes: None,
-            garbage: upkeep::GarbagePolicy::default(),
-            table_bytes_per_second: None,
-        }
-    }
-}
 
 /// The tables of groups.
 type States = Vec<(ShardId, GroupState)>;
@@ -70,7 +44,8 @@ pub(super) struct Looked {
     pub(super) log: Arc<SharedLog>,
     pub(super) reserve: Arc<Reserve>,
     pub(super) garbage: upkeep::GarbagePolicy,
-    pub(super) state_engine: Arc<StateEngine>,
+    pub(super) state_engine: Arc<dyn TableEngine>,
+    pub(super) wall: WallClock,
     pub(super) states: States,
     /// Copies whose tables are damaged, and what is wrong with them.
     pub(super) damaged: BTreeMap<ShardId, String>,
@@ -97,7 +72,8 @@ pub(super) async fn open(
         }
     };
     let look_at = options.clone();
-    let looked = runtime.spawn_blocking(move || look(&look_at, parts)).await;
+    let looked = runtime.spawn(run_blocking(move || look(&look_at, parts)));
+    let looked = looked.await.map_err(std::io::Error::from).flatten();
     let looked =
         looked.map_err(|error| OpenError::Options(format!("opening panicked: {error}")))?;
     let started = match looked {
@@ -154,7 +130,10 @@ pub(super) fn look(options: &NodeOptions, parts: Parts) -> Result<Looked, OpenEr
     let reserve = Reserve::new(space, options.disk_reserve_bytes)
         .map_err(|source| io("asking for the free space of", dir.root(), source))?;
     let groups = witness.content().groups;
-    let state_engine = state_engine(options, &dir, groups.len(), parts.table_bytes_per_second)?;
+    let state_engine: Arc<dyn TableEngine> = match parts.tables {
+        Some(given) => given,
+        None => state_engine(options, &dir, groups.len(), parts.table_bytes_per_second)?,
+    };
     let opened = open_states(&state_engine, &dir, &groups)?;
     let (states, damaged) = part_damaged(opened, options.network.is_some())?;
     let store = open_log(
@@ -178,6 +157,7 @@ pub(super) fn look(options: &NodeOptions, parts: Parts) -> Result<Looked, OpenEr
         reserve: Arc::new(reserve),
         garbage: parts.garbage,
         state_engine,
+        wall: parts.wall,
         states,
         damaged,
         groups,
@@ -233,7 +213,7 @@ fn state_engine(
 }
 
 fn open_states(
-    engine: &Arc<StateEngine>,
+    engine: &Arc<dyn TableEngine>,
     dir: &DataDir,
     groups: &BTreeMap<ShardId, Marks>,
 ) -> Result<Vec<OpenedState>, OpenError> {
@@ -271,7 +251,7 @@ fn open_states(
 }
 
 fn open_state(
-    engine: &Arc<StateEngine>,
+    engine: &Arc<dyn TableEngine>,
     dir: &DataDir,
     shard: ShardId,
     marks: &Marks,
@@ -289,7 +269,7 @@ fn open_state(
 fn open_log(
     options: &NodeOptions,
     dir: &DataDir,
-    open: OpenLog,
+    open: super::parts::OpenLog,
     file_bytes: Option<u64>,
     states: &[(ShardId, GroupState)],
     groups: &BTreeMap<ShardId, Marks>,
@@ -340,6 +320,7 @@ async fn start(
         reserve,
         garbage,
         state_engine,
+        wall,
         states,
         mut damaged,
         groups: marks,
@@ -350,15 +331,14 @@ async fn start(
     let correction = Correction::default();
     let has_others = options.network.is_some();
     let started = states.into_iter().map(|(shard, state)| {
-        let given = marks.get(&shard).is_some_and(|marks| marks.given);
+        let known = marks.get(&shard).copied().unwrap_or_default();
         let parts = GroupParts {
             shard,
             network: Arc::clone(&network),
             snapshots: snapshots.clone(),
-            origin: if given {
-                Origin::Given
-            } else {
-                Origin::Founded
+            origin: match known.given {
+                true => Origin::Given(known.floor),
+                false => Origin::Founded,
             },
             machine: machines(shard),
             state: Arc::new(state),
@@ -367,6 +347,8 @@ async fn start(
             groups: count,
             reserve: Arc::clone(&reserve),
             correction: correction.clone(),
+            wall: Arc::clone(&wall),
+            plant: options.plant,
         };
         async move { (shard, RaftGroup::start(parts).await) }
     });
@@ -395,6 +377,8 @@ async fn start(
         snapshots,
         correction,
         state_engine,
+        wall,
+        plant: options.plant,
         groups: RwLock::new(groups),
         damaged: Mutex::new(damaged),
         making: tokio::sync::Mutex::default(),

@@ -67,11 +67,27 @@ impl NodeOptions {
 pub enum Plant {
     /// Says "durable" 50 ms before the log is written, so that a kill in between loses what was acknowledged.
     AckBeforeFsync,
+    /// A leader takes an entry for written by another copy as soon as it is sent there, so that one that dies takes what
+    /// was acknowledged with it.
+    AckBeforeQuorum,
+    /// Reads ask no other copy whether this one still leads, so that one that was deposed shows old mail.
+    ReadWithoutBarrier,
+    /// Cuts the log up to what is applied, and not only to what is flushed, so that a crash leaves a gap.
+    CutUnflushed,
+    /// A copy that is given to a node anew has forgotten its earlier vote, so that it can vote twice in one term.
+    ForgetVote,
 }
 
 impl Plant {
     /// The fault with this name, as `MAILROOK_PLANT` gives it.
     pub fn parse(name: &str) -> Option<Plant> {
-        (name == "ack-before-fsync").then_some(Plant::AckBeforeFsync)
+        Some(match name {
+            "ack-before-fsync" => Plant::AckBeforeFsync,
+            "ack-before-quorum" => Plant::AckBeforeQuorum,
+            "read-without-barrier" => Plant::ReadWithoutBarrier,
+            "cut-unflushed" => Plant::CutUnflushed,
+            "forget-vote" => Plant::ForgetVote,
+            _ => return None,
+        })
     }
 }

@@ -16,8 +16,8 @@ use mailrook_types::{NodeId, ShardId};
 use openraft::{EntryPayload, Membership, impls::EmptyNode, vote::leader_id_adv::LeaderId};
 
 use super::{
-    NodeOptions, OpenError,
-    open::{Looked, Parts, look},
+    NodeOptions, OpenError, Parts,
+    open::{Looked, look},
 };
 use crate::{
     data_dir::{DataDir, damaged},

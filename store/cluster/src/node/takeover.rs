@@ -172,6 +172,7 @@ pub(super) fn start(inner: &Arc<Inner>) -> JoinHandle<()> {
         let mut stuck = Stuck::default();
         loop {
             let event = tokio::select! {
+                biased;
                 event = links.recv() => Some(event),
                 _ = tick.tick() => None,
             };
@@ -186,6 +187,11 @@ pub(super) fn start(inner: &Arc<Inner>) -> JoinHandle<()> {
                     inner.look_again(&mut down);
                     inner.disclaim();
                     inner.try_again(&mut stuck);
+                    inner.end_changes();
+                    // Who has reached its floor holds elections from now on.
+                    for group in inner.groups() {
+                        group.may_lead();
+                    }
                     if handed_over.elapsed() >= HAND_OVER_EVERY {
                         handed_over = Instant::now();
                         inner.give_way_if_unfit(&weak);
@@ -277,6 +283,14 @@ impl Inner {
         }
     }
 
+    /// Ends changes of voters that were left half done.
+    fn end_changes(&self) {
+        let groups = self.groups().into_iter();
+        for group in groups.filter(|group| group.is_between_voters()) {
+            self.runtime.spawn(async move { group.end_change().await });
+        }
+    }
+
     fn reaches_majority(&self, group: &RaftGroup) -> bool {
         let own = self.network.node();
         let voters = group.voters();
@@ -301,7 +315,7 @@ impl Inner {
                 continue;
             };
             let voters = group.voters();
-            if !voters.contains(&own) {
+            if !voters.contains(&own) || !group.may_lead() {
                 continue;
             }
             let led = Led {
@@ -366,6 +380,9 @@ impl Inner {
 
     /// Asks for votes, if a majority say that the leader is gone, this node among them, and its log is the longest.
     fn consider(self: &Arc<Self>, group: &Arc<RaftGroup>, vote: Vote) {
+        if !group.may_lead() {
+            return;
+        }
         let own = self.network.node();
         let reports = self.reports.of(group.shard(), (&vote).into());
         let voters = group.voters();

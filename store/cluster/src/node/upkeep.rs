@@ -10,17 +10,20 @@
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Weak,
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread::{Builder, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::Inner;
 use crate::{
     group::raft::{RaftGroup, log_mark},
     guard::log_group,
+    simulation,
 };
 
 /// How often free space is looked at: at 1 GB/s, which is fast, 200 MB go by in between, less than the reserve.
@@ -58,6 +61,10 @@ pub(super) type Thread = (Sender<()>, JoinHandle<()>);
 
 /// Starts the threads.
 pub(super) fn start(inner: &Arc<Inner>) -> io::Result<Vec<Thread>> {
+    if simulation::is_on() {
+        inner.runtime.spawn(run_as_task(Arc::downgrade(inner)));
+        return Ok(Vec::new());
+    }
     let space = spawn("store-space", inner, |inner, stop| {
         while wait(stop, SPACE_TICK) {
             if let Err(error) = inner.reserve.sample() {
@@ -74,6 +81,24 @@ pub(super) fn start(inner: &Arc<Inner>) -> io::Result<Vec<Thread>> {
         }
     })?;
     Ok(vec![space, upkeep, garbage])
+}
+
+/// The same in a simulation, without garbage.
+async fn run_as_task(inner: Weak<Inner>) {
+    let mut log_tick = Instant::now();
+    loop {
+        tokio::time::sleep(FLUSH_TICK).await;
+        let Some(inner) = inner.upgrade() else { return };
+        if let Err(error) = inner.reserve.sample() {
+            tracing::warn!(%error, "the disk did not say how much is free");
+        }
+        let mut upkeep = Upkeep {
+            inner: &inner,
+            log_tick,
+        };
+        upkeep.tick();
+        log_tick = upkeep.log_tick;
+    }
 }
 
 fn spawn(name: &str, inner: &Arc<Inner>, run: fn(&Inner, &Receiver<()>)) -> io::Result<Thread> {
@@ -129,13 +154,17 @@ impl Upkeep<'_> {
 
     fn run(mut self, stop: &Receiver<()>) {
         while wait(stop, FLUSH_TICK) {
-            self.flush_for_memory();
-            self.flush_for_age();
-            if self.log_tick.elapsed() >= LOG_TICK {
-                self.log_tick = Instant::now();
-                self.raise_witness();
-                self.purge_log();
-            }
+            self.tick();
+        }
+    }
+
+    fn tick(&mut self) {
+        self.flush_for_memory();
+        self.flush_for_age();
+        if self.log_tick.elapsed() >= LOG_TICK {
+            self.log_tick = Instant::now();
+            self.raise_witness();
+            self.purge_log();
         }
     }
 

@@ -3,14 +3,12 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Instant,
 };
 
 use mailrook_kv::KvError;
-use rocksdb::checkpoint::Checkpoint;
+use tokio::time::Instant;
 
-use super::{Applied, CURRENT, Flushed, GroupState, Tables, tables::kv_error};
+use super::{Applied, CURRENT, Flushed, GroupState, open_tables};
 use crate::data_dir::{replace_file, sync_dir};
 
 const WHOLE: &str = "incoming-whole";
@@ -20,12 +18,10 @@ impl GroupState {
     /// Its files are shared with the group's until one of both removes them; it must lie on the same file system.
     pub(crate) fn checkpoint(&self, folder: &Path) -> Result<Applied, KvError> {
         let _one = self.maintenance.lock();
-        let tables = self.tables()?;
-        // It flushes; commands go on being applied meanwhile, so only the folder itself knows how far it is.
-        Checkpoint::new(&tables.db)
-            .and_then(|checkpoint| checkpoint.create_checkpoint(folder))
-            .map_err(|error| kv_error(&error))?;
-        read_applied(self, folder)
+        // Commands go on being applied meanwhile, so only the folder itself knows how far it is.
+        self.tables()?.checkpoint(folder)?;
+        let (_, applied) = open_tables(&self.engine, folder)?;
+        Ok(applied)
     }
 
     /// Replaces the state by the database in `folder`, which moves into the group's own.
@@ -39,10 +35,9 @@ impl GroupState {
         fs::rename(folder, &place).map_err(broken)?;
         sync_folder(&place).map_err(broken)?;
         sync_dir(&self.dir).map_err(broken)?;
-        let tables = Tables::open(&self.engine, &place, false)?;
-        let applied = tables.applied()?;
+        let (tables, applied) = open_tables(&self.engine, &place)?;
         replace_file(&self.dir.join(CURRENT), format!("{name}\n").as_bytes()).map_err(broken)?;
-        *self.tables.write() = Some(Arc::new(tables));
+        *self.tables.write() = Some(tables);
         *self.applied.lock() = applied.clone();
         *self.flushed.lock() = Flushed {
             applied: applied.clone(),
@@ -102,10 +97,6 @@ impl GroupState {
         }
         Ok(())
     }
-}
-
-fn read_applied(state: &GroupState, folder: &Path) -> Result<Applied, KvError> {
-    Tables::open(&state.engine, folder, false)?.applied()
 }
 
 fn sync_folder(folder: &Path) -> std::io::Result<()> {

@@ -17,6 +17,7 @@ mod engine;
 mod garbage;
 mod install;
 mod moment;
+mod seam;
 mod tables;
 
 use std::{
@@ -26,16 +27,16 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
 };
 
-use mailrook_kv::{Batch, KvError, Read, Store};
+use mailrook_kv::{Batch, KvError, Read};
 use mailrook_types::ShardId;
 use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
 
 pub(crate) use applied::Applied;
 pub(crate) use engine::StateEngine;
-use tables::Tables;
+pub use seam::{StateTables, TableEngine};
 
 use crate::{
     OpenError,
@@ -56,10 +57,10 @@ struct Flushed {
 pub(crate) struct GroupState {
     dir: PathBuf,
     shard: ShardId,
-    engine: Arc<StateEngine>,
+    engine: Arc<dyn TableEngine>,
     /// Replaced as a whole when a snapshot is installed, and none once closed; readers keep the old one as long as
     /// they read.
-    tables: RwLock<Option<Arc<Tables>>>,
+    tables: RwLock<Option<Arc<dyn StateTables>>>,
     applied: Mutex<Applied>,
     flushed: Mutex<Flushed>,
     /// One flush, checkpoint or install at a time.
@@ -71,7 +72,7 @@ pub(crate) struct GroupState {
 impl GroupState {
     /// Opens the state in `dir`. Only a `fresh` group, that never voted, may have none yet.
     pub(crate) fn open(
-        engine: &Arc<StateEngine>,
+        engine: &Arc<dyn TableEngine>,
         dir: &Path,
         shard: ShardId,
         fresh: bool,
@@ -90,14 +91,13 @@ impl GroupState {
                 }
                 _ => {}
             }
-            Tables::open(engine, &first, true).map_err(|error| refused(&first, error))?;
+            make_tables(engine, &first).map_err(|error| refused(&first, error))?;
             replace_file(&current, format!("{FIRST}\n").as_bytes())
                 .map_err(|source| io("writing", &current, source))?;
         }
         let folder = read_current(dir)?;
-        let tables =
-            Tables::open(engine, &folder, false).map_err(|error| refused(&folder, error))?;
-        let applied = tables.applied().map_err(|error| refused(&folder, error))?;
+        let (tables, applied) =
+            open_tables(engine, &folder).map_err(|error| refused(&folder, error))?;
         let flushed = Flushed {
             applied: applied.clone(),
             at: Instant::now(),
@@ -106,7 +106,7 @@ impl GroupState {
             dir: dir.to_owned(),
             shard,
             engine: Arc::clone(engine),
-            tables: RwLock::new(Some(Arc::new(tables))),
+            tables: RwLock::new(Some(tables)),
             applied: Mutex::new(applied),
             flushed: Mutex::new(flushed),
             maintenance: Mutex::new(()),
@@ -148,7 +148,7 @@ impl GroupState {
     }
 
     /// The tables as of now. What is read through them changes as commands are applied.
-    pub(crate) fn tables(&self) -> Result<Arc<Tables>, KvError> {
+    pub(crate) fn tables(&self) -> Result<Arc<dyn StateTables>, KvError> {
         self.tables
             .read()
             .clone()
@@ -157,16 +157,15 @@ impl GroupState {
 
     /// Calls `visit` with a snapshot.
     pub(crate) fn visit(&self, visit: &mut dyn FnMut(&dyn Read)) -> Result<(), KvError> {
-        let tables = self.tables()?;
-        visit(&tables.snapshot());
+        self.tables()?.visit(visit);
         Ok(())
     }
 
     /// Makes `batch`, which leads to `applied`, visible as a whole. Not durable: the log is.
     pub(crate) fn commit(&self, batch: Batch, applied: Applied) -> Result<(), KvError> {
         let bytes = batch.value_bytes() as u64;
-        self.tables()?.commit(batch, Some(&applied))?;
         let index = applied.index();
+        self.tables()?.commit(batch, applied.encode())?;
         *self.applied.lock() = applied;
         self.unflushed_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.waiting.reached(index);
@@ -205,6 +204,30 @@ impl GroupState {
         }
         flushed
     }
+}
+
+/// Makes tables that hold nothing.
+fn make_tables(engine: &Arc<dyn TableEngine>, folder: &Path) -> Result<(), KvError> {
+    let tables = Arc::clone(engine).open(folder, true)?;
+    tables.commit(Batch::default(), Applied::default().encode())?;
+    tables.flush()
+}
+
+/// Opens tables, and says how far they are.
+fn open_tables(
+    engine: &Arc<dyn TableEngine>,
+    folder: &Path,
+) -> Result<(Arc<dyn StateTables>, Applied), KvError> {
+    let tables = Arc::clone(engine).open(folder, false)?;
+    let applied = read_record(tables.record()?)?;
+    Ok((tables, applied))
+}
+
+/// What tables say of themselves.
+fn read_record(record: Option<Vec<u8>>) -> Result<Applied, KvError> {
+    let record = record
+        .ok_or_else(|| KvError::Damaged("the record of what is applied is missing".into()))?;
+    Applied::decode(&record).map_err(|error| KvError::Damaged(error.to_string()))
 }
 
 /// What is damaged needs a backup; what the system refuses, something else.
@@ -248,10 +271,10 @@ mod tests {
     use mailrook_types::ShardId;
     use proptest::prelude::*;
 
-    use super::{Applied, GroupState, StateEngine};
+    use super::{Applied, GroupState, StateEngine, TableEngine};
     use crate::{data_dir::DataDir, log::log_id};
 
-    fn engine(dir: &Path) -> Arc<StateEngine> {
+    fn engine(dir: &Path) -> Arc<dyn TableEngine> {
         // Several in one test: each has a lock of its own, which lives as long as the test.
         let path = tempfile::tempdir_in(dir).unwrap();
         let lock = DataDir::open(path.path(), &[]).unwrap().lock();
@@ -270,7 +293,7 @@ mod tests {
         // The tables were made, and then the process died before it said so.
         let unfinished = dir.path().join("1").join(super::FIRST);
         std::fs::create_dir_all(dir.path().join("1")).unwrap();
-        drop(super::Tables::open(&engine(dir.path()), &unfinished, true).unwrap());
+        super::make_tables(&engine(dir.path()), &unfinished).unwrap();
         assert_eq!(fresh(dir.path()).applied(), Applied::default());
     }
 

@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use mailrook_kv::{KvError, Read, Store};
+use mailrook_kv::{KvError, Read};
 use parking_lot::Mutex;
 
-use super::GroupState;
+use super::{GroupState, read_record};
 
 /// Nobody is held up for longer: a reader that takes more time sees a later state, and knows it.
 const STOP_MAX: Duration = Duration::from_millis(100);
@@ -85,11 +85,17 @@ impl GroupState {
             // An error means that the time is over.
             let _ = place.arrived.recv_timeout(patience);
         }
-        let tables = self.tables()?;
-        let snapshot = tables.snapshot();
-        drop(place);
-        visit(&snapshot, snapshot.applied()?.index());
-        Ok(())
+        let mut place = Some(place);
+        let mut damage = None;
+        self.tables()?.visit_with_record(&mut |snapshot, record| {
+            // The snapshot is there.
+            drop(place.take());
+            match read_record(record) {
+                Ok(applied) => visit(snapshot, applied.index()),
+                Err(error) => damage = Some(error),
+            }
+        })?;
+        damage.map_or(Ok(()), Err)
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
-use mailrook_kv::{Batch, Direction, KvError, Read, Space, Store, Write};
+use mailrook_kv::{Batch, Direction, KvError, Read, Space, Write};
 use rocksdb::{
     BoundColumnFamily, DB, DBRawIteratorWithThreadMode, ErrorKind, FlushOptions, ReadOptions,
-    SnapshotWithThreadMode, WriteBatch, WriteOptions,
+    SnapshotWithThreadMode, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 
 use super::{
-    Applied,
+    StateTables, TableEngine,
     engine::{OWN, StateEngine, family},
 };
 
@@ -34,36 +34,29 @@ pub(super) fn kv_error(error: &rocksdb::Error) -> KvError {
     }
 }
 
-impl Tables {
-    /// Opens the database in `folder`, or makes it.
-    pub(super) fn open(
-        engine: &Arc<StateEngine>,
-        folder: &Path,
-        create: bool,
-    ) -> Result<Tables, KvError> {
-        let lock = engine
+impl TableEngine for StateEngine {
+    fn open(self: Arc<Self>, folder: &Path, create: bool) -> Result<Arc<dyn StateTables>, KvError> {
+        let lock = self
             .lock()
             .ok_or_else(|| KvError::Engine("the data directory is closed".into()))?;
-        let db = DB::open_cf_descriptors(&engine.database(create), folder, engine.families())
+        let db = DB::open_cf_descriptors(&self.database(create), folder, self.families())
             .map_err(|error| kv_error(&error))?;
-        let tables = Tables {
+        Ok(Arc::new(Tables {
             db,
-            _engine: Arc::clone(engine),
+            _engine: self,
             _lock: lock,
-        };
-        if create {
-            tables.commit(Batch::default(), Some(&Applied::default()))?;
-            tables.flush()?;
-        }
-        Ok(tables)
+        }))
+    }
+}
+
+impl StateTables for Tables {
+    fn record(&self) -> Result<Option<Vec<u8>>, KvError> {
+        self.db
+            .get_cf(&self.handle(OWN)?, APPLIED)
+            .map_err(|error| kv_error(&error))
     }
 
-    /// How far they are.
-    pub(super) fn applied(&self) -> Result<Applied, KvError> {
-        decode_applied(self.db.get_cf(&self.handle(OWN)?, APPLIED))
-    }
-
-    pub(super) fn commit(&self, batch: Batch, applied: Option<&Applied>) -> Result<(), KvError> {
+    fn commit(&self, batch: Batch, record: Vec<u8>) -> Result<(), KvError> {
         let spaces = [
             self.space(Space::Index)?,
             self.space(Space::Detail)?,
@@ -81,9 +74,7 @@ impl Tables {
                 Write::Delete => writes.delete_cf(handle, key),
             }
         }
-        if let Some(applied) = applied {
-            writes.put_cf(&self.handle(OWN)?, APPLIED, applied.encode());
-        }
+        writes.put_cf(&self.handle(OWN)?, APPLIED, record);
         let mut options = WriteOptions::default();
         options.disable_wal(true);
         self.db
@@ -91,8 +82,7 @@ impl Tables {
             .map_err(|error| kv_error(&error))
     }
 
-    /// Returns once everything written is in synced tables.
-    pub(super) fn flush(&self) -> Result<(), KvError> {
+    fn flush(&self) -> Result<(), KvError> {
         let handles = [
             self.handle(OWN)?,
             self.space(Space::Index)?,
@@ -107,11 +97,38 @@ impl Tables {
             .map_err(|error| kv_error(&error))
     }
 
-    /// Ends work in the background.
-    pub(super) fn close(&self) {
+    fn close(&self) {
         self.db.cancel_all_background_work(true);
     }
 
+    fn visit(&self, visit: &mut dyn FnMut(&dyn Read)) {
+        visit(&TablesSnapshot {
+            tables: self,
+            snapshot: self.db.snapshot(),
+        });
+    }
+
+    fn visit_with_record(
+        &self,
+        visit: &mut dyn FnMut(&dyn Read, Option<Vec<u8>>),
+    ) -> Result<(), KvError> {
+        let snapshot = self.db.snapshot();
+        let record = snapshot.get_cf(&self.handle(OWN)?, APPLIED);
+        let record = record.map_err(|error| kv_error(&error))?;
+        let tables = self;
+        visit(&TablesSnapshot { tables, snapshot }, record);
+        Ok(())
+    }
+
+    /// It flushes.
+    fn checkpoint(&self, folder: &Path) -> Result<(), KvError> {
+        Checkpoint::new(&self.db)
+            .and_then(|checkpoint| checkpoint.create_checkpoint(folder))
+            .map_err(|error| kv_error(&error))
+    }
+}
+
+impl Tables {
     pub(super) fn space(&self, space: Space) -> Result<Arc<BoundColumnFamily<'_>>, KvError> {
         self.handle(family(space))
     }
@@ -120,21 +137,6 @@ impl Tables {
         self.db
             .cf_handle(name)
             .ok_or_else(|| KvError::Damaged(format!("the column family {name} is missing")))
-    }
-}
-
-impl Store for Tables {
-    type Snapshot<'a> = TablesSnapshot<'a>;
-
-    fn snapshot(&self) -> TablesSnapshot<'_> {
-        TablesSnapshot {
-            tables: self,
-            snapshot: self.db.snapshot(),
-        }
-    }
-
-    fn write(&self, batch: Batch) -> Result<(), KvError> {
-        self.commit(batch, None)
     }
 }
 
@@ -164,20 +166,6 @@ impl Read for Tables {
 pub(crate) struct TablesSnapshot<'a> {
     tables: &'a Tables,
     snapshot: SnapshotWithThreadMode<'a, DB>,
-}
-
-impl TablesSnapshot<'_> {
-    /// How far they were.
-    pub(super) fn applied(&self) -> Result<Applied, KvError> {
-        decode_applied(self.snapshot.get_cf(&self.tables.handle(OWN)?, APPLIED))
-    }
-}
-
-fn decode_applied(stored: Result<Option<Vec<u8>>, rocksdb::Error>) -> Result<Applied, KvError> {
-    let bytes = stored
-        .map_err(|error| kv_error(&error))?
-        .ok_or_else(|| KvError::Damaged("the record of what is applied is missing".into()))?;
-    Applied::decode(&bytes).map_err(|error| KvError::Damaged(error.to_string()))
 }
 
 impl Read for TablesSnapshot<'_> {

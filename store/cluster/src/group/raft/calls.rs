@@ -13,7 +13,10 @@ use super::{
     handle::{RaftGroup, in_flight_kib},
     types::{Answer, Command},
 };
-use crate::{COMMAND_BYTES_MAX, Group, GroupError, GroupRole, GroupStatus, Progress, Watch};
+use crate::{
+    COMMAND_BYTES_MAX, Group, GroupError, GroupRole, GroupStatus, Progress, Watch,
+    simulation::run_blocking,
+};
 
 /// How long a reader waits for an entry: a copy that is not there by then is far behind, or nothing is written.
 const ENTRY_MAX: Duration = Duration::from_secs(5);
@@ -193,7 +196,7 @@ impl RaftGroup {
         }
         self.standing.stop("it is shut down");
         let state = Arc::clone(&self.state);
-        match tokio::task::spawn_blocking(move || state.close()).await {
+        match run_blocking(move || state.close()).await {
             Ok(Ok(())) => {}
             // The log still holds it.
             Ok(Err(error)) => tracing::warn!(shard = %self.shard, %error, "the last flush failed"),

@@ -15,6 +15,7 @@ use openraft::{
     storage::{IOFlushed, LeaderBoundedStreamError, LeaderBoundedStreamResult, RaftLogStorage},
 };
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::{
     cache::TailCache,
@@ -51,6 +52,8 @@ pub(crate) struct GroupLog {
     standing: Arc<Standing>,
     inner: Arc<Mutex<Inner>>,
     written: Arc<Mutex<Written>>,
+    /// Told when more is durable.
+    more_written: Arc<Notify>,
 }
 
 /// What is durable.
@@ -103,6 +106,7 @@ impl GroupLog {
                 append: 0,
                 last: inner.last,
             })),
+            more_written: Arc::default(),
             inner: Arc::new(Mutex::new(inner)),
         })
     }
@@ -115,6 +119,20 @@ impl GroupLog {
     /// The last entry that is durable.
     pub(crate) fn durable_last(&self) -> Option<LogId> {
         self.written.lock().last
+    }
+
+    /// Waits until `id` is durable here.
+    pub(super) async fn until_durable(&self, id: &LogId) {
+        loop {
+            let more = self.more_written.notified();
+            tokio::pin!(more);
+            more.as_mut().enable();
+            // By term first: an entry that takes the place of others comes after them.
+            if self.durable_last().as_ref() >= Some(id) {
+                return;
+            }
+            more.await;
+        }
     }
 
     /// Notes that a snapshot up to `last` is about to replace the state: if the log then ends before it, that is no
@@ -178,6 +196,11 @@ impl GroupLog {
         raw.into_iter().map(decode_entry).collect()
     }
 
+    fn is_cut(&self, index: u64) -> bool {
+        let purged = self.inner.lock().purged;
+        purged.is_some_and(|purged| index <= purged.index)
+    }
+
     /// The vote, if it is a committed one for `leader`.
     fn check_leader(&self, leader: &LeaderId) -> Result<(), LeaderChanged<Types>> {
         let vote = self.inner.lock().vote;
@@ -233,7 +256,13 @@ impl RaftLogReader<Types> for GroupLog {
         start: u64,
         end: u64,
     ) -> Result<Vec<Entry>, io::Error> {
-        Ok(self.read(start..end, READ_BYTES)?)
+        let read = self.read(start..end, READ_BYTES);
+        // The consensus engine may go on with entries that it has cut after a copy became unreachable, whom it sends a
+        // snapshot by now. It sends what it is given as if nothing were missing before it: so it is given nothing.
+        if self.is_cut(start) {
+            return Ok(Vec::new());
+        }
+        Ok(read?)
     }
 
     /// In pieces: after a crash this is all that is to be replayed.
@@ -339,10 +368,11 @@ impl RaftLogStorage<Types> for GroupLog {
             group: log_group(self.shard),
             entries: raw,
         };
-        let written = Arc::clone(&self.written);
+        let (written, more) = (Arc::clone(&self.written), Arc::clone(&self.more_written));
         let done = Box::new(move |result: Result<(), LogError>| {
             if result.is_ok() {
                 *written.lock() = Written { append, last };
+                more.notify_waiters();
             }
             callback.io_completed(result.map_err(io::Error::from));
         });

@@ -22,7 +22,8 @@ use super::{
     types::{Entry, LogId, Reply, Snapshot, SnapshotMeta, StoredMembership, Types},
 };
 use crate::{
-    Touched,
+    Plant, Touched,
+    simulation::run_blocking,
     state::{Applied, GroupState},
 };
 
@@ -42,6 +43,7 @@ pub(crate) struct Machine {
     pub(super) log: GroupLog,
     pub(super) standing: Arc<Standing>,
     pub(super) touched: broadcast::Sender<Touched>,
+    pub(super) plant: Option<Plant>,
 }
 
 /// What a batch gave.
@@ -53,10 +55,14 @@ struct Outcome {
 
 impl Machine {
     /// Applies `batch` as a whole, then answers.
-    fn apply_batch(&self, batch: &mut Vec<Responder>) -> Result<(), io::Error> {
+    ///
+    /// Others may have made it durable sooner than this node. It is waited for: tables can be flushed at any time, and
+    /// after a crash must not hold more than the log, or they are taken for those of another log.
+    async fn apply_batch(&self, batch: &mut Vec<Responder>) -> Result<(), io::Error> {
         let Some(last) = batch.last().map(|(entry, _)| entry.log_id) else {
             return Ok(());
         };
+        self.log.until_durable(&last).await;
         // A panic while applying is a bug in the state machine: this copy stops, the others of the node go on. The
         // half-made changes go with the overlay.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.carry_out(batch)))
@@ -151,7 +157,7 @@ impl RaftStateMachine<Types> for Machine {
                 .await
                 .inspect_err(|error| self.standing.stop(&error.to_string()))?;
             let Some((entry, responder)) = next else {
-                return self.apply_batch(&mut batch);
+                return self.apply_batch(&mut batch).await;
             };
             if let EntryPayload::Normal(command) = &entry.payload {
                 bytes += command.bytes.len();
@@ -159,7 +165,7 @@ impl RaftStateMachine<Types> for Machine {
             let awaited = self.state.is_awaited(entry.log_id.index);
             batch.push((entry, responder));
             if batch.len() >= BATCH_COMMANDS_MAX || bytes >= BATCH_BYTES_MAX || awaited {
-                self.apply_batch(&mut batch)?;
+                self.apply_batch(&mut batch).await?;
                 bytes = 0;
             }
         }
@@ -168,6 +174,7 @@ impl RaftStateMachine<Types> for Machine {
     async fn get_snapshot_builder(&mut self) -> Builder {
         Builder {
             state: Arc::clone(&self.state),
+            plant: self.plant,
         }
     }
 
@@ -184,7 +191,7 @@ impl RaftStateMachine<Types> for Machine {
         };
         self.log.announce_install(last).await?;
         let state = Arc::clone(&self.state);
-        let installed = tokio::task::spawn_blocking(move || state.install(&folder))
+        let installed = run_blocking(move || state.install(&folder))
             .await?
             .map_err(io::Error::other)?;
         if super::snapshot::meta(&installed) != *meta {
@@ -198,6 +205,6 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
-        Ok(of_flushed(&self.state))
+        Ok(of_flushed(&self.state, self.plant))
     }
 }

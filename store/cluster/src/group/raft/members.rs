@@ -29,9 +29,35 @@ impl RaftGroup {
 
     /// Has exactly `voters` vote, in one joint change. Who voted until now and is not among them follows.
     pub(crate) async fn change_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), GroupError> {
+        let _one = self.changing.lock().await;
         let voters: BTreeSet<u64> = voters.into_iter().map(|node| node.0).collect();
         let changed = self.raft.change_membership(voters, true).await;
         self.changed(changed.map(drop))
+    }
+
+    /// Whether this copy leads, and the voters are those of before and after a change, of which each needs a majority.
+    pub(crate) fn is_between_voters(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.committed_membership_config.membership();
+        metrics.state == ServerState::Leader && membership.get_joint_config().len() > 1
+    }
+
+    /// Ends a change of the voters that nobody ends: the leader that began it is gone, or who asked for it gave up. The
+    /// consensus engine leaves the second half of a change to its caller.
+    pub(crate) async fn end_change(&self) {
+        let Ok(_one) = self.changing.try_lock() else {
+            return;
+        };
+        if !self.is_between_voters() {
+            return;
+        }
+        tracing::info!(shard = %self.shard(), "ending a change of the voters that was left half done");
+        // Seen from both halves, nobody added is the second one.
+        let nobody = ChangeMembers::AddVoterIds(BTreeSet::new());
+        if let Err(error) = self.raft.change_membership(nobody, true).await {
+            tracing::warn!(shard = %self.shard(), %error, "the change of the voters stays half done for now");
+        }
     }
 
     /// Has a node that has no vote leave the group.

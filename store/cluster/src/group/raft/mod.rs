@@ -13,6 +13,7 @@ mod machine;
 mod members;
 mod network;
 mod receive;
+mod runtime;
 mod send;
 mod serve;
 mod snapshot;
@@ -23,7 +24,7 @@ mod transfer;
 mod types;
 pub(crate) mod wire;
 
-pub(crate) use clock::Correction;
+pub(crate) use clock::{Correction, WallClock, wall_ms};
 pub(crate) use handle::{GroupParts, Origin, RaftGroup};
 pub(crate) use send::SnapshotSender;
 pub(crate) use types::{Command, Entry, LogId, StoredMembership, Vote, log_mark, vote_mark};

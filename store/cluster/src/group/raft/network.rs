@@ -28,6 +28,7 @@ use super::{
     types::{LogId, Snapshot, Types, Vote},
     wire::{self, Ask, Told, WireAppended},
 };
+use crate::Plant;
 
 /// A copy that has entries to write answers within this time, a slow disk included; then the stream is given up and begun
 /// anew.
@@ -42,6 +43,7 @@ pub(super) struct Ways {
     pub(super) shard: ShardId,
     pub(super) network: Arc<dyn Network>,
     pub(super) snapshots: SnapshotSender,
+    pub(super) plant: Option<Plant>,
 }
 
 impl RaftNetworkFactory<Types> for Ways {
@@ -119,13 +121,15 @@ impl Way {
             .network
             .open(self.to, Class::Consensus, opening)
             .map_err(rpc_error)?;
-        // One token for each request that waits for its answer.
+        // One token for each request that waits for its answer: the end of the log that it leads to.
         let (sent, waiting) = mpsc::unbounded_channel();
         tokio::spawn(send_all(self.ways.shard, input, duplex.outgoing, sent));
         let answers = Answers {
             incoming: duplex.incoming,
             waiting,
             broken: false,
+            answered: 0,
+            plant: self.ways.plant,
         };
         Ok(stream::unfold(answers, Answers::next).boxed())
     }
@@ -140,19 +144,22 @@ async fn send_all<S>(
     shard: ShardId,
     mut input: S,
     outgoing: mpsc::Sender<Bytes>,
-    sent: mpsc::UnboundedSender<()>,
+    sent: mpsc::UnboundedSender<Option<LogId>>,
 ) where
     S: Stream<Item = AppendEntriesRequest<Types>> + Unpin,
 {
     loop {
         let request = tokio::select! {
+            biased;
             request = input.next() => request,
             // Nobody waits for answers any more, or the connection is gone.
             () = sent.closed() => return,
             () = outgoing.closed() => return,
         };
         let Some(request) = request else { return };
-        if sent.send(()).is_err() || outgoing.send(wire::append(shard, &request)).await.is_err() {
+        let last = request.entries.last().map(|entry| entry.log_id);
+        let last = last.or(request.prev_log_id);
+        if sent.send(last).is_err() || outgoing.send(wire::append(shard, &request)).await.is_err() {
             return;
         }
     }
@@ -161,8 +168,10 @@ async fn send_all<S>(
 /// The answers to a stream of entries.
 struct Answers {
     incoming: mpsc::Receiver<Bytes>,
-    waiting: mpsc::UnboundedReceiver<()>,
+    waiting: mpsc::UnboundedReceiver<Option<LogId>>,
     broken: bool,
+    answered: u64,
+    plant: Option<Plant>,
 }
 
 impl Answers {
@@ -173,24 +182,35 @@ impl Answers {
             return None;
         }
         // None once all is sent and answered.
-        self.waiting.recv().await?;
-        let answer = self.answer().await;
+        let last = self.waiting.recv().await?;
+        // The first answer says that the other log is the same so far.
+        let at_once = self.plant == Some(Plant::AckBeforeQuorum) && self.answered > 0;
+        let answer = if at_once && !self.incoming.is_closed() {
+            // Nobody looks at it, but it has to go.
+            let _ = self.incoming.try_recv();
+            Ok(Ok(last))
+        } else {
+            self.answer().await
+        };
+        self.answered += 1;
         self.broken = answer.is_err();
         Some((answer, self))
     }
 
     async fn answer(&mut self) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
         match tokio::time::timeout(ANSWER_MAX, self.incoming.recv()).await {
-            Ok(Some(item)) => {
-                let appended: WireAppended = wire::read_reply(&item).map_err(broken)?;
-                wire::to_stream_result(appended).map_err(broken)
-            }
+            Ok(Some(item)) => read_answer(&item),
             Ok(None) => Err(RPCError::Unreachable(Unreachable::new(&io::Error::other(
                 "the stream of entries broke",
             )))),
             Err(_) => Err(broken("no answer to entries")),
         }
     }
+}
+
+fn read_answer(item: &[u8]) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
+    let appended: WireAppended = wire::read_reply(item).map_err(broken)?;
+    wire::to_stream_result(appended).map_err(broken)
 }
 
 impl RaftNetworkV2<Types> for Way {
@@ -269,6 +289,7 @@ impl RaftNetworkV2<Types> for Way {
             .snapshots
             .send(&self.ways, self.to, vote, snapshot.snapshot);
         tokio::select! {
+            biased;
             sent = sending => sent.map(SnapshotResponse::new),
             closed = cancel => Err(StreamingError::Closed(closed)),
         }

@@ -24,7 +24,7 @@ use super::{
     types::{LogId, Snapshot, SnapshotMeta},
     wire::{self, WireVote},
 };
-use crate::{data_dir::sync_dir, log::decode_membership};
+use crate::{data_dir::sync_dir, log::decode_membership, simulation::run_blocking};
 
 /// A sender whose disk is slow says something within this time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,7 +62,7 @@ impl RaftGroup {
             files: offer.files,
         };
         let current = self.state.current_folder()?;
-        let (incoming, missing) = tokio::task::spawn_blocking(move || {
+        let (incoming, missing) = run_blocking(move || {
             let missing = incoming.begin(&current)?;
             Ok::<_, io::Error>((incoming, missing))
         })
@@ -77,7 +77,7 @@ impl RaftGroup {
                 .await?;
         }
         let whole = self.state.whole_folder();
-        let folder = tokio::task::spawn_blocking(move || incoming.assemble(whole)).await??;
+        let folder = run_blocking(move || incoming.assemble(whole)).await??;
         let meta = SnapshotMeta {
             last_log_id: Some(LogId::from(offer.last)),
             last_membership: decode_membership(&offer.membership)?,
@@ -104,10 +104,8 @@ impl RaftGroup {
     ) -> io::Result<()> {
         let part = incoming.part(info);
         let path = part.clone();
-        let mut writer = tokio::task::spawn_blocking(move || {
-            OpenOptions::new().create(true).append(true).open(path)
-        })
-        .await??;
+        let mut writer =
+            run_blocking(move || OpenOptions::new().create(true).append(true).open(path)).await??;
         let mut left = info.len.saturating_sub(offset);
         while left > 0 {
             let item = tokio::time::timeout(PATIENCE, stream.incoming.recv())
@@ -124,14 +122,14 @@ impl RaftGroup {
             };
             left -= bytes.len() as u64;
             self.reserve.check().map_err(io::Error::other)?;
-            writer = tokio::task::spawn_blocking(move || {
+            writer = run_blocking(move || {
                 writer.write_all(&bytes)?;
                 Ok::<File, io::Error>(writer)
             })
             .await??;
         }
         let (info, whole) = (info.clone(), incoming.whole(info));
-        tokio::task::spawn_blocking(move || {
+        run_blocking(move || {
             writer.sync_all()?;
             drop(writer);
             finish(&part, &whole, &info)

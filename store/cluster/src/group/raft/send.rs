@@ -25,7 +25,10 @@ use super::{
     types::{SnapshotMeta, Types, Vote},
     wire::{self, WireLogId},
 };
-use crate::log::encode_membership;
+use crate::{
+    log::encode_membership,
+    simulation::{self, run_blocking},
+};
 
 /// Snapshots that a node sends at a time: each reads the disk as fast as the other side takes it.
 const SENDING_MAX: usize = 2;
@@ -57,13 +60,17 @@ struct Checkpoint {
 
 impl Drop for Checkpoint {
     fn drop(&mut self) {
-        let folder = self.folder.clone();
-        // It may hold many files.
-        tokio::task::spawn_blocking(move || {
+        let folder = std::mem::take(&mut self.folder);
+        let remove = move || {
             if let Err(error) = fs::remove_dir_all(&folder) {
                 tracing::warn!(folder = %folder.display(), %error, "a checkpoint that was sent stays until the next start");
             }
-        });
+        };
+        if simulation::is_on() {
+            return remove();
+        }
+        // It may hold many files.
+        tokio::task::spawn_blocking(remove);
     }
 }
 
@@ -83,7 +90,7 @@ impl SnapshotSender {
         // Never closed.
         let _permit = self.permits.acquire().await;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let made = tokio::task::spawn_blocking(move || checkpoint(&source, number)).await;
+        let made = run_blocking(move || checkpoint(&source, number)).await;
         let (checkpoint, meta, files) = made.map_err(failed)?.map_err(failed)?;
         let offer = offer(vote, &meta, files.clone()).map_err(failed)?;
         let stream = ways
@@ -152,7 +159,7 @@ async fn carry(mut stream: Duplex, folder: &Path, files: &[FileInfo]) -> io::Res
         let info =
             info.ok_or_else(|| io::Error::other("it asks for a file that was not offered"))?;
         let path = folder.join(&info.name);
-        let mut reader = tokio::task::spawn_blocking(move || {
+        let mut reader = run_blocking(move || {
             let mut reader = File::open(path)?;
             reader.seek(SeekFrom::Start(offset))?;
             Ok::<_, io::Error>(reader)
@@ -160,8 +167,7 @@ async fn carry(mut stream: Duplex, folder: &Path, files: &[FileInfo]) -> io::Res
         .await??;
         let mut left = info.len.saturating_sub(offset);
         while left > 0 {
-            let (bytes, back) =
-                tokio::task::spawn_blocking(move || read_chunk(reader, left)).await??;
+            let (bytes, back) = run_blocking(move || read_chunk(reader, left)).await??;
             reader = back;
             left = left.saturating_sub(bytes.len() as u64);
             let sent = stream.outgoing.send(chunk(file, &bytes));

@@ -8,7 +8,11 @@ use std::{io, path::PathBuf, sync::Arc};
 use openraft::RaftSnapshotBuilder;
 
 use super::types::{Snapshot, SnapshotMeta, Types};
-use crate::state::{Applied, GroupState};
+use crate::{
+    Plant,
+    simulation::run_blocking,
+    state::{Applied, GroupState},
+};
 
 /// Where a snapshot's data is.
 #[derive(Clone)]
@@ -45,8 +49,11 @@ pub(super) fn meta(applied: &Applied) -> SnapshotMeta {
 }
 
 /// The snapshot that the flushed state is; none if nothing is flushed.
-pub(super) fn of_flushed(state: &Arc<GroupState>) -> Option<Snapshot> {
-    let flushed = state.flushed();
+pub(super) fn of_flushed(state: &Arc<GroupState>, plant: Option<Plant>) -> Option<Snapshot> {
+    let flushed = match plant {
+        Some(Plant::CutUnflushed) => state.applied(),
+        _ => state.flushed(),
+    };
     flushed.log_id?;
     Some(Snapshot {
         meta: meta(&flushed),
@@ -57,19 +64,21 @@ pub(super) fn of_flushed(state: &Arc<GroupState>) -> Option<Snapshot> {
 /// Makes a snapshot, by flushing unless something is flushed: then it tells openraft how far, which cuts the log.
 pub(crate) struct Builder {
     pub(super) state: Arc<GroupState>,
+    pub(super) plant: Option<Plant>,
 }
 
 impl RaftSnapshotBuilder<Types> for Builder {
     type SnapshotData = SnapshotSource;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        if let Some(snapshot) = of_flushed(&self.state) {
+        if let Some(snapshot) = of_flushed(&self.state, self.plant) {
             return Ok(snapshot);
         }
         let state = Arc::clone(&self.state);
-        tokio::task::spawn_blocking(move || state.flush())
+        run_blocking(move || state.flush())
             .await?
             .map_err(io::Error::other)?;
-        of_flushed(&self.state).ok_or_else(|| io::Error::other("nothing is applied yet"))
+        of_flushed(&self.state, self.plant)
+            .ok_or_else(|| io::Error::other("nothing is applied yet"))
     }
 }

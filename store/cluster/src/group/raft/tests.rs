@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
-use mailrook_kv::{Applied, ApplyError, Read, Space, StateMachine, View};
+use mailrook_kv::{Applied, ApplyError, Space, StateMachine, View};
 use mailrook_transport::Alone;
 use mailrook_types::{NodeId, ShardId};
 use openraft::{EntryPayload, raft::AppendEntriesRequest};
@@ -26,7 +26,7 @@ use crate::{
     disk::{FileSystemSpace, Reserve},
     guard::{GroupEvidence, check_group},
     log::{EngineLog, EngineOptions, OnFatal, SharedLog, WriterOptions, log_id},
-    state::{GroupState, StateEngine},
+    state::{GroupState, StateEngine, TableEngine},
 };
 
 const ONE: ShardId = ShardId(1);
@@ -68,7 +68,8 @@ impl Copy {
         };
         let log =
             Arc::new(SharedLog::start(log, Arc::clone(&witness), writer, dir.lock()).unwrap());
-        let engine = Arc::new(StateEngine::new(8 << 20, 8 << 20, 1, &dir.lock()).unwrap());
+        let engine: Arc<dyn TableEngine> =
+            Arc::new(StateEngine::new(8 << 20, 8 << 20, 1, &dir.lock()).unwrap());
         let state = Arc::new(GroupState::open(&engine, &dir.group(ONE), ONE, true).unwrap());
         Copy {
             dir,
@@ -88,6 +89,7 @@ impl Copy {
             log: log.clone(),
             standing,
             touched: broadcast::Sender::new(1),
+            plant: None,
         };
         (machine, log)
     }
@@ -99,8 +101,9 @@ impl Copy {
             shard: ONE,
             network: Arc::new(Alone(NodeId(node_id))),
             snapshots: SnapshotSender::default(),
+            plant: None,
         };
-        Raft::new(node_id, config(ONE).unwrap(), ways, log, machine)
+        Raft::new(node_id, config(ONE, true).unwrap(), ways, log, machine)
             .await
             .unwrap()
     }
@@ -147,6 +150,8 @@ async fn snapshot_for(to: &Path) -> (Vote, SnapshotMeta, SnapshotSource) {
         log,
         log_cache_bytes: 1 << 20,
         groups: 1,
+        wall: Arc::new(super::wall_ms),
+        plant: None,
         reserve: Arc::new(Reserve::new(space, 0).unwrap()),
         correction: super::Correction::default(),
     })
@@ -173,6 +178,7 @@ async fn snapshot_for(to: &Path) -> (Vote, SnapshotMeta, SnapshotSource) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_takes_the_place_of_the_log_and_the_log_goes_on_behind_it() {
+    use openraft::RaftLogReader;
     let dir = tempfile::tempdir().unwrap();
     let copy = Copy::open(dir.path());
     let raft = copy.follow(2).await;
@@ -218,6 +224,13 @@ async fn a_snapshot_takes_the_place_of_the_log_and_the_log_goes_on_behind_it() {
         (copy.last(), copy.state.applied().log_id),
         (Some(vec![51]), Some(next))
     );
+    // What was cut is not skipped: a copy that lacks it would take the rest for what comes next.
+    let (_, mut log) = copy.machine(2);
+    let cut = log.limited_get_log_entries(last.index, next.index + 1);
+    assert!(cut.await.unwrap().is_empty());
+    let there = log.limited_get_log_entries(next.index, next.index + 1);
+    assert_eq!(there.await.unwrap().len(), 1);
+    drop(log);
     let raft = copy.follow(2).await;
     raft.shutdown().await.unwrap();
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use openraft::{
-    EntryPayload, RaftTypeConfig, TokioRuntime,
+    EntryPayload, RaftTypeConfig,
     impls::{BoxedErrorSource, EmptyNode, InlineBatch},
     raft::responder::Responder,
     type_config::alias,
@@ -28,7 +28,7 @@ impl RaftTypeConfig for Types {
     type Vote = openraft::Vote<Self::LeaderId>;
     type Payload = EntryPayload<Command, u64, EmptyNode>;
     type Entry = openraft::Entry<<Self::LeaderId as RaftLeaderId>::Committed, Self::Payload>;
-    type AsyncRuntime = TokioRuntime;
+    type AsyncRuntime = super::runtime::Runtime;
     type Responder<T>
         = Answer<T>
     where

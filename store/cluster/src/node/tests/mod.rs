@@ -13,7 +13,7 @@ use std::path::Path;
 
 use machine::machines;
 
-use super::{Machines, Node, NodeOptions, OpenError, open};
+use super::{Machines, Node, NodeOptions, OpenError, Parts, open};
 
 /// Small enough that files, flushes and cuts happen within a test.
 fn options(dir: &Path) -> NodeOptions {
@@ -29,10 +29,10 @@ fn options(dir: &Path) -> NodeOptions {
 }
 
 /// Small log files, and otherwise as in production.
-fn parts() -> open::Parts {
-    open::Parts {
+fn parts() -> Parts {
+    Parts {
         log_file_bytes: Some(1 << 20),
-        ..open::Parts::default()
+        ..Parts::default()
     }
 }
 
