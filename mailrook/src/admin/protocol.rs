@@ -275,6 +275,8 @@ pub enum Reply {
     },
     /// How the server fares.
     Status(Box<Status>),
+    /// It is as asked, and there is something to be said.
+    Noted { done: bool, note: String },
     /// It is as asked.
     Done { done: bool },
 }
@@ -459,8 +461,22 @@ pub struct ClusterStatus {
     pub under_replicated: Vec<String>,
     /// What is being done about the placement and the tables' slots, in words.
     pub healing: Vec<String>,
+    /// Copies that are to leave their nodes and cannot: their nodes wait for another.
+    #[serde(default)]
+    pub stuck: Vec<StuckCopies>,
     /// What losing each node now would do.
     pub losing: Vec<Losing>,
+}
+
+/// Copies that cannot leave a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StuckCopies {
+    /// Which node.
+    pub node: String,
+    /// Of which groups.
+    pub shards: Vec<u32>,
+    /// Why, and what helps, in words.
+    pub why: String,
 }
 
 /// Who signs the nodes' certificates.
@@ -526,8 +542,22 @@ pub struct Losing {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifiedShard {
     pub shard: u32,
-    pub equal: bool,
+    pub verdict: VerifiedAs,
     pub copies: Vec<VerifiedCopy>,
+}
+
+/// What the comparison of a group's copies came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerifiedAs {
+    /// All could be read, and are equal.
+    Equal,
+    /// Some differ, as of the same entry.
+    Differ,
+    /// Some could not be read; the others are equal.
+    Unreadable,
+    /// They could not be read as of the same entry: they are being written, or filled.
+    NotComparable,
 }
 
 /// One copy.
@@ -537,7 +567,7 @@ pub struct VerifiedCopy {
     pub applied_index: Option<u64>,
     /// BLAKE3 of the content, in hexadecimal digits.
     pub digest: Option<String>,
-    /// Why there is none.
+    /// Why it could not be read.
     pub error: Option<String>,
 }
 

@@ -28,7 +28,7 @@ use tracing::{info, warn};
 
 use super::{
     desk::Desk,
-    handle::{DEADLINE, Failure},
+    handle::{Failure, deadline},
     protocol::{ErrorBody, Reply, Request},
 };
 use crate::config::Address;
@@ -183,9 +183,11 @@ async fn status(State(desk): State<Arc<Desk>>) -> Response {
 
 async fn answer(desk: Arc<Desk>, request: Request) -> Response {
     let name = request.name();
-    let outcome = match timeout(DEADLINE, desk.handle(request)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(Failure::Unavailable("no answer in time".to_owned())),
+    let outcome = match deadline(&request) {
+        None => desk.handle(request).await,
+        Some(deadline) => timeout(deadline, desk.handle(request))
+            .await
+            .unwrap_or_else(|_| Err(Failure::Unavailable("no answer in time".to_owned()))),
     };
     // Never the request itself: it may hold a password.
     match &outcome {

@@ -169,6 +169,12 @@ fn cluster(cluster: &ClusterStatus) -> String {
             text += &format!("\n\n{head}\n  {}", lines.join("\n  "));
         }
     }
+    if !cluster.stuck.is_empty() {
+        text += "\n\nCannot leave their nodes:";
+        for stuck in &cluster.stuck {
+            text += &format!("\n  shards {}: {}", list(&stuck.shards), stuck.why);
+        }
+    }
     text += &format!("\n\n{}", upkeep(cluster));
     text += "\n\nLosing a node now:";
     for losing in &cluster.losing {
@@ -194,14 +200,15 @@ fn upkeep(cluster: &ClusterStatus) -> String {
     text
 }
 
+fn list(shards: &[u32]) -> String {
+    let shards: Vec<String> = shards
+        .iter()
+        .map(|shard| shard_name(ShardId(*shard)))
+        .collect();
+    shards.join(", ")
+}
+
 fn consequence(losing: &Losing) -> String {
-    let list = |shards: &[u32]| {
-        let shards: Vec<String> = shards
-            .iter()
-            .map(|shard| shard_name(ShardId(*shard)))
-            .collect();
-        shards.join(", ")
-    };
     let mut parts = Vec::new();
     if !losing.without_quorum.is_empty() {
         parts.push(format!(

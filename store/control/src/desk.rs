@@ -15,11 +15,11 @@ use mailrook_transport::{ClusterCa, Duplex, Handler, JoinHandler, JoinToken, NOD
 use mailrook_types::{NodeId, ShardId};
 
 use crate::{
-    gather,
+    digest, gather,
     join::{JoinRequest, Joined, certificate_request},
     keeper::Keeper,
     recovered::Recovered,
-    report::{NodeReport, digest_beside},
+    report::NodeReport,
     wire::{self, Ask},
 };
 
@@ -67,7 +67,7 @@ impl Desk {
             Ask::Papers => Ok(wire::write(&self.parts()?.keeper.in_use())),
             Ask::Renew(key) => Ok(wire::write(&self.renew(from, &key).await?)),
             Ask::Report => Ok(wire::write(&NodeReport::of(&node))),
-            Ask::Digest(shard) => Ok(wire::write(&digest_beside(node, shard).await?)),
+            Ask::Digest(..) => Err("a digest is asked for by a stream".to_owned()),
             change => self.change(change).await.map(|()| wire::write(&())),
         }
     }
@@ -102,7 +102,7 @@ impl Desk {
             }
             Ask::RemoveLearner(shard, learner) => node.remove_learner(shard, learner).await,
             Ask::TransferLeader(shard, to) => node.transfer_leader(shard, to).await,
-            Ask::Papers | Ask::Renew(_) | Ask::Report | Ask::Digest(_) => Ok(()),
+            Ask::Papers | Ask::Renew(_) | Ask::Report | Ask::Digest(..) => Ok(()),
         };
         changed.map_err(|error: GroupError| error.to_string())
     }
@@ -222,9 +222,15 @@ impl Handler for Controlled {
         async move { desk.answer(from, request).await }.boxed()
     }
 
-    fn open(&self, _from: NodeId, _request: Bytes, _stream: Duplex) -> BoxFuture<'static, ()> {
-        // There are no streams of this class: who opens one sees it end.
-        async {}.boxed()
+    fn open(&self, _from: NodeId, request: Bytes, stream: Duplex) -> BoxFuture<'static, ()> {
+        let desk = Arc::clone(&self.0);
+        async move {
+            // Of anything else the stream ends at once.
+            if let (Ok(node), Ok(Ask::Digest(shard, index))) = (desk.node(), wire::read(&request)) {
+                digest::serve(node, shard, index, stream).await;
+            }
+        }
+        .boxed()
     }
 }
 

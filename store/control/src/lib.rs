@@ -14,6 +14,7 @@ mod book;
 mod controller;
 mod damaged;
 mod desk;
+mod digest;
 mod files;
 mod gather;
 mod hands;
@@ -36,6 +37,7 @@ pub use book::{Book, Known};
 pub use controller::{Addresses, Controller};
 pub use damaged::DamagedDesk;
 pub use desk::{Desk, DeskParts};
+pub use digest::Digest;
 pub use files::FileError;
 pub use gather::{ClusterView, GroupState, gather};
 pub use introductions::Introductions;
@@ -44,7 +46,7 @@ pub use keeper::{Keeper, NodePapers, Presents};
 pub use papers::Papers;
 pub use recovered::Recovered;
 pub use renewal::Renewal;
-pub use report::{Digest, NodeReport};
+pub use report::NodeReport;
 pub use rotation::{AllPapers, begin_rotation, missing, papers, trust};
 pub use settings::{
     FEATURE_LEVELS, LEVEL_CA_ROTATION, LEVEL_LOST_NODES, LEVEL_SLOT_MOVES, Member,
@@ -52,4 +54,4 @@ pub use settings::{
 };
 pub use slots::{SLOTS_AT_ONCE, SlotMover, slots_under_way};
 pub use upgrade::{RAISE_AFTER, highest_common};
-pub use verify::{Copies, verify};
+pub use verify::{Copies, Copy, Verdict, verify};

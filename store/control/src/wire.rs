@@ -25,8 +25,8 @@ pub(crate) enum Ask {
     RemoveLearner(ShardId, NodeId),
     /// To the group's leader.
     TransferLeader(ShardId, NodeId),
-    /// Answered by a [`Digest`](crate::Digest).
-    Digest(ShardId),
+    /// As of this entry; by a stream alone, which answers with its [`Digest`](crate::digest::Digest).
+    Digest(ShardId, u64),
     /// Answered by [`NodePapers`](crate::NodePapers).
     Papers,
     /// A new certificate for who asks, and this key (SubjectPublicKeyInfo, DER). Answered by the certificate, PEM.

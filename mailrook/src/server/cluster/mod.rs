@@ -24,11 +24,11 @@ use mailrook_types::Timestamp;
 use super::neighbours::Neighbours;
 use crate::admin::{
     ClusterHost, Failure,
-    protocol::{ClusterStatus, ClusterUnreached, Secret, VerifiedCopy, VerifiedShard},
+    protocol::{ClusterStatus, ClusterUnreached, Secret, VerifiedShard},
 };
 use refusals::{needs_level, nothing_to_raise, without};
 pub use view::group_name;
-use view::{group_names, hex, name_of, names, status};
+use view::{group_names, names, status, verified_shard};
 
 /// A node that was only just started hands the cluster's CA over within a second.
 const MADE_WITHIN: Duration = Duration::from_secs(10);
@@ -177,21 +177,9 @@ impl ClusterDoor {
         let names = names(&view);
         let mut verified = Vec::new();
         for group in &view.groups {
-            let copies = verify(&view, group.shard, &self.node, &self.network).await;
-            let mut contents = copies.values().map(|copy| copy.as_ref().ok());
-            let first = contents.next().flatten();
-            let equal = first.is_some() && contents.all(|copy| copy == first);
-            let copies = copies.into_iter().map(|(node, copy)| VerifiedCopy {
-                node: name_of(&names, node),
-                applied_index: copy.as_ref().ok().map(|copy| copy.applied_index),
-                digest: copy.as_ref().ok().map(|copy| hex(&copy.digest)),
-                error: copy.err(),
-            });
-            verified.push(VerifiedShard {
-                shard: group.shard.0,
-                equal,
-                copies: copies.collect(),
-            });
+            let compared = verify(&*self.directory, group.shard, &self.node, &self.network);
+            let (verdict, copies) = compared.await?;
+            verified.push(verified_shard(group.shard, verdict, copies, &names));
         }
         Ok(verified)
     }

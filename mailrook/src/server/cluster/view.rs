@@ -3,14 +3,19 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use mailrook_cluster::GroupRole;
-use mailrook_control::{AllPapers, ClusterView, NodeReport, highest_common, missing};
-use mailrook_placement::{View, consequences, plan, under_replicated};
+use mailrook_control::{
+    AllPapers, ClusterView, Copies, NodeReport, Verdict, highest_common, missing,
+};
+use mailrook_placement::{View, consequences, plan, stuck, under_replicated};
 use mailrook_store_api::meta::{ClusterTrust, NodeRecord, NodeState};
 use mailrook_transport::Certificate;
 use mailrook_types::{NodeId, ShardId, Timestamp};
 
 use crate::admin::{
-    protocol::{ClusterCaStatus, ClusterGroup, ClusterNode, ClusterStatus, Losing},
+    protocol::{
+        ClusterCaStatus, ClusterGroup, ClusterNode, ClusterStatus, Losing, StuckCopies, VerifiedAs,
+        VerifiedCopy, VerifiedShard,
+    },
     rfc3339,
 };
 
@@ -40,7 +45,7 @@ pub fn names(view: &ClusterView) -> Names {
 }
 
 /// What a node is called.
-pub fn name_of(names: &Names, node: NodeId) -> String {
+fn name_of(names: &Names, node: NodeId) -> String {
     names
         .get(&node)
         .cloned()
@@ -48,7 +53,7 @@ pub fn name_of(names: &Names, node: NodeId) -> String {
 }
 
 /// In hexadecimal digits.
-pub fn hex(digest: &[u8]) -> String {
+fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -59,7 +64,7 @@ pub fn status(
     papers: &AllPapers,
 ) -> ClusterStatus {
     let names = names(view);
-    // How long a node has been away only its controller knows: what is shown as healing begins when it heals.
+    // How long a node has been away only the controller knows: what is done about it is shown when it has begun.
     let plans = view.for_plan(|_| Duration::ZERO);
     ClusterStatus {
         copies: view.settings.copies,
@@ -80,6 +85,7 @@ pub fn status(
             })
             .collect(),
         healing: plan(&plans).into_iter().map(|step| step.reason).collect(),
+        stuck: stuck_copies(&plans, &names),
         losing: losing(&plans, &names),
     }
 }
@@ -162,6 +168,20 @@ fn groups(view: &ClusterView, names: &Names) -> Vec<ClusterGroup> {
     view.groups.iter().map(group).collect()
 }
 
+/// By node: the reason is the same for all of its copies.
+fn stuck_copies(plans: &View, names: &Names) -> Vec<StuckCopies> {
+    let mut found: BTreeMap<NodeId, StuckCopies> = BTreeMap::new();
+    for stuck in stuck(plans) {
+        let copies = found.entry(stuck.node).or_insert_with(|| StuckCopies {
+            node: name_of(names, stuck.node),
+            shards: Vec::new(),
+            why: stuck.why,
+        });
+        copies.shards.push(stuck.shard.0);
+    }
+    found.into_values().collect()
+}
+
 fn losing(plans: &View, names: &Names) -> Vec<Losing> {
     let numbers = |shards: Vec<ShardId>| shards.iter().map(|shard| shard.0).collect();
     let losing = |lost: mailrook_placement::Consequence| Losing {
@@ -171,4 +191,33 @@ fn losing(plans: &View, names: &Names) -> Vec<Losing> {
         elections: lost.elections,
     };
     consequences(plans).into_iter().map(losing).collect()
+}
+
+/// What became of the comparison of a group's copies.
+pub fn verified_shard(
+    shard: ShardId,
+    verdict: Verdict,
+    copies: Copies,
+    names: &Names,
+) -> VerifiedShard {
+    let copies = copies.into_iter().map(|(node, copy)| {
+        let read = copy.as_ref().ok();
+        let digest = read.and_then(|copy| copy.digest);
+        VerifiedCopy {
+            node: name_of(names, node),
+            applied_index: read.map(|copy| copy.applied_index),
+            digest: digest.map(|digest| hex(&digest)),
+            error: copy.err(),
+        }
+    });
+    VerifiedShard {
+        shard: shard.0,
+        verdict: match verdict {
+            Verdict::Equal => VerifiedAs::Equal,
+            Verdict::Differ => VerifiedAs::Differ,
+            Verdict::Unreadable => VerifiedAs::Unreadable,
+            Verdict::NotComparable => VerifiedAs::NotComparable,
+        },
+        copies: copies.collect(),
+    }
 }

@@ -41,6 +41,14 @@ pub trait Group: Send + Sync + 'static {
     /// give a result back.
     fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read, i64)) -> Result<(), GroupError>;
 
+    /// Waits some seconds at most until entry `index` is applied here, and calls `visit` once with a snapshot and the entry
+    /// that it is at: `index`, unless more was applied before, or less in time. For comparing copies; it blocks.
+    fn visit_state_at(
+        &self,
+        index: u64,
+        visit: &mut dyn FnMut(&dyn Read, u64),
+    ) -> Result<(), GroupError>;
+
     /// What is touched from now on.
     fn watch(&self) -> Watch;
 
