@@ -2,7 +2,7 @@
 //!
 //! `POST /v1/command` with `{"command":"account-add","address":"user@example.test","password":"…"}` answers 200 with the
 //! reply, 409 when it is refused, 400 when it is not understood, 503 when the store cannot be reached. Lists come in pages of
-//! [`PAGE`](super::PAGE) records; `after` is the last one seen.
+//! at most [`PAGE`](super::PAGE) records, fewer where they are long; `after` is the last one seen, and nothing comes after the last.
 
 use std::fmt;
 
@@ -457,7 +457,7 @@ pub struct ClusterStatus {
     pub groups: Vec<ClusterGroup>,
     /// Shards with fewer copies than they should have, in words.
     pub under_replicated: Vec<String>,
-    /// What is being done about the placement, in words.
+    /// What is being done about the placement and the tables' slots, in words.
     pub healing: Vec<String>,
     /// What losing each node now would do.
     pub losing: Vec<Losing>,

@@ -119,7 +119,7 @@ impl Wires {
             directory: Arc::new(client.clone()),
             network: Arc::clone(&self.tls) as _,
             book: Arc::clone(&self.book),
-            desk: self.desk,
+            desk: Arc::clone(&self.desk),
             keeper: Arc::clone(&self.keeper),
         };
         // It ends with the node.
@@ -127,11 +127,13 @@ impl Wires {
         let controller = Controller {
             node: Arc::downgrade(node),
             directory,
+            shards: Arc::new(client.clone()),
             network: Arc::clone(&self.tls) as _,
             addresses: Arc::clone(&self.tls) as _,
             book: self.book,
             keeper: self.keeper,
             recovered: self.recovered,
+            desk: self.desk,
             member,
         };
         controller.start()

@@ -27,6 +27,7 @@ mod renewal;
 mod report;
 mod rotation;
 mod settings;
+mod slots;
 mod upgrade;
 mod verify;
 mod wire;
@@ -46,7 +47,9 @@ pub use renewal::Renewal;
 pub use report::{Digest, NodeReport};
 pub use rotation::{AllPapers, begin_rotation, missing, papers, trust};
 pub use settings::{
-    FEATURE_LEVELS, LEVEL_CA_ROTATION, LEVEL_LOST_NODES, Member, feature_levels_up_to,
+    FEATURE_LEVELS, LEVEL_CA_ROTATION, LEVEL_LOST_NODES, LEVEL_SLOT_MOVES, Member,
+    feature_levels_up_to,
 };
+pub use slots::{SLOTS_AT_ONCE, SlotMover, slots_under_way};
 pub use upgrade::{RAISE_AFTER, highest_common};
 pub use verify::{Copies, verify};

@@ -11,8 +11,8 @@ use std::{
 use futures::future::{BoxFuture, FutureExt};
 use mailrook_cluster::Node;
 use mailrook_control::{
-    ClusterView, Keeper, LEVEL_CA_ROTATION, LEVEL_LOST_NODES, begin_rotation, gather,
-    highest_common, papers, trust, verify,
+    ClusterView, Keeper, LEVEL_CA_ROTATION, LEVEL_LOST_NODES, LEVEL_SLOT_MOVES, begin_rotation,
+    gather, highest_common, papers, slots_under_way, trust, verify,
 };
 use mailrook_store_api::{
     Directory, StoreError,
@@ -164,7 +164,12 @@ impl ClusterDoor {
         let view = gather(&*self.looking, &self.node, &self.network).await?;
         let trust = trust(&*self.looking).await?;
         let papers = papers(&view, self.node.node_id(), &self.keeper, &self.network).await;
-        Ok(status(&view, trust.as_ref(), &papers))
+        let mut status = status(&view, trust.as_ref(), &papers);
+        if view.settings.feature_level >= LEVEL_SLOT_MOVES {
+            let slots = slots_under_way(&*self.looking, &view.announced).await?;
+            status.healing.extend(slots);
+        }
+        Ok(status)
     }
 
     async fn compare(&self) -> Result<Vec<VerifiedShard>, StoreError> {

@@ -47,6 +47,11 @@ pub trait Group: Send + Sync + 'static {
     /// How the group fares.
     fn status(&self) -> GroupStatus;
 
+    /// Whether it does nothing any more, and why is in its status: asking it is of no use.
+    fn is_stopped(&self) -> bool {
+        matches!(self.status().role, GroupRole::Stopped { .. })
+    }
+
     /// Stops the group: proposals under way end, what is applied is flushed. Later calls give
     /// [`GroupError::Stopped`]. A second call waits for the first.
     fn shutdown(&self) -> BoxFuture<'_, ()>;

@@ -80,6 +80,12 @@ impl Inner {
                 let known = &mut self.groups.entry(group).or_default().entries;
                 if let Some(first) = entries.first() {
                     known.split_off(&first.index);
+                    let last = known.last_key_value().map(|(last, _)| *last);
+                    assert!(
+                        last.is_none_or(|last| last + 1 == first.index),
+                        "entry {} of group {group} comes behind {last:?}",
+                        first.index
+                    );
                 }
                 known.extend(entries.into_iter().map(|entry| (entry.index, entry)));
             }

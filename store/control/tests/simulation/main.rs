@@ -5,6 +5,7 @@
 //! With `RUST_LOG=mailrook=debug,openraft=info` it says what happens.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::print_stdout, reason = "a test says how it went")]
 
 mod boot;
 mod chance;

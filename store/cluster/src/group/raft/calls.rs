@@ -113,6 +113,11 @@ impl Group for RaftGroup {
         }
     }
 
+    /// Without what else there is to a status: it is asked before every call.
+    fn is_stopped(&self) -> bool {
+        !self.is_running()
+    }
+
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         async {
             self.shut_down.get_or_init(|| self.shut_down_once()).await;

@@ -196,6 +196,11 @@ impl GroupLog {
         raw.into_iter().map(decode_entry).collect()
     }
 
+    fn is_cut(&self, index: u64) -> bool {
+        let purged = self.inner.lock().purged;
+        purged.is_some_and(|purged| index <= purged.index)
+    }
+
     /// The vote, if it is a committed one for `leader`.
     fn check_leader(&self, leader: &LeaderId) -> Result<(), LeaderChanged<Types>> {
         let vote = self.inner.lock().vote;
@@ -251,7 +256,13 @@ impl RaftLogReader<Types> for GroupLog {
         start: u64,
         end: u64,
     ) -> Result<Vec<Entry>, io::Error> {
-        Ok(self.read(start..end, READ_BYTES)?)
+        let read = self.read(start..end, READ_BYTES);
+        // The consensus engine may go on with entries that it has cut after a copy became unreachable, whom it sends a
+        // snapshot by now. It sends what it is given as if nothing were missing before it: so it is given nothing.
+        if self.is_cut(start) {
+            return Ok(Vec::new());
+        }
+        Ok(read?)
     }
 
     /// In pieces: after a crash this is all that is to be replayed.

@@ -103,7 +103,7 @@ impl Copy {
             snapshots: SnapshotSender::default(),
             plant: None,
         };
-        Raft::new(node_id, config(ONE).unwrap(), ways, log, machine)
+        Raft::new(node_id, config(ONE, true).unwrap(), ways, log, machine)
             .await
             .unwrap()
     }
@@ -178,6 +178,7 @@ async fn snapshot_for(to: &Path) -> (Vote, SnapshotMeta, SnapshotSource) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_takes_the_place_of_the_log_and_the_log_goes_on_behind_it() {
+    use openraft::RaftLogReader;
     let dir = tempfile::tempdir().unwrap();
     let copy = Copy::open(dir.path());
     let raft = copy.follow(2).await;
@@ -223,6 +224,13 @@ async fn a_snapshot_takes_the_place_of_the_log_and_the_log_goes_on_behind_it() {
         (copy.last(), copy.state.applied().log_id),
         (Some(vec![51]), Some(next))
     );
+    // What was cut is not skipped: a copy that lacks it would take the rest for what comes next.
+    let (_, mut log) = copy.machine(2);
+    let cut = log.limited_get_log_entries(last.index, next.index + 1);
+    assert!(cut.await.unwrap().is_empty());
+    let there = log.limited_get_log_entries(next.index, next.index + 1);
+    assert_eq!(there.await.unwrap().len(), 1);
+    drop(log);
     let raft = copy.follow(2).await;
     raft.shutdown().await.unwrap();
 }

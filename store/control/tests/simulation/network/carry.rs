@@ -86,7 +86,7 @@ impl Inner {
             What::End(stream) => (5, *stream, &[]),
             What::Stop(stream) => (6, *stream, &[]),
             What::Notice(_) => (7, 0, &[]),
-            What::Ping(introduction) => (8, 0, introduction),
+            What::Ping(number, introduction) => (8, *number, introduction),
         };
         for number in [
             self.now_ms,
@@ -142,13 +142,28 @@ impl SimNet {
             What::End(stream) => self.ended(stream, to),
             What::Stop(stream) => self.stopped(stream, to),
             What::Notice(link) => self.inner.lock().notice(to, from, link),
-            What::Ping(introduction) => return self.hear(from, to, introduction),
+            What::Ping(number, introduction) => {
+                return self.hear((from, to), number, introduction);
+            }
         }
         None
     }
 
-    fn hear(&self, from: NodeId, to: NodeId, introduction: Bytes) -> Option<String> {
-        let hears = self.inner.lock().nodes.get(&to)?.introduce.clone()?;
+    fn hear(
+        &self,
+        (from, to): (NodeId, NodeId),
+        number: u64,
+        introduction: Bytes,
+    ) -> Option<String> {
+        let mut inner = self.inner.lock();
+        // They go over one connection, which keeps their order: one that was overtaken here is as good as lost.
+        let last = inner.pinged.entry((from, to)).or_default();
+        if number < *last {
+            return None;
+        }
+        *last = number;
+        let hears = inner.nodes.get(&to)?.introduce.clone()?;
+        drop(inner);
         let refused = hears.admit(from, introduction).err()?;
         Some(format!("{to} refuses {from}: {refused}"))
     }

@@ -144,7 +144,8 @@ impl Inner {
     fn introduce(&mut self, node: NodeId, to: NodeId) {
         let of = |node| self.nodes.get(&node)?.introduce.clone();
         if let (Some(own), Some(_)) = (of(node), of(to)) {
-            self.send(node, to, What::Ping(own.introduce()));
+            let number = self.number();
+            self.send(node, to, What::Ping(number, own.introduce()));
         }
     }
 

@@ -63,6 +63,8 @@ struct Inner {
     /// Since when nothing has come through, where that is so.
     blocked: BTreeMap<(NodeId, NodeId), u64>,
     next_ping_ms: u64,
+    /// The last ping that came from one to the other.
+    pinged: BTreeMap<(NodeId, NodeId), u64>,
     cut: BTreeSet<(NodeId, NodeId)>,
     paused: BTreeSet<NodeId>,
     /// Counts the connections of a pair: what was sent over an earlier one is lost.
@@ -95,8 +97,8 @@ enum What {
     End(u64),
     /// The sender takes nothing more.
     Stop(u64),
-    /// What the sender says of itself.
-    Ping(Bytes),
+    /// What the sender says of itself, with a number that grows.
+    Ping(u64, Bytes),
     /// Not sent by anyone: the receiver notices how its link to the sender fares.
     Notice(Link),
 }
@@ -119,6 +121,7 @@ impl SimNet {
                 links: BTreeMap::new(),
                 blocked: BTreeMap::new(),
                 next_ping_ms: 0,
+                pinged: BTreeMap::new(),
                 cut: BTreeSet::new(),
                 paused: BTreeSet::new(),
                 connections: BTreeMap::new(),
