@@ -114,16 +114,25 @@ impl Server {
         tasks.spawn(door.serve(Arc::clone(&desk), shutdown.clone()));
         let health = Arc::clone(&probed) as Arc<dyn Health>;
         accept::serve_http(&config, &health, ports.http, &shutdown, &mut tasks);
-        let store = tokio::select! {
-            store = Store::open(&config, plant, levels, &starting) => Arc::new(store?),
+        let opening = async {
+            let store = Store::open(&config, plant, levels, &starting).await?;
+            let logins = logins(&config, &store.client).await?;
+            Ok::<_, String>((Arc::new(store), logins))
+        };
+        let (store, logins) = tokio::select! {
+            opened = opening => opened?,
             never = accept::turn_away(&ports.mail) => match never {},
-            () = stop_asked.requested() => return Err("stopped while it was starting".to_owned()),
+            () = stop_asked.requested() => {
+                close.shut_down();
+                // Whoever asked hears that it is done.
+                ended(tasks).await;
+                return Err("stopped while it was starting".to_owned());
+            }
         };
 
         let client = store.client.clone();
         let directory: Arc<dyn Directory> = Arc::new(client.clone());
         let mailstore: Arc<dyn Mailstore> = Arc::new(client.clone());
-        let logins = logins(&config, &*directory).await?;
         let acceptors = Acceptors::new(
             &config,
             tls.clone(),
@@ -185,7 +194,7 @@ impl Server {
         let Server {
             running,
             admin,
-            mut tasks,
+            tasks,
             ..
         } = self;
         running.say_stopping();
@@ -195,17 +204,22 @@ impl Server {
         }
         let pause = running.config.read().cluster.stop_pause.0;
         running.close_after(pause).await;
-        while let Some(ended) = tasks.join_next().await {
-            if let Err(error) = ended {
-                warn!(%error, "a listener ended badly");
-            }
-        }
+        ended(tasks).await;
         drop(admin);
         running.store.write().take();
         if let Some(store) = store {
             store.close().await;
         }
         info!("stopped");
+    }
+}
+
+/// Waits until all listeners have ended.
+async fn ended(mut tasks: JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            warn!(%error, "a listener ended badly");
+        }
     }
 }
 
