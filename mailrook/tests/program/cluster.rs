@@ -91,7 +91,7 @@ fn nobody_notices_that_a_node_dies() {
         text.contains(&dead) && text.contains("not reached"),
         "{text}"
     );
-    let why = "node3 cannot be reached, and no other node can take its copy";
+    let why = "cannot be reached, and no other node can take its copy";
     assert!(text.contains(why), "{text}");
     assert_eq!(dev.end(Signal::TERM), Some(0));
 }
