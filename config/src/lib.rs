@@ -225,6 +225,8 @@ pub struct Cluster {
     pub advertise: String,
     /// What fails together with this node.
     pub zone: String,
+    /// How long it goes on serving after it said that it stops.
+    pub stop_pause: Span,
 }
 
 /// Logs.
@@ -589,6 +591,7 @@ fn read_cluster(section: &Section<'_, '_>, hostname: &Domain) -> Cluster {
         name: section.or("name", hostname.to_string(), value::string),
         advertise: section.or("advertise", advertise, value::string),
         zone: section.or("zone", String::new(), value::string),
+        stop_pause: section.or("stop_pause", Span(Duration::ZERO), value::span("0s", "10m")),
         listen,
     };
     section.finish();

@@ -13,8 +13,8 @@ use mailrook_store_api::{
     shard::{
         AccountChange, AccountCommand, AppendTo, BodySource, Change, ChangePlace, Confirmation,
         Deliver, DeliveryKey, MailboxRef, NewBody, NewMailbox, NewMessage, Query, QuotaLimit,
-        RecipientDelivery, Shard, ShardCommand, TableCommand, TableId, TableOp, UploadChunk,
-        answer, check, shard_digest,
+        RecipientDelivery, Shard, ShardCommand, SlotCommand, SlotEntry, SlotStep, TableCommand,
+        TableId, TableOp, UploadChunk, answer, check, shard_digest, table_slot,
     },
 };
 use mailrook_types::{
@@ -219,7 +219,7 @@ fn shard_command(choices: &mut Choices<'_>, now: i64, n: u64) -> ShardCommand {
         n,
         lowest_unanswered: n - (choices.below(4) as u64).min(n),
     };
-    match choices.below(16) {
+    match choices.below(17) {
         0..=10 => account_command(account, op, change(choices, now)),
         11 => ShardCommand::Deliver(deliver(choices, op, now)),
         12 => {
@@ -242,7 +242,38 @@ fn shard_command(choices: &mut Choices<'_>, now: i64, n: u64) -> ShardCommand {
                 .map(|_| table_op(choices, now))
                 .collect(),
         }),
+        15 => ShardCommand::Slots(slots(choices, now)),
         _ => ShardCommand::Tick,
+    }
+}
+
+/// A step of a move of slots that the tables' keys are in, or of others.
+fn slots(choices: &mut Choices<'_>, now: i64) -> SlotCommand {
+    let mut slots: Vec<u16> = (0..choices.below(3))
+        .map(|_| table_slot(TableId(choices.below(2) as u16), &[choices.byte() & 3]))
+        .collect();
+    if choices.below(8) == 0 {
+        slots.push(choices.size() as u16);
+    }
+    slots.sort_unstable();
+    let entry = |choices: &mut Choices<'_>| SlotEntry {
+        table: TableId(choices.below(2) as u16),
+        key: vec![choices.byte() & 3],
+        value: choices.bytes(9).to_vec(),
+        expires: choices
+            .flag()
+            .then(|| Timestamp(now.saturating_add(choices.size() as i64))),
+    };
+    SlotCommand {
+        move_id: choices.below(4) as u64,
+        slots,
+        step: match choices.below(6) {
+            0 => SlotStep::Begin,
+            1 => SlotStep::Fence,
+            2 | 3 => SlotStep::Install((0..choices.below(3)).map(|_| entry(choices)).collect()),
+            4 => SlotStep::Open,
+            _ => SlotStep::Drop,
+        },
     }
 }
 
@@ -461,7 +492,7 @@ fn query(choices: &mut Choices<'_>) -> Query {
     let account = AccountId(choices.below(4) as u64);
     let mailbox = mailbox_id(choices);
     let limit = choices.size() as u32;
-    match choices.below(11) {
+    match choices.below(13) {
         0 => Query::Mailboxes { account },
         1 => Query::Status {
             account,
@@ -512,6 +543,22 @@ fn query(choices: &mut Choices<'_>) -> Query {
         9 => Query::TableGet {
             table: TableId(0),
             key: vec![choices.byte() & 3],
+        },
+        10 => Query::TableScanSlots {
+            table: TableId(choices.below(2) as u16),
+            prefix: choices.bytes(1).to_vec(),
+            slots: (0..4_096).step_by(choices.below(3) + 1).collect(),
+            after: None,
+            limit,
+        },
+        11 => Query::SlotEntries {
+            fenced_by: choices.flag().then(|| choices.below(4) as u64),
+            slots: (0..choices.below(4))
+                .map(|_| table_slot(TableId(0), &[choices.byte() & 3]))
+                .collect(),
+            after: choices
+                .flag()
+                .then(|| (choices.size() as u16, TableId(0), choices.bytes(2).to_vec())),
         },
         _ => Query::TableScan {
             table: TableId(choices.below(2) as u16),
@@ -627,6 +674,8 @@ pub fn meta_commands(input: &[u8]) {
                 limit: 1,
             },
             MetaQuery::Shards,
+            MetaQuery::SlotMap,
+            MetaQuery::SlotMove,
         ] {
             answer_meta(&snapshot, &question).expect("a well-kept directory can be asked");
         }
@@ -637,7 +686,7 @@ pub fn meta_commands(input: &[u8]) {
 fn meta_command(choices: &mut Choices<'_>) -> MetaCommand {
     let address = address_of(choices.below(21));
     let domain = domain_of(choices.below(3));
-    match choices.below(15) {
+    match choices.below(18) {
         0 => MetaCommand::GrantClient {
             nonce: [choices.byte() & 3; 16],
         },
@@ -683,6 +732,21 @@ fn meta_command(choices: &mut Choices<'_>) -> MetaCommand {
         13 => MetaCommand::RemoveAlias {
             address,
             targets: targets(choices),
+        },
+        14 => MetaCommand::BeginSlotMove {
+            epoch_before: choices.below(6) as u64,
+            slots: (0..choices.below(4) as u16)
+                .map(|slot| slot * 2)
+                .chain(choices.flag().then(|| choices.size() as u16))
+                .collect(),
+            from: ShardId(choices.below(4) as u32),
+            to: ShardId(choices.below(4) as u32),
+        },
+        15 => MetaCommand::FinishSlotMove {
+            id: choices.below(4) as u64,
+        },
+        16 => MetaCommand::ForgetSlotMove {
+            id: choices.below(4) as u64,
         },
         _ => MetaCommand::PutSetting {
             name: choices.pick(&["postmaster", "abuse", "x", ""]).to_owned(),

@@ -64,7 +64,7 @@ impl MailProtocol {
     }
 
     /// What a client hears that is not let in (RFC 9051 §7.1.5 with RFC 5530; RFC 1939 §3 with RFC 3206).
-    pub(crate) fn refusal(self) -> fn(Refusal) -> &'static str {
+    pub fn refusal(self) -> fn(Refusal) -> &'static str {
         if self.is_imap() {
             refuse_imap
         } else {
@@ -79,7 +79,7 @@ fn refuse_imap(refusal: Refusal) -> &'static str {
             "* BYE [UNAVAILABLE] Too many connections, try again later\r\n"
         }
         Refusal::TooManyFromAddress => "* BYE [LIMIT] Too many connections from your address\r\n",
-        Refusal::ShuttingDown => "* BYE [UNAVAILABLE] Server is stopping, connect again\r\n",
+        Refusal::NotYet => "* BYE [UNAVAILABLE] Server is starting, try again later\r\n",
     }
 }
 
@@ -87,7 +87,7 @@ fn refuse_pop3(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::TooManyConnections => "-ERR [SYS/TEMP] Too many connections, try again later\r\n",
         Refusal::TooManyFromAddress => "-ERR [SYS/TEMP] Too many connections from your address\r\n",
-        Refusal::ShuttingDown => "-ERR [SYS/TEMP] Server is stopping, connect again\r\n",
+        Refusal::NotYet => "-ERR [SYS/TEMP] Server is starting, try again later\r\n",
     }
 }
 

@@ -30,6 +30,7 @@ mod stream;
 mod test_tls;
 mod throttle;
 mod tls;
+mod turn_away;
 
 pub use blocking::{BlockingPool, Overloaded};
 pub use certificate::{CertificateError, CertificateFiles, CertificatePem, Certificates};
@@ -43,3 +44,4 @@ pub use shutdown::{Shutdown, ShutdownTrigger};
 pub use stream::{Stream, TlsBindings, TlsInfo};
 pub use throttle::{LoginThrottle, ThrottleSettings};
 pub use tls::{TlsAcceptor, TlsError, TlsSettings};
+pub use turn_away::turn_away;

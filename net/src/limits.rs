@@ -58,8 +58,8 @@ pub enum Refusal {
     TooManyConnections,
     /// [`Limits::connections_per_address_max`] or [`Limits::pending_per_address_max`] is reached.
     TooManyFromAddress,
-    /// The process is about to stop.
-    ShuttingDown,
+    /// The process has only just started, and does not serve yet: see [`turn_away`](crate::turn_away).
+    NotYet,
 }
 
 /// How many there are.

@@ -26,7 +26,7 @@ use crate::{
 const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long `accept` rests when the process is out of file descriptors or memory; doubled up to the second value.
 const ACCEPT_REST_FIRST: Duration = Duration::from_millis(20);
-const ACCEPT_REST_MAX: Duration = Duration::from_secs(1);
+pub(crate) const ACCEPT_REST_MAX: Duration = Duration::from_secs(1);
 
 /// How a listener's connections are treated.
 #[derive(Clone)]
@@ -148,7 +148,7 @@ fn report(ended: Result<(), JoinError>) {
 }
 
 /// accept(2): errors of a connection that broke before it was accepted.
-fn is_of_one_connection(error: &io::Error) -> bool {
+pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, TimedOut,
     };

@@ -15,6 +15,7 @@ mod changed_pages;
 mod command;
 mod connection;
 mod context;
+mod detail_pages;
 mod driver;
 mod list_pattern;
 mod notify;

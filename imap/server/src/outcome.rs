@@ -102,8 +102,12 @@ fn refused(refusal: &Refusal) -> Reply {
         Refusal::SpecialUseTaken => Code::UseAttr,
         Refusal::OverQuota => Code::OverQuota,
         Refusal::Limit(_) => Code::Limit,
-        Refusal::NoSuchAccount | Refusal::BodyMissing | Refusal::StaleOperation => {
-            // The account may be moving, or was removed under a session that had logged in.
+        Refusal::NoSuchAccount
+        | Refusal::BodyMissing
+        | Refusal::StaleOperation
+        | Refusal::SlotNotHere(_)
+        | Refusal::StaleMove(_) => {
+            // The account may be moving, or was removed under a session that had logged in. Slots are no session's concern.
             return Reply::no("the mailbox cannot be reached now, try again later")
                 .code(Code::Unavailable);
         }

@@ -14,14 +14,14 @@ use thiserror::Error;
 use tokio::{net::UnixStream, time::timeout};
 
 use super::{
-    handle::DEADLINE,
+    handle::deadline,
     protocol::{ErrorBody, Reply, Request},
 };
 
 /// A page of accounts has about 250 KB; a page of aliases with 500 targets each is the largest.
 const REPLY_BYTES_MAX: usize = 256 << 20;
 /// Beyond the server's own deadline only a server that hangs.
-const PATIENCE: Duration = Duration::from_secs(DEADLINE.as_secs() + 5);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Speaks to a running server.
 pub struct Client {
@@ -57,7 +57,10 @@ impl Client {
 
     /// Sends a request and waits for the reply.
     pub async fn call(&self, request: &Request) -> Result<Reply, ClientError> {
-        match timeout(PATIENCE, self.exchange(request)).await {
+        let Some(deadline) = deadline(request) else {
+            return self.exchange(request).await;
+        };
+        match timeout(deadline + PATIENCE, self.exchange(request)).await {
             Ok(result) => result,
             Err(_) => Err(self.unreachable("it does not answer".to_owned())),
         }

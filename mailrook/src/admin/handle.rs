@@ -17,14 +17,15 @@ use thiserror::Error;
 
 use super::{
     protocol::{
-        AccountInfo, AliasInfo, ClusterStatus, DomainInfo, MailboxInfo, PasswordInfo, Reply,
-        Request, Scope, Secret, SessionInfo, Status, Usage, VerifiedShard, Where,
+        AccountInfo, AliasInfo, ClusterStatus, ClusterUnreached, DomainInfo, MailboxInfo,
+        PasswordInfo, Reply, Request, Scope, Secret, SessionInfo, Status, Usage, VerifiedShard,
+        Where,
     },
     time::rfc3339,
 };
 
 /// Records in one reply; who wants more asks for those after the last.
-pub const PAGE: u32 = 1000;
+pub(super) const PAGE: u32 = 1000;
 
 /// Sessions in one reply, the oldest first: 3 MB.
 pub const SESSIONS_MAX: usize = 20_000;
@@ -50,8 +51,8 @@ pub trait Host: Send + Sync + 'static {
 
 /// What an admin can ask of the cluster.
 pub trait ClusterHost: Send + Sync + 'static {
-    /// How it fares.
-    fn status(&self) -> BoxFuture<'_, Result<ClusterStatus, StoreError>>;
+    /// How it fares; within seconds what this node knows by itself, if the directory cannot be reached.
+    fn status(&self) -> BoxFuture<'_, Result<ClusterStatus, ClusterUnreached>>;
     /// Compares all copies.
     fn verify(&self) -> BoxFuture<'_, Result<Vec<VerifiedShard>, StoreError>>;
     /// A token that lets one node join, and until when it holds.
@@ -451,8 +452,14 @@ impl Admin {
     }
 }
 
-/// How long a request may take: the store's own patience and a password's hash.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+/// How long a request may take: the store's own patience and a password's hash. None for what reads everything, which
+/// takes as long as it does, and ends when its asker goes.
+pub fn deadline(request: &Request) -> Option<Duration> {
+    match request {
+        Request::ClusterVerify => None,
+        _ => Some(Duration::from_secs(60)),
+    }
+}
 
 pub(super) fn misfit(answer: &dyn std::fmt::Debug) -> Failure {
     Failure::Internal(format!(

@@ -3,6 +3,7 @@
 
 mod client;
 mod cluster;
+mod desk;
 mod handle;
 pub mod protocol;
 mod server;
@@ -11,6 +12,7 @@ mod tests;
 mod time;
 
 pub use client::{Client, ClientError};
-pub use handle::{Admin, ClusterHost, FIRST_PASSWORD, Failure, Host, PAGE, SESSIONS_MAX};
+pub use desk::{Desk, Starting};
+pub use handle::{Admin, ClusterHost, FIRST_PASSWORD, Failure, Host, SESSIONS_MAX};
 pub use server::AdminDoor;
 pub use time::rfc3339;

@@ -2,7 +2,7 @@
 //!
 //! `POST /v1/command` with `{"command":"account-add","address":"user@example.test","password":"…"}` answers 200 with the
 //! reply, 409 when it is refused, 400 when it is not understood, 503 when the store cannot be reached. Lists come in pages of
-//! [`PAGE`](super::PAGE) records; `after` is the last one seen.
+//! at most [`PAGE`](super::handle::PAGE) records, fewer where they are long; `after` is the last one seen, and nothing comes after the last.
 
 use std::fmt;
 
@@ -275,6 +275,8 @@ pub enum Reply {
     },
     /// How the server fares.
     Status(Box<Status>),
+    /// It is as asked, and there is something to be said.
+    Noted { done: bool, note: String },
     /// It is as asked.
     Done { done: bool },
 }
@@ -379,6 +381,63 @@ pub struct Status {
     /// The cluster, as far as this node can see; none for a node that is alone.
     #[serde(default)]
     pub cluster: Option<ClusterStatus>,
+    /// What takes its place while the cluster's directory cannot be reached.
+    #[serde(default)]
+    pub cluster_unreached: Option<ClusterUnreached>,
+}
+
+/// What a node of a cluster knows by itself while the directory cannot be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterUnreached {
+    /// Why it cannot.
+    pub error: String,
+    /// The other nodes, as they were known last.
+    pub nodes: Vec<KnownNode>,
+    /// The copies of this node.
+    pub copies: Vec<OwnCopy>,
+}
+
+/// Another node, as this one sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownNode {
+    pub id: u64,
+    pub name: String,
+    pub address: String,
+    /// `up`, `down`, `refused` (nobody listens there) or `silent`
+    pub link: String,
+    /// Why it is not up, where known.
+    pub trouble: Option<String>,
+}
+
+impl KnownNode {
+    /// `n2 (10.0.0.2:7424): refused: …`
+    pub fn in_words(&self) -> String {
+        let KnownNode {
+            name,
+            address,
+            link,
+            trouble,
+            ..
+        } = self;
+        match trouble {
+            Some(trouble) => format!("{name} ({address}): {link}: {trouble}"),
+            None => format!("{name} ({address}): {link}"),
+        }
+    }
+}
+
+/// This node's copy of a group, as it tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnCopy {
+    pub shard: u32,
+    /// `leader`, `follower`, `learner`, `candidate` or `stopped`
+    pub role: String,
+    pub stopped_because: Option<String>,
+    /// The names of nodes, as below; as far as the copy knows.
+    pub leader: Option<String>,
+    pub term: u64,
+    pub last_index: u64,
+    pub voters: Vec<String>,
 }
 
 /// A cluster at one moment.
@@ -400,10 +459,24 @@ pub struct ClusterStatus {
     pub groups: Vec<ClusterGroup>,
     /// Shards with fewer copies than they should have, in words.
     pub under_replicated: Vec<String>,
-    /// What is being done about the placement, in words.
+    /// What is being done about the placement and the tables' slots, in words.
     pub healing: Vec<String>,
+    /// Copies that are to leave their nodes and cannot: their nodes wait for another.
+    #[serde(default)]
+    pub stuck: Vec<StuckCopies>,
     /// What losing each node now would do.
     pub losing: Vec<Losing>,
+}
+
+/// Copies that cannot leave a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StuckCopies {
+    /// Which node.
+    pub node: String,
+    /// Of which groups.
+    pub shards: Vec<u32>,
+    /// Why, and what helps, in words.
+    pub why: String,
 }
 
 /// Who signs the nodes' certificates.
@@ -469,8 +542,22 @@ pub struct Losing {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifiedShard {
     pub shard: u32,
-    pub equal: bool,
+    pub verdict: VerifiedAs,
     pub copies: Vec<VerifiedCopy>,
+}
+
+/// What the comparison of a group's copies came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerifiedAs {
+    /// All could be read, and are equal.
+    Equal,
+    /// Some differ, as of the same entry.
+    Differ,
+    /// Some could not be read; the others are equal.
+    Unreadable,
+    /// They could not be read as of the same entry: they are being written, or filled.
+    NotComparable,
 }
 
 /// One copy.
@@ -480,7 +567,7 @@ pub struct VerifiedCopy {
     pub applied_index: Option<u64>,
     /// BLAKE3 of the content, in hexadecimal digits.
     pub digest: Option<String>,
-    /// Why there is none.
+    /// Why it could not be read.
     pub error: Option<String>,
 }
 

@@ -27,7 +27,8 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    handle::{Admin, DEADLINE, Failure},
+    desk::Desk,
+    handle::{Failure, deadline},
     protocol::{ErrorBody, Reply, Request},
 };
 use crate::config::Address;
@@ -126,7 +127,7 @@ impl AdminDoor {
     }
 
     /// Answers requests until shutdown.
-    pub async fn serve(self, admin: Admin, shutdown: Shutdown) {
+    pub async fn serve(self, desk: Arc<Desk>, shutdown: Shutdown) {
         let AdminDoor {
             path,
             unix,
@@ -136,11 +137,11 @@ impl AdminDoor {
         let mut servers = JoinSet::new();
         let wait = |mut shutdown: Shutdown| async move { shutdown.requested().await };
         let stop = wait(shutdown.clone());
-        let app = router(admin.clone());
+        let app = router(Arc::clone(&desk));
         servers.spawn(async move { axum::serve(unix, app).with_graceful_shutdown(stop).await });
         for listener in tcp {
             let guard = middleware::from_fn_with_state(Arc::clone(&token), check_token);
-            let app = router(admin.clone()).layer(guard);
+            let app = router(Arc::clone(&desk)).layer(guard);
             let stop = wait(shutdown.clone());
             servers.spawn(async move {
                 axum::serve(listener, app)
@@ -158,33 +159,35 @@ impl AdminDoor {
     }
 }
 
-fn router(admin: Admin) -> Router {
+fn router(desk: Arc<Desk>) -> Router {
     Router::new()
         .route("/v1/command", post(command))
         .route("/v1/status", get(status))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(admin)
+        .with_state(desk)
 }
 
 async fn command(
-    State(admin): State<Admin>,
+    State(desk): State<Arc<Desk>>,
     request: Result<Json<Request>, JsonRejection>,
 ) -> Response {
     match request {
-        Ok(Json(request)) => answer(admin, request).await,
+        Ok(Json(request)) => answer(desk, request).await,
         Err(rejection) => error(StatusCode::BAD_REQUEST, rejection.body_text()),
     }
 }
 
-async fn status(State(admin): State<Admin>) -> Response {
-    answer(admin, Request::Status).await
+async fn status(State(desk): State<Arc<Desk>>) -> Response {
+    answer(desk, Request::Status).await
 }
 
-async fn answer(admin: Admin, request: Request) -> Response {
+async fn answer(desk: Arc<Desk>, request: Request) -> Response {
     let name = request.name();
-    let outcome = match timeout(DEADLINE, admin.handle(request)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(Failure::Unavailable("no answer in time".to_owned())),
+    let outcome = match deadline(&request) {
+        None => desk.handle(request).await,
+        Some(deadline) => timeout(deadline, desk.handle(request))
+            .await
+            .unwrap_or_else(|_| Err(Failure::Unavailable("no answer in time".to_owned()))),
     };
     // Never the request itself: it may hold a password.
     match &outcome {

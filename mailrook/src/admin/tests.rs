@@ -8,28 +8,38 @@ use mailrook_store_api::{Directory, Mailstore, memory::MemoryCluster};
 use serde_json::{Value, json};
 
 use super::{
-    Admin, AdminDoor, Client, ClientError, Host,
+    Admin, AdminDoor, Client, ClientError, Desk, Host, Starting,
     protocol::{Reply, Request, Secret, Status},
 };
 
 struct StillHost;
 
+fn status(not_ready_because: Vec<String>) -> Status {
+    Status {
+        version: "0".to_owned(),
+        pid: 1,
+        hostname: mailrook_types::Domain::parse("m.test").unwrap(),
+        uptime_seconds: 1,
+        ready: not_ready_because.is_empty(),
+        not_ready_because,
+        listeners: Vec::new(),
+        node: Value::Null,
+        cluster: None,
+        cluster_unreached: None,
+    }
+}
+
+impl Starting for StillHost {
+    fn status(&self) -> Status {
+        status(vec!["it waits".to_owned()])
+    }
+
+    fn stop(&self) {}
+}
+
 impl Host for StillHost {
     fn status(&self) -> BoxFuture<'_, Status> {
-        async {
-            Status {
-                version: "0".to_owned(),
-                pid: 1,
-                hostname: mailrook_types::Domain::parse("m.test").unwrap(),
-                uptime_seconds: 1,
-                ready: true,
-                not_ready_because: Vec::new(),
-                listeners: Vec::new(),
-                node: Value::Null,
-                cluster: None,
-            }
-        }
-        .boxed()
+        async { status(Vec::new()) }.boxed()
     }
 
     fn sessions(&self) -> Vec<super::protocol::SessionInfo> {
@@ -78,7 +88,9 @@ fn start() -> Server {
         host: Arc::new(StillHost),
     };
     let (trigger, shutdown) = ShutdownTrigger::new();
-    let task = tokio::spawn(door.serve(admin, shutdown));
+    let desk = Desk::new(Arc::new(StillHost));
+    desk.open(admin);
+    let task = tokio::spawn(door.serve(desk, shutdown));
     Server {
         client: Client::new(&path),
         tcp: address,
@@ -100,6 +112,26 @@ impl Server {
             Err(other) => panic!("{other}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_process_that_starts_says_what_it_waits_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    let door = AdminDoor::open(&path, &[]).unwrap();
+    let (_trigger, shutdown) = ShutdownTrigger::new();
+    let desk = Desk::new(Arc::new(StillHost));
+    let _task = tokio::spawn(door.serve(Arc::clone(&desk), shutdown));
+    let client = Client::new(&path);
+    let Ok(Reply::Status(told)) = client.call(&Request::Status).await else {
+        panic!("no status");
+    };
+    assert_eq!(told.not_ready_because, ["it waits"]);
+    match client.call(&Request::SessionList).await {
+        Err(ClientError::Unavailable(why)) => assert_eq!(why, "not ready: it waits"),
+        other => panic!("{other:?}"),
+    }
+    client.call(&Request::Stop).await.unwrap();
 }
 
 /// connect(2) refuses an ordinary file as it refuses a dead process's socket; the file is somebody's data.

@@ -10,10 +10,7 @@ use super::{
     password::{self, Chosen, Source},
 };
 use crate::{
-    admin::{
-        PAGE,
-        protocol::{AccountInfo, Reply, Request, Usage},
-    },
+    admin::protocol::{AccountInfo, Reply, Request, Usage},
     config::Size,
 };
 
@@ -283,7 +280,7 @@ fn list(domain: Option<Domain>, context: &Context) -> Result<(), CliError> {
                 .await?
             {
                 Reply::Accounts { accounts } => {
-                    let is_last = accounts.len() < PAGE as usize;
+                    let is_last = accounts.is_empty();
                     all.extend(accounts);
                     if is_last {
                         return Ok(all);

@@ -4,10 +4,7 @@ use clap::Subcommand;
 use mailrook_types::{Address, Domain};
 
 use super::{CliError, Context, misfit, output::table};
-use crate::admin::{
-    PAGE,
-    protocol::{AliasInfo, Reply, Request},
-};
+use crate::admin::protocol::{AliasInfo, Reply, Request};
 
 /// Addresses that lead to others.
 #[derive(Debug, Subcommand)]
@@ -93,7 +90,7 @@ fn list(domain: Option<Domain>, context: &Context) -> Result<(), CliError> {
                 .await?
             {
                 Reply::Aliases { aliases } => {
-                    let is_last = aliases.len() < PAGE as usize;
+                    let is_last = aliases.is_empty();
                     all.extend(aliases);
                     if is_last {
                         return Ok(all);

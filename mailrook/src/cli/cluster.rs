@@ -1,20 +1,25 @@
 //! `mailrook cluster …` and `mailrook node …`
 
-use std::time::Duration;
+use std::{
+    io::{self, BufRead, Read},
+    time::Duration,
+};
 
 use clap::{Args, Subcommand};
 use mailrook_cluster::Node;
-use mailrook_control::{Papers, join};
+use mailrook_control::{JoinFailed, Papers, join};
 use mailrook_transport::JoinToken;
+use mailrook_types::ShardId;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::{
     CliError, Context, misfit,
-    output::table,
+    output::{shard_name, table},
     recover::{self, RecoverArguments},
 };
 use crate::{
-    admin::protocol::{ClusterNode, Reply, Request, VerifiedShard},
+    admin::protocol::{ClusterNode, Reply, Request, VerifiedAs, VerifiedShard},
     config::{Config, Span},
     privileges::{self, Identity},
     server::{cluster_dir, member, store_dir},
@@ -35,7 +40,9 @@ pub enum ClusterCommand {
     Set(SetArguments),
     /// Compare all copies of all shards
     #[command(
-        after_help = "Example:\n  mailrook cluster verify\n\nReads everything that is stored. Ends with 1 if copies differ or cannot be read."
+        after_help = "Example:\n  mailrook cluster verify\n\nReads everything that is stored on all nodes, which may take hours; Ctrl-C ends it. Copies of a shard are read as of the
+same entry of its log, also while mail comes in. Ends with 1 if copies differ, cannot be read, or never were at the same
+entry: it says which."
     )]
     Verify,
     /// Replace the CA that the nodes' certificates are signed with
@@ -84,10 +91,10 @@ pub enum NodeCommand {
     },
     /// Have this machine join a cluster
     #[command(
-        after_help = "Example:\n  mailrook node join mrj1.…\n  mailrook serve\n\nThe data directory must be new. A member prints the token: `mailrook node token`."
+        after_help = "Examples:\n  mailrook node join -\n  mailrook node join mrj1.…\n\nThe data directory must be new. A member prints the token: `mailrook node token`. With - it is read from standard input,\nand does not show in the list of processes. Then start the server. Ends with 3 if no member can be reached."
     )]
     Join {
-        /// What a member printed
+        /// What a member printed; - reads it from standard input
         token: String,
     },
     /// List the nodes
@@ -95,7 +102,7 @@ pub enum NodeCommand {
     List,
     /// Have a node hand over all that it has
     #[command(
-        after_help = "Example:\n  mailrook node drain node3.example.org\n\nIt goes on serving mail clients. `mailrook status` shows when nothing is left on it."
+        after_help = "Example:\n  mailrook node drain node3.example.org\n\nIt goes on serving mail clients. `mailrook status` shows when nothing is left on it. That needs another node for each of\nits copies: of three nodes with three copies none can be emptied before a fourth joins."
     )]
     Drain {
         /// Its name
@@ -183,7 +190,10 @@ pub fn run_node(command: NodeCommand, context: &Context) -> Result<(), CliError>
 
 fn done(context: &Context, request: &Request, said: String) -> Result<(), CliError> {
     let reply = context.ask(request)?;
-    context.output.print(&reply, || said);
+    context.output.print(&reply, || match &reply {
+        Reply::Noted { note, .. } => format!("{said}\n{note}"),
+        _ => said,
+    });
     Ok(())
 }
 
@@ -252,7 +262,7 @@ fn token(context: &Context, lifetime: Duration) -> Result<(), CliError> {
             let reply = json!({ "token": token.reveal(), "expires": expires });
             context.output.print(&reply, || {
                 format!(
-                    "On the new machine, before {expires}:\n\n  mailrook node join {}\n  mailrook serve",
+                    "On the new machine, before {expires}, say `mailrook node join -` and paste this; then start its server.\n\n{}",
                     token.reveal()
                 )
             });
@@ -262,8 +272,26 @@ fn token(context: &Context, lifetime: Duration) -> Result<(), CliError> {
     }
 }
 
+/// A token has some hundred bytes.
+const TOKEN_LINE_BYTES_MAX: u64 = 4096;
+
+/// A line of standard input: what stands in a command's arguments, every user of the machine can read.
+fn typed_token() -> Result<Zeroizing<String>, CliError> {
+    let mut line = Zeroizing::new(String::new());
+    let read = (&mut io::stdin().lock())
+        .take(TOKEN_LINE_BYTES_MAX)
+        .read_line(&mut line);
+    read.map_err(|error| CliError::Usage(format!("cannot read the token: {error}")))?;
+    Ok(line)
+}
+
 fn join_cluster(context: &Context, token: &str) -> Result<(), CliError> {
-    let token = JoinToken::parse(token).map_err(|error| CliError::Usage(error.to_string()))?;
+    let token = match token {
+        "-" => typed_token()?,
+        given => Zeroizing::new(given.to_owned()),
+    };
+    let token =
+        JoinToken::parse(token.trim()).map_err(|error| CliError::Usage(error.to_string()))?;
     let config = prepare(context)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -272,9 +300,10 @@ fn join_cluster(context: &Context, token: &str) -> Result<(), CliError> {
     let (store, folder) = (store_dir(&config), cluster_dir(&config));
     let member = member(&config);
     let joining = join(&token, &member, &store, &folder);
-    let (node, joined) = runtime
-        .block_on(joining)
-        .map_err(|error| CliError::Refused(error.to_string()))?;
+    let (node, joined) = runtime.block_on(joining).map_err(|error| match error {
+        JoinFailed::Unreachable(cause) => CliError::Unreachable(cause),
+        other => CliError::Refused(other.to_string()),
+    })?;
     let reply = json!({ "cluster": format!("{:032x}", joined.cluster), "node": node.0 });
     context.output.print(&reply, || {
         format!(
@@ -332,9 +361,26 @@ fn verify(context: &Context) -> Result<(), CliError> {
     if equal {
         Ok(())
     } else {
-        let text = "copies differ, or could not be read: see above";
-        Err(CliError::Refused(text.to_owned()))
+        Err(CliError::Refused(verify_complaint(&shards)))
     }
+}
+
+/// What is wrong, worst first.
+fn verify_complaint(shards: &[VerifiedShard]) -> String {
+    let complaints = [
+        (VerifiedAs::Differ, "copies differ"),
+        (VerifiedAs::Unreadable, "copies could not be read"),
+        (
+            VerifiedAs::NotComparable,
+            "not comparable, still writing (nothing is known to be wrong; try again)",
+        ),
+    ];
+    let complaints = complaints.iter().filter_map(|(verdict, words)| {
+        let those = shards.iter().filter(|shard| shard.verdict == *verdict);
+        let names: Vec<String> = those.map(|shard| shard.shard.to_string()).collect();
+        (!names.is_empty()).then(|| format!("{words}: shard {}", names.join(", ")))
+    });
+    complaints.collect::<Vec<_>>().join("; ")
 }
 
 fn verify_text(shards: &[VerifiedShard]) -> String {
@@ -346,7 +392,7 @@ fn verify_text(shards: &[VerifiedShard]) -> String {
                 .as_deref()
                 .map_or("-", |digest| &digest[..16.min(digest.len())]);
             rows.push(vec![
-                shard.shard.to_string(),
+                shard_name(ShardId(shard.shard)),
                 copy.node.clone(),
                 copy.applied_index
                     .map_or("-".to_owned(), |index| index.to_string()),

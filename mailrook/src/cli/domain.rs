@@ -4,10 +4,7 @@ use clap::Subcommand;
 use mailrook_types::{Address, Domain};
 
 use super::{CliError, Context, misfit, output::table};
-use crate::admin::{
-    PAGE,
-    protocol::{DomainInfo, Reply, Request},
-};
+use crate::admin::protocol::{DomainInfo, Reply, Request};
 
 /// Domains that mail is taken for.
 #[derive(Debug, Subcommand)]
@@ -84,7 +81,7 @@ fn list(context: &Context) -> Result<(), CliError> {
             let after = all.last().map(|last| last.domain.clone());
             match client.call(&Request::DomainList { after }).await? {
                 Reply::Domains { domains } => {
-                    let is_last = domains.len() < PAGE as usize;
+                    let is_last = domains.is_empty();
                     all.extend(domains);
                     if is_last {
                         return Ok(all);

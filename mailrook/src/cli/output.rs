@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use mailrook_types::ShardId;
 use serde::Serialize;
 
 /// Where results go, and in what form.
@@ -55,6 +56,14 @@ impl Output {
             format!("mailrook: {text}")
         };
         let _ = writeln!(io::stderr(), "{line}");
+    }
+}
+
+/// What people call a shard.
+pub fn shard_name(shard: ShardId) -> String {
+    match shard {
+        ShardId::META => "meta".to_owned(),
+        shard => shard.to_string(),
     }
 }
 

@@ -13,7 +13,11 @@ use mailrook_store_api::meta::MetaCommand;
 use mailrook_types::{NodeId, ShardId, Timestamp};
 use serde_json::{Value, json};
 
-use super::{CliError, Context, cluster::prepare, output::table};
+use super::{
+    CliError, Context,
+    cluster::prepare,
+    output::{shard_name, table},
+};
 use crate::{
     admin::rfc3339,
     config::Config,
@@ -215,13 +219,6 @@ impl<'c> Patient<'c> {
 
 fn refused(error: impl std::fmt::Display) -> CliError {
     CliError::Refused(error.to_string())
-}
-
-fn shard_name(shard: ShardId) -> String {
-    match shard {
-        ShardId::META => "meta".to_owned(),
-        shard => shard.to_string(),
-    }
 }
 
 fn time(copy: &CopyReport) -> String {

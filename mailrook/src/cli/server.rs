@@ -3,10 +3,19 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use mailrook_types::ShardId;
 
-use super::{CliError, Context, cluster::node_table, misfit, output::table};
+use super::{
+    CliError, Context,
+    cluster::node_table,
+    misfit,
+    output::{shard_name, table},
+};
 use crate::{
-    admin::protocol::{ClusterGroup, ClusterStatus, Losing, Reply, Request, SessionInfo, Status},
+    admin::protocol::{
+        ClusterGroup, ClusterStatus, ClusterUnreached, KnownNode, Losing, OwnCopy, Reply, Request,
+        SessionInfo, Status,
+    },
     config::Span,
 };
 
@@ -89,7 +98,47 @@ fn text(status: &Status) -> String {
             &rows,
             "nothing listens"
         ),
-        status.cluster.as_ref().map(cluster).unwrap_or_default()
+        match (&status.cluster, &status.cluster_unreached) {
+            (Some(seen), _) => cluster(seen),
+            (None, Some(known)) => unreached(known),
+            (None, None) => String::new(),
+        }
+    )
+}
+
+/// What this node knows by itself while the directory cannot be reached.
+fn unreached(known: &ClusterUnreached) -> String {
+    let node = |node: &KnownNode| {
+        let trouble = node.trouble.clone().unwrap_or_default();
+        let (name, address, link) = (&node.name, &node.address, &node.link);
+        vec![name.clone(), link.clone(), address.clone(), trouble]
+    };
+    let copy = |copy: &OwnCopy| {
+        let stopped = copy.stopped_because.as_ref();
+        vec![
+            shard_name(ShardId(copy.shard)),
+            stopped.map_or(copy.role.clone(), |cause| format!("{}: {cause}", copy.role)),
+            copy.leader.clone().unwrap_or("nobody".to_owned()),
+            copy.term.to_string(),
+            copy.last_index.to_string(),
+            copy.voters.join(", "),
+        ]
+    };
+    let nodes: Vec<_> = known.nodes.iter().map(node).collect();
+    let copies: Vec<_> = known.copies.iter().map(copy).collect();
+    format!(
+        "\n\nThe cluster cannot be seen from here: {}\n\n{}\n\n{}",
+        known.error,
+        table(
+            &["OTHER NODE", "LINK", "ADDRESS", ""],
+            &nodes,
+            "No other node is known here."
+        ),
+        table(
+            &["COPY HERE", "ROLE", "LEADER", "TERM", "ENTRIES", "COPIES"],
+            &copies,
+            "There are no copies here that can be used."
+        )
     )
 }
 
@@ -102,10 +151,7 @@ fn cluster(cluster: &ClusterStatus) -> String {
             false => format!(" (filling {})", group.learners.join(", ")),
         };
         vec![
-            match group.shard {
-                0 => "meta".to_owned(),
-                shard => shard.to_string(),
-            },
+            shard_name(ShardId(group.shard)),
             group.leader.clone().unwrap_or("nobody".to_owned()),
             group.term.to_string(),
             group.last_index.to_string(),
@@ -121,6 +167,12 @@ fn cluster(cluster: &ClusterStatus) -> String {
     ] {
         if !lines.is_empty() {
             text += &format!("\n\n{head}\n  {}", lines.join("\n  "));
+        }
+    }
+    if !cluster.stuck.is_empty() {
+        text += "\n\nCannot leave their nodes:";
+        for stuck in &cluster.stuck {
+            text += &format!("\n  shards {}: {}", list(&stuck.shards), stuck.why);
         }
     }
     text += &format!("\n\n{}", upkeep(cluster));
@@ -148,11 +200,15 @@ fn upkeep(cluster: &ClusterStatus) -> String {
     text
 }
 
+fn list(shards: &[u32]) -> String {
+    let shards: Vec<String> = shards
+        .iter()
+        .map(|shard| shard_name(ShardId(*shard)))
+        .collect();
+    shards.join(", ")
+}
+
 fn consequence(losing: &Losing) -> String {
-    let list = |shards: &[u32]| {
-        let shards: Vec<String> = shards.iter().map(u32::to_string).collect();
-        shards.join(", ")
-    };
     let mut parts = Vec::new();
     if !losing.without_quorum.is_empty() {
         parts.push(format!(

@@ -110,7 +110,7 @@ pub fn cluster_text(ready: &Ready, program: &Path, plaintext: bool, temporary: b
         let config = quoted(&config.display().to_string());
         text += &format!("  {program} --config {config} status --watch\n");
         text += &format!(
-            "\nThen have a node die while mail is sent and read at another; nobody should notice:\n  kill -9 {}\n",
+            "\nThen have a node die while mail is sent and read at the others: who is connected there should not notice, and who was\nconnected to it connects to another:\n  kill -9 {}\n",
             last.pid
         );
     }

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -19,14 +20,17 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{DOMAIN, DevArgs, NodeInfo, Place, Ready, accounts, banner, config_text, free_ports};
+use super::{
+    DOMAIN, DevArgs, NodeInfo, PORT_ATTEMPTS, Place, Ready, accounts, banner, config_text,
+    free_ports,
+};
 use crate::{
     admin::{
         Client,
         protocol::{ClusterStatus, Reply, Request},
     },
     cli::{CliError, Output},
-    config::Config,
+    config::{Address, Config},
     privileges, process,
     server::{SERVICES, cluster_dir, member, store_dir},
     tls::DevCertificates,
@@ -40,6 +44,8 @@ const START_MAX: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long nodes may take to end when asked to.
 const STOP_MAX: Duration = Duration::from_secs(60);
+/// A node's configuration, in its folder.
+const CONFIG: &str = "mailrook.toml";
 /// Ports of a node: its services and the one for other nodes.
 const NODE_PORTS: usize = SERVICES.len() + 1;
 /// How long the token between two starts holds.
@@ -72,7 +78,11 @@ pub async fn run(arguments: &DevArgs, place: &Place, output: &Output) -> Result<
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    let ready = ready(arguments, place, &members).await;
+    let ready = tokio::select! {
+        ready = ready(arguments, place, &members) => ready,
+        _ = terminate.recv() => return stopped(members).await,
+        _ = interrupt.recv() => return stopped(members).await,
+    };
     match ready {
         Ok(ready) => {
             let temporary = place.temporary.is_some();
@@ -84,8 +94,7 @@ pub async fn run(arguments: &DevArgs, place: &Place, output: &Output) -> Result<
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            stop(members).await;
-            Ok(())
+            stopped(members).await
         }
         Err(why) => {
             stop(members).await;
@@ -94,51 +103,105 @@ pub async fn run(arguments: &DevArgs, place: &Place, output: &Output) -> Result<
     }
 }
 
+async fn stopped(members: Vec<Member>) -> Result<(), CliError> {
+    stop(members).await;
+    Ok(())
+}
+
 async fn start(arguments: &DevArgs, place: &Place, level: &str) -> Result<Vec<Member>, CliError> {
     let folder = &place.folder;
     let names = ["localhost", DOMAIN, "mail.example.test"];
     let certificates = DevCertificates::obtain(folder, &names)
         .map_err(|error| CliError::Refused(format!("cannot make certificates: {error}")))?;
+    let prepare = |number, ports| {
+        let member = prepare(arguments, folder, &certificates, number, ports, level);
+        member.map_err(CliError::Refused)
+    };
     let mut members = Vec::new();
     for number in 1..=arguments.nodes {
-        let ports = ports(arguments.base_port, number).map_err(CliError::Refused)?;
-        let member = prepare(arguments, folder, &certificates, number, ports, level);
-        members.push(member.map_err(CliError::Refused)?);
+        let ports = ports(arguments.base_port, folder, number).map_err(CliError::Refused)?;
+        members.push(prepare(number, ports)?);
     }
     for at in 0..members.len() {
-        let begun = begin(&members, at).await;
-        let started = match begun {
-            Ok(()) => spawn(&members[at]),
-            Err(why) => Err(why),
-        };
-        match started {
-            Ok(child) => members[at].child = Some(child),
-            Err(why) => {
+        let mut attempt = 0;
+        while let Err(why) = start_one(&mut members, at).await {
+            // Another program took a port between the look and the start.
+            let replaced = match arguments.base_port {
+                None if attempt < PORT_ATTEMPTS && has_ended(&mut members[at]) => {
+                    with_taken_replaced(&members[at].ports)
+                }
+                _ => None,
+            };
+            let Some(ports) = replaced else {
                 stop(members).await;
                 return Err(CliError::Refused(why));
-            }
-        }
-        if let Err(why) = until_answering(&mut members[at]).await {
-            stop(members).await;
-            return Err(CliError::Refused(why));
+            };
+            attempt += 1;
+            members[at] = prepare(members[at].number, ports)?;
         }
     }
     Ok(members)
 }
 
-fn ports(base: Option<u16>, number: u32) -> Result<Vec<u16>, String> {
-    match base {
-        Some(base) => {
-            let first = u32::from(base) + (number - 1) * NODE_PORTS as u32;
-            let port = |port| {
-                u16::try_from(port).map_err(|_| {
-                    format!("--base-port {base}: {port} is no port; choose a lower one")
-                })
-            };
-            (first..first + NODE_PORTS as u32).map(port).collect()
-        }
-        None => free_ports(NODE_PORTS),
+async fn start_one(members: &mut [Member], at: usize) -> Result<(), String> {
+    begin(members, at).await?;
+    members[at].child = Some(spawn(&members[at])?);
+    until_answering(&mut members[at]).await
+}
+
+fn has_ended(member: &mut Member) -> bool {
+    let child = member.child.as_mut();
+    child.is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))))
+}
+
+/// The node's ports: of an earlier run those that it had, as the other nodes know where to reach it.
+fn ports(base: Option<u16>, folder: &Path, number: u32) -> Result<Vec<u16>, String> {
+    let kept = kept_ports(folder, number);
+    let Some(base) = base else {
+        return kept.map_or_else(|| free_ports(NODE_PORTS), Ok);
+    };
+    let first = u32::from(base) + (number - 1) * NODE_PORTS as u32;
+    let port = |port| {
+        u16::try_from(port)
+            .map_err(|_| format!("--base-port {base}: {port} is no port; choose a lower one"))
+    };
+    let ports: Result<Vec<u16>, String> = (first..first + NODE_PORTS as u32).map(port).collect();
+    let mut ports = ports?;
+    if let (Some(own), Some(kept)) = (ports.last_mut(), kept.as_ref().and_then(|all| all.last())) {
+        *own = *kept;
     }
+    Ok(ports)
+}
+
+/// What the configuration of an earlier run says; none without one that can be read.
+fn kept_ports(folder: &Path, number: u32) -> Option<Vec<u16>> {
+    let config = Config::load(&own_folder(folder, number).join(CONFIG)).ok()?;
+    let services = config.listen.services();
+    let lists = (services.iter().map(|(_, list)| *list)).chain([&config.cluster.listen]);
+    let ports = lists.map(|list| match list.first()? {
+        Address::Tcp(address) => Some(address.port()),
+        _ => None,
+    });
+    ports.collect()
+}
+
+/// The same ports with others for those that cannot be listened at; none if all can.
+fn with_taken_replaced(ports: &[u16]) -> Option<Vec<u16>> {
+    let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let mut replaced = false;
+    let ports = ports.iter().map(|port| match is_free(*port) {
+        true => Some(*port),
+        false => {
+            replaced = true;
+            free_ports(1).ok()?.pop()
+        }
+    });
+    let ports: Option<Vec<u16>> = ports.collect();
+    ports.filter(|_| replaced)
+}
+
+fn own_folder(folder: &Path, number: u32) -> PathBuf {
+    folder.join(format!("node{number}"))
 }
 
 /// Writes the node's configuration.
@@ -150,12 +213,12 @@ fn prepare(
     ports: Vec<u16>,
     level: &str,
 ) -> Result<Member, String> {
-    let own = folder.join(format!("node{number}"));
+    let own = own_folder(folder, number);
     privileges::make_data_dir(&own, None).map_err(|error| error.to_string())?;
     let mut text = config_text(&own, certificates, &ports, arguments.plaintext, level);
     let port = ports.last().copied().unwrap_or_default();
     text += &format!("\n[cluster]\nlisten = [\"127.0.0.1:{port}\"]\nname = \"node{number}\"\n");
-    let config_path = own.join("mailrook.toml");
+    let config_path = own.join(CONFIG);
     fs::write(&config_path, text)
         .map_err(|error| format!("cannot write {}: {error}", config_path.display()))?;
     let config = Config::load(&config_path).map_err(|error| error.to_string())?;

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::{
     cli::{CliError, Output},
-    config::Config,
+    config::{Config, LogFormat, LogLevel},
     http::Health,
     logging, process, serve,
     server::{SERVICES, Server, Start},
@@ -50,7 +50,8 @@ pub struct DevArgs {
     /// How many nodes, each a process of its own if there are several
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub nodes: u32,
-    /// The first of nine ports, or of ten for each of several nodes; without it, free ones are found
+    /// The first of nine ports, or of ten for each of several nodes; without it, free ones are found, and a cluster that
+    /// is started again keeps those it had
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..=65_526))]
     pub base_port: Option<u16>,
     /// Keep everything here; without it, in a temporary directory that is removed at the end
@@ -116,14 +117,12 @@ pub fn run(arguments: &DevArgs, output: &Output) -> Result<(), CliError> {
     let plant = planted().map_err(CliError::Usage)?;
     let levels = levels().map_err(CliError::Usage)?;
     let place = Place::make(arguments.data.as_deref())?;
-    let level = if output.is_json() { "info" } else { "warn" };
-    let level_of_log = if output.is_json() {
-        crate::config::LogLevel::Info
+    let (level, level_of_log) = if output.is_json() {
+        ("info", LogLevel::Info)
     } else {
-        crate::config::LogLevel::Warn
+        ("warn", LogLevel::Warn)
     };
-    let log =
-        logging::start(level_of_log, crate::config::LogFormat::Text).map_err(CliError::Refused)?;
+    let log = logging::start(level_of_log, LogFormat::Text).map_err(CliError::Refused)?;
     process::raise_descriptors();
     let runtime = serve::runtime().map_err(CliError::Refused)?;
     if arguments.nodes != 1 {
@@ -199,9 +198,10 @@ async fn start(
     let accounts = accounts::make(&asker, folder, DOMAIN, arguments.accounts).await?;
     wait_until_ready(&server).await?;
     let port = |service: &str| {
-        let found = server.addresses().iter().find(|(name, _)| *name == service);
+        let mut addresses = server.addresses().into_iter();
+        let found = addresses.find(|(name, _)| *name == service);
         found
-            .and_then(|(_, address)| *address)
+            .and_then(|(_, address)| address)
             .map_or(0, |address| address.port())
     };
     let ready = Ready {

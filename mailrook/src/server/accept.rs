@@ -1,12 +1,13 @@
 //! Which sessions each service runs.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use mailrook_auth::Logins;
 use mailrook_imap_server::SessionContext;
 use mailrook_net::{
-    BlockingPool, Limiter, Limits, Network, Refusal, ServeSettings, SessionRegistry, Shutdown,
-    TlsAcceptor,
+    BlockingPool, Limiter, Limits, Listener, Network, Refusal, ServeSettings, SessionRegistry,
+    Shutdown, TlsAcceptor,
 };
 use mailrook_smtp_server::{
     BareNewlines, Endpoint as SmtpEndpoint, FrontEnd, Service, Services, Settings,
@@ -14,21 +15,23 @@ use mailrook_smtp_server::{
 use mailrook_store_api::{Directory, Mailstore};
 use murder_proxy::{Endpoint, FrontDoor, LocalSessions, MailProtocol};
 use parking_lot::RwLock;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::sleep};
 use tracing::{error, info};
 
-use super::{
-    WAITING_MAX,
-    host::{Listening, Running},
-    listen::Socket,
-};
+use super::{WAITING_MAX, host::Running, listen::Socket, shell::Listening};
 use crate::{
     config::{self, Config},
     http,
 };
 
-/// Probes come from a few monitors.
+/// The service of probes.
+const HTTP: &str = "http";
+/// They come from a few monitors.
 const HTTP_CONNECTIONS_MAX: usize = 256;
+
+/// A store that waits for nobody opens in less. Clients that come meanwhile wait in the port: to be told to come again, as
+/// after each restart, would cost them minutes.
+const OPENS_WITHIN: Duration = Duration::from_secs(2);
 
 /// What runs sessions, by protocol.
 pub struct Acceptors {
@@ -39,9 +42,8 @@ pub struct Acceptors {
     pub door: FrontDoor,
     tls: Option<TlsAcceptor>,
     plaintext: bool,
-    limits: Limits,
     proxies: Vec<Network>,
-    drain_timeout: std::time::Duration,
+    drain_timeout: Duration,
 }
 
 impl Acceptors {
@@ -62,27 +64,15 @@ impl Acceptors {
             preparing,
             sessions: SessionRegistry::new(),
         };
-        let networks =
-            |list: &[config::NetworkText]| list.iter().map(|network| network.0).collect();
-        let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         let sessions = mail_sessions(config, &services);
         let listed = Arc::clone(&services.sessions);
-        let connections = &config.connections;
         Acceptors {
             front: RwLock::new(FrontEnd::new(smtp_settings(config), services)),
             door: FrontDoor::new(sessions, listed),
             tls,
             plaintext: config.login.plaintext,
-            limits: Limits {
-                connections_max: count(connections.max),
-                connections_per_address_max: count(connections.per_address_max),
-                pending_max: count(connections.pending_max),
-                pending_per_address_max: count(connections.pending_per_address_max),
-                login_deadline: Some(connections.login_timeout.0),
-                exempt: networks(&connections.exempt),
-            },
-            proxies: networks(&connections.proxies),
-            drain_timeout: connections.drain_timeout.0,
+            proxies: networks(&config.connections.proxies),
+            drain_timeout: config.connections.drain_timeout.0,
         }
     }
 
@@ -97,27 +87,40 @@ impl Acceptors {
     pub fn front(&self) -> FrontEnd {
         self.front.read().clone()
     }
+}
 
-    /// What counts a service's connections.
-    fn limiter(&self, service: &str) -> Arc<Limiter> {
-        let limits = self.limits.clone();
-        Limiter::new(match service {
-            // Nobody logs in there, so that all connections count as pending.
-            "smtp" | "lmtp" => Limits {
-                pending_max: limits.connections_max,
-                pending_per_address_max: limits.connections_per_address_max,
-                login_deadline: None,
-                ..limits
-            },
-            "http" => Limits {
-                connections_max: HTTP_CONNECTIONS_MAX,
-                pending_max: HTTP_CONNECTIONS_MAX,
-                login_deadline: None,
-                ..limits
-            },
-            _ => limits,
-        })
-    }
+fn networks(list: &[config::NetworkText]) -> Vec<Network> {
+    list.iter().map(|network| network.0).collect()
+}
+
+/// What counts a service's connections.
+fn limiter(config: &Config, service: &str) -> Arc<Limiter> {
+    let connections = &config.connections;
+    let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let limits = Limits {
+        connections_max: count(connections.max),
+        connections_per_address_max: count(connections.per_address_max),
+        pending_max: count(connections.pending_max),
+        pending_per_address_max: count(connections.pending_per_address_max),
+        login_deadline: Some(connections.login_timeout.0),
+        exempt: networks(&connections.exempt),
+    };
+    Limiter::new(match service {
+        // Nobody logs in there, so that all connections count as pending.
+        "smtp" | "lmtp" => Limits {
+            pending_max: limits.connections_max,
+            pending_per_address_max: limits.connections_per_address_max,
+            login_deadline: None,
+            ..limits
+        },
+        HTTP => Limits {
+            connections_max: HTTP_CONNECTIONS_MAX,
+            pending_max: HTTP_CONNECTIONS_MAX,
+            login_deadline: None,
+            ..limits
+        },
+        _ => limits,
+    })
 }
 
 fn smtp_settings(config: &Config) -> Settings {
@@ -136,79 +139,118 @@ fn smtp_settings(config: &Config) -> Settings {
     }
 }
 
-/// Runs every open port in a task of its own; says where each listens.
-pub fn serve_all(
-    running: &Arc<Running>,
-    sockets: Vec<Socket>,
-    shutdown: &Shutdown,
-    tasks: &mut JoinSet<()>,
-) -> Vec<(&'static str, Option<SocketAddr>)> {
-    let mut addresses = Vec::new();
-    let mut limiter: Option<(&str, Arc<Limiter>)> = None;
-    for socket in sockets {
-        let Socket {
-            service,
-            configured,
-            listener,
-        } = socket;
-        // The sockets of one service follow one another, and share its bounds.
-        let counts = match &limiter {
-            Some((name, counts)) if *name == service => Arc::clone(counts),
-            _ => running.acceptors.limiter(service),
-        };
-        limiter = Some((service, Arc::clone(&counts)));
-        let address = listener.local_addr();
-        match service {
-            "http" => serve_http(running, listener, &counts, shutdown, tasks),
-            "smtp" | "submission" | "submissions" | "lmtp" => {
-                serve_smtp(running, service, listener, &counts, shutdown, tasks)
-            }
-            _ => serve_mail(running, service, listener, &counts, shutdown, tasks),
-        }
-        let shown = address.map_or(configured, |address| address.to_string());
-        info!(service, address = shown, "listening");
-        running.listeners.write().push(Listening {
-            service,
-            address: shown,
-            limiter: counts,
-        });
-        addresses.push((service, address));
-    }
-    addresses
-}
-
-fn serve_http(
-    running: &Arc<Running>,
-    listener: mailrook_net::Listener,
-    limiter: &Arc<Limiter>,
-    shutdown: &Shutdown,
-    tasks: &mut JoinSet<()>,
-) {
-    let settings = ServeSettings {
-        name: "http",
-        implicit_tls: None,
-        proxies: Vec::new(),
-        limiter: Arc::clone(limiter),
-        refusal: http::refusal,
-        drain_timeout: running.acceptors.drain_timeout,
-    };
-    let health: Arc<dyn http::Health> = Arc::clone(running) as Arc<dyn http::Health>;
-    tasks.spawn(mailrook_net::serve(
-        listener,
-        settings,
-        shutdown.clone(),
-        move |connection| http::session(connection, Arc::clone(&health)),
-    ));
-}
-
-fn serve_smtp(
-    running: &Arc<Running>,
+/// An open port, and what counts its connections.
+pub struct Port {
     service: &'static str,
-    listener: mailrook_net::Listener,
-    limiter: &Arc<Limiter>,
+    listener: Listener,
+    limiter: Arc<Limiter>,
+}
+
+/// The ports of mail, and those of probes.
+pub struct Ports {
+    /// Served once the store is open.
+    pub mail: Vec<Port>,
+    /// Served from the start on.
+    pub http: Vec<Port>,
+}
+
+/// Has all ports counted; says where each listens.
+pub fn count_all(config: &Config, sockets: Vec<Socket>) -> (Ports, Vec<Listening>) {
+    let (mut ports, mut listening) = (Vec::new(), Vec::<Listening>::new());
+    for socket in sockets {
+        let service = socket.service;
+        // The sockets of one service follow one another, and share its bounds.
+        let limiter = match listening.last() {
+            Some(last) if last.service == service => Arc::clone(&last.limiter),
+            _ => limiter(config, service),
+        };
+        let bound = socket.listener.local_addr();
+        let address = bound.map_or(socket.configured, |address| address.to_string());
+        info!(service, address, "listening");
+        listening.push(Listening {
+            service,
+            address,
+            bound,
+            limiter: Arc::clone(&limiter),
+        });
+        ports.push(Port {
+            service,
+            listener: socket.listener,
+            limiter,
+        });
+    }
+    let (http, mail) = ports.into_iter().partition(|port| port.service == HTTP);
+    (Ports { mail, http }, listening)
+}
+
+/// Tells all mail clients to try again later, once it is clear that the store does not open at once.
+pub async fn turn_away(ports: &[Port]) -> Infallible {
+    sleep(OPENS_WITHIN).await;
+    let turned_away = ports.iter().map(|port| {
+        let refusal: Option<fn(Refusal) -> &'static str> = match port.service {
+            "submissions" => None,
+            "smtp" | "submission" | "lmtp" => Some(mailrook_smtp_server::refusal),
+            mail => protocol(mail)
+                .filter(|protocol| !protocol.implicit_tls())
+                .map(MailProtocol::refusal),
+        };
+        mailrook_net::turn_away(&port.listener, port.service, refusal)
+    });
+    join_all(turned_away).await;
+    // There are no such ports.
+    std::future::pending().await
+}
+
+/// Answers probes, each port in a task of its own.
+pub fn serve_http(
+    config: &Config,
+    health: &Arc<dyn http::Health>,
+    ports: Vec<Port>,
     shutdown: &Shutdown,
     tasks: &mut JoinSet<()>,
 ) {
+    for port in ports {
+        let settings = ServeSettings {
+            name: port.service,
+            implicit_tls: None,
+            proxies: Vec::new(),
+            limiter: port.limiter,
+            refusal: http::refusal,
+            drain_timeout: config.connections.drain_timeout.0,
+        };
+        let health = Arc::clone(health);
+        tasks.spawn(mailrook_net::serve(
+            port.listener,
+            settings,
+            shutdown.clone(),
+            move |connection| http::session(connection, Arc::clone(&health)),
+        ));
+    }
+}
+
+/// Serves mail, each port in a task of its own.
+pub fn serve_mail(
+    running: &Arc<Running>,
+    ports: Vec<Port>,
+    shutdown: &Shutdown,
+    tasks: &mut JoinSet<()>,
+) {
+    for port in ports {
+        match port.service {
+            "smtp" | "submission" | "submissions" | "lmtp" => {
+                serve_smtp(running, port, shutdown, tasks)
+            }
+            _ => serve_clients(running, port, shutdown, tasks),
+        }
+    }
+}
+
+fn serve_smtp(running: &Arc<Running>, port: Port, shutdown: &Shutdown, tasks: &mut JoinSet<()>) {
+    let Port {
+        service,
+        listener,
+        limiter,
+    } = port;
     let acceptors = &running.acceptors;
     let implicit_tls = service == "submissions";
     let endpoint = Arc::new(SmtpEndpoint {
@@ -222,15 +264,15 @@ fn serve_smtp(
         implicit_tls,
         plaintext_auth: acceptors.plaintext,
         proxies: acceptors.proxies.clone(),
-        limiter: Arc::clone(limiter),
+        limiter: Arc::clone(&limiter),
         drain_timeout: acceptors.drain_timeout,
     });
     let settings = ServeSettings {
         name: service,
         implicit_tls: acceptors.tls.clone().filter(|_| implicit_tls),
         proxies: acceptors.proxies.clone(),
-        limiter: Arc::clone(limiter),
-        refusal: refuse_smtp,
+        limiter,
+        refusal: mailrook_smtp_server::refusal,
         drain_timeout: acceptors.drain_timeout,
     };
     let running = Arc::clone(running);
@@ -269,19 +311,10 @@ fn mail_sessions(config: &Config, services: &Services) -> Arc<LocalSessions> {
     ))
 }
 
-fn serve_mail(
-    running: &Arc<Running>,
-    service: &'static str,
-    listener: mailrook_net::Listener,
-    limiter: &Arc<Limiter>,
-    shutdown: &Shutdown,
-    tasks: &mut JoinSet<()>,
-) {
+fn serve_clients(running: &Arc<Running>, port: Port, shutdown: &Shutdown, tasks: &mut JoinSet<()>) {
+    let service = port.service;
     let acceptors = &running.acceptors;
-    let Some(protocol) = MailProtocol::ALL
-        .into_iter()
-        .find(|protocol| protocol.name() == service)
-    else {
+    let Some(protocol) = protocol(service) else {
         return;
     };
     let endpoint = Endpoint {
@@ -289,25 +322,19 @@ fn serve_mail(
         tls: acceptors.tls.clone(),
         plaintext_login: acceptors.plaintext,
         proxies: acceptors.proxies.clone(),
-        limiter: Arc::clone(limiter),
+        limiter: port.limiter,
         drain_timeout: acceptors.drain_timeout,
     };
     let (door, shutdown) = (acceptors.door.clone(), shutdown.clone());
     tasks.spawn(async move {
-        if let Err(error) = door.serve(listener, endpoint, shutdown).await {
+        if let Err(error) = door.serve(port.listener, endpoint, shutdown).await {
             // The configuration's check does not let it come to this.
             error!(service, %error, "not served");
         }
     });
 }
 
-/// What a client hears that is not let in (RFC 5321 §3.1).
-fn refuse_smtp(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::TooManyConnections => "421 4.3.2 too many connections, try again later\r\n",
-        Refusal::TooManyFromAddress => {
-            "421 4.7.0 too many connections from your address, try again later\r\n"
-        }
-        Refusal::ShuttingDown => "421 4.3.2 this server is stopping, try again\r\n",
-    }
+fn protocol(service: &str) -> Option<MailProtocol> {
+    let mut all = MailProtocol::ALL.into_iter();
+    all.find(|protocol| protocol.name() == service)
 }

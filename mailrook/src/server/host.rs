@@ -6,21 +6,27 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use futures::future::{BoxFuture, FutureExt};
 use mailrook_cluster::{GroupRole, GroupStatus, NodeStatus};
-use mailrook_net::{Limiter, SessionEntry, ShutdownTrigger, TlsAcceptor};
+use mailrook_net::{SessionEntry, ShutdownTrigger, TlsAcceptor};
 use mailrook_types::{ShardId, Timestamp};
 use murder_proxy::MailProtocol;
 use parking_lot::RwLock;
+use tracing::info;
 
-use super::{accept::Acceptors, cluster::ClusterDoor, store::Store};
+use super::{
+    accept::Acceptors,
+    cluster::{ClusterDoor, group_name},
+    shell::Shell,
+    store::Store,
+};
 use crate::{
     admin::{
         ClusterHost, Host, SESSIONS_MAX,
-        protocol::{ListenerInfo, SessionInfo, Status},
+        protocol::{SessionInfo, Status},
         rfc3339,
     },
     config::Config,
@@ -30,29 +36,22 @@ use crate::{
     process,
 };
 
-/// A port that is being served.
-pub struct Listening {
-    /// `imaps`
-    pub service: &'static str,
-    /// Where.
-    pub address: String,
-    /// Counts its connections; a service's ports share one.
-    pub limiter: Arc<Limiter>,
-}
+/// What ending sessions and flushing may take beyond the pause: what the unit file gives a stop as a whole.
+const CLOSE_MAX: Duration = Duration::from_secs(120);
 
 /// The running server.
 pub struct Running {
     pub(super) config: RwLock<Config>,
     pub(super) config_path: PathBuf,
-    pub(super) started: Instant,
+    pub(super) shell: Arc<Shell>,
     pub(super) log: LogHandle,
     pub(super) tls: Option<TlsAcceptor>,
     /// Taken when the server stops.
     pub(super) store: RwLock<Option<Arc<Store>>>,
     pub(super) acceptors: Acceptors,
-    pub(super) listeners: RwLock<Vec<Listening>>,
     pub(super) stopping: AtomicBool,
-    pub(super) trigger: ShutdownTrigger,
+    /// Closes the ports.
+    pub(super) close: ShutdownTrigger,
 }
 
 impl Running {
@@ -61,45 +60,20 @@ impl Running {
         self.stopping.store(true, Ordering::Release);
     }
 
-    /// Says that it is about to stop, and makes it stop.
-    pub fn begin_stop(&self) {
-        self.say_stopping();
-        self.trigger.shut_down();
+    /// Closes the ports. Balancers are given the time to send nobody any more: they look at `/readyz` now and then.
+    pub(super) async fn close_after(&self, pause: Duration) {
+        if !pause.is_zero() {
+            info!(?pause, "serving until balancers have noticed");
+            let us = (pause + CLOSE_MAX).as_micros();
+            process::notify_systemd(&format!("EXTEND_TIMEOUT_USEC={us}"));
+            tokio::time::sleep(pause).await;
+        }
+        self.close.shut_down();
     }
 
     fn node_status(&self) -> Option<NodeStatus> {
         let store = self.store.read().clone()?;
         Some(store.node.status())
-    }
-
-    fn add_connections(&self, page: &mut Page) {
-        let listeners = self.listeners.read();
-        let mut services: Vec<&Listening> = listeners.iter().collect();
-        services.dedup_by_key(|listening| listening.service);
-        let by_service = |count: fn(&Limiter) -> usize| {
-            services
-                .iter()
-                .map(move |listening| {
-                    (
-                        vec![("service", listening.service.to_owned())],
-                        count(&listening.limiter),
-                    )
-                })
-                .collect::<Vec<_>>()
-        };
-        page.add(
-            Kind::Gauge,
-            "connections",
-            "Open connections.",
-            by_service(|limiter| limiter.counts().total),
-        );
-        let pending = by_service(|limiter| limiter.counts().pending);
-        page.add(
-            Kind::Gauge,
-            "connections_pending",
-            "Open connections that have not logged in.",
-            pending,
-        );
     }
 
     fn add_store(page: &mut Page, status: &NodeStatus) {
@@ -176,53 +150,30 @@ impl Health for Running {
         if self.stopping.load(Ordering::Acquire) {
             return vec!["stopping".to_owned()];
         }
-        let Some(status) = self.node_status() else {
+        let Some(store) = self.store.read().clone() else {
             return vec!["the store is closed".to_owned()];
         };
         let waits = |group: &GroupStatus| match &group.role {
             GroupRole::Stopped { cause } => {
-                Some(format!("shard {} is stopped: {cause}", group.shard))
+                Some(format!("{} is stopped: {cause}", group_name(group.shard)))
             }
-            _ if group.leader.is_none() => Some(format!("shard {} has no leader", group.shard)),
+            _ if group.leader.is_none() => {
+                Some(format!("{} has no leader", group_name(group.shard)))
+            }
             _ => None,
         };
-        status.groups.iter().filter_map(waits).collect()
+        let status = store.node.status();
+        let own = status.groups.iter().filter_map(waits);
+        // A node without copies, or with few, is cut off all the same.
+        let others = store.others.as_ref();
+        own.chain(others.and_then(|others| others.reached.trouble()))
+            .collect()
     }
 
     fn metrics(&self) -> String {
         let mut page = Page::default();
-        let version = (vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1);
-        page.add(
-            Kind::Gauge,
-            "build_info",
-            "The version that runs.",
-            [version],
-        );
-        let ready = u8::from(self.not_ready_because().is_empty());
-        page.one(
-            Kind::Gauge,
-            "ready",
-            "Whether it takes what it is there for.",
-            ready,
-        );
-        page.one(
-            Kind::Gauge,
-            "uptime_seconds",
-            "Since the start.",
-            self.started.elapsed().as_secs(),
-        );
-        if let Some(bytes) = process::resident_bytes() {
-            page.one(
-                Kind::Gauge,
-                "resident_memory_bytes",
-                "Memory in use.",
-                bytes,
-            );
-        }
-        if let Some(open) = process::descriptors() {
-            page.one(Kind::Gauge, "open_files", "Open file descriptors.", open);
-        }
-        self.add_connections(&mut page);
+        let ready = self.not_ready_because().is_empty();
+        self.shell.add_figures(&mut page, ready);
         let door = &self.acceptors.door;
         let begun = MailProtocol::ALL.map(|protocol| {
             (
@@ -249,29 +200,16 @@ impl Health for Running {
 
 impl Host for Running {
     fn status(&self) -> BoxFuture<'_, Status> {
-        let listener = |listening: &Listening| ListenerInfo {
-            service: listening.service.to_owned(),
-            address: listening.address.clone(),
-            connections: listening.limiter.counts().total as u64,
-        };
-        let not_ready_because = self.not_ready_because();
-        let status = Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            hostname: self.config.read().hostname.clone(),
-            uptime_seconds: self.started.elapsed().as_secs(),
-            ready: not_ready_because.is_empty(),
-            not_ready_because,
-            listeners: self.listeners.read().iter().map(listener).collect(),
-            node: serde_json::to_value(self.node_status()).unwrap_or_default(),
-            cluster: None,
-        };
+        let node = self.node_status();
+        let status = (self.shell).status(self.not_ready_because(), node.as_ref());
         let cluster = self.cluster();
         async move {
             let mut status = status;
             if let Some(cluster) = cluster {
-                // A node that is cut off says what it knows of itself.
-                status.cluster = cluster.status().await.ok();
+                match cluster.status().await {
+                    Ok(cluster) => status.cluster = Some(cluster),
+                    Err(unreached) => status.cluster_unreached = Some(unreached),
+                }
             }
             status
         }
@@ -296,16 +234,19 @@ impl Host for Running {
     }
 
     fn stop(&self) {
-        self.begin_stop();
+        self.shell.stop();
     }
 
     fn cluster(&self) -> Option<Arc<dyn ClusterHost>> {
         let store = self.store.read().clone()?;
+        let others = store.others.as_ref()?;
         let door = ClusterDoor {
             node: Arc::clone(&store.node),
             network: Arc::clone(&store.network),
             directory: Arc::new(store.client.clone()),
-            keeper: Arc::clone(store.keeper.as_ref()?),
+            looking: Arc::new(store.looking.clone()),
+            keeper: Arc::clone(&others.keeper),
+            neighbours: Arc::clone(&others.neighbours),
         };
         Some(Arc::new(door) as Arc<dyn ClusterHost>)
     }

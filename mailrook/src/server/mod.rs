@@ -1,22 +1,27 @@
 //! A running server: the configured roles, put together.
 //!
 //! Started in this order, so that a fault stops it before anything is half done: the configuration and certificates are
-//! checked, all ports are opened, root is given up, the store is opened, and only then the first connection is
-//! accepted. It stops in the reverse order.
+//! checked, all ports are opened, root is given up, the store is opened, and only then the first session begins. It stops
+//! in the reverse order. As the store may have to wait for other nodes, nobody is kept waiting meanwhile: probes and admins
+//! are told why ([`starting`]), and mail clients soon that they are to try later.
 
 mod accept;
 mod cluster;
 mod host;
 mod housekeeping;
 mod listen;
+mod neighbours;
+mod reached;
 mod reload;
+mod shell;
+mod starting;
 mod store;
+mod wires;
 
 use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
-    time::Instant,
 };
 
 use mailrook_auth::Logins;
@@ -34,8 +39,9 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::{
-    admin::{Admin, AdminDoor},
+    admin::{Admin, AdminDoor, Desk},
     config::Config,
+    http::Health,
     logging::LogHandle,
     privileges::{self, Identity},
     tls,
@@ -44,6 +50,8 @@ use accept::Acceptors;
 pub use host::Running;
 pub use listen::SERVICES;
 use listen::Socket;
+use shell::Shell;
+use starting::{Probed, Starting};
 use store::Store;
 pub use store::{cluster_dir, member, store_dir};
 
@@ -76,9 +84,8 @@ pub struct Start {
 pub struct Server {
     running: Arc<Running>,
     admin: Admin,
-    addresses: Vec<(&'static str, Option<SocketAddr>)>,
     tasks: JoinSet<()>,
-    shutdown: Shutdown,
+    stop_asked: Shutdown,
 }
 
 impl Server {
@@ -96,13 +103,36 @@ impl Server {
             levels,
         } = start;
         let Opened { tls, sockets, door } = open_doors(&config, keep_root)?;
-        let store = Arc::new(Store::open(&config, plant, levels).await?);
+        let (ports, listening) = accept::count_all(&config, sockets);
+        let (shell, mut stop_asked) = Shell::new(config.hostname.clone(), listening);
+        let starting = Starting::new(Arc::clone(&shell));
+        let desk = Desk::new(Arc::clone(&starting) as Arc<dyn crate::admin::Starting>);
+        let probed = Probed::new(Arc::clone(&starting));
+
+        let (close, shutdown) = ShutdownTrigger::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(door.serve(Arc::clone(&desk), shutdown.clone()));
+        let health = Arc::clone(&probed) as Arc<dyn Health>;
+        accept::serve_http(&config, &health, ports.http, &shutdown, &mut tasks);
+        let opening = async {
+            let store = Store::open(&config, plant, levels, &starting).await?;
+            let logins = logins(&config, &store.client).await?;
+            Ok::<_, String>((Arc::new(store), logins))
+        };
+        let (store, logins) = tokio::select! {
+            opened = opening => opened?,
+            never = accept::turn_away(&ports.mail) => match never {},
+            () = stop_asked.requested() => {
+                close.shut_down();
+                // Whoever asked hears that it is done.
+                ended(tasks).await;
+                return Err("stopped while it was starting".to_owned());
+            }
+        };
+
         let client = store.client.clone();
         let directory: Arc<dyn Directory> = Arc::new(client.clone());
         let mailstore: Arc<dyn Mailstore> = Arc::new(client.clone());
-        let logins = logins(&config, &*directory).await?;
-
-        let (trigger, shutdown) = ShutdownTrigger::new();
         let acceptors = Acceptors::new(
             &config,
             tls.clone(),
@@ -113,14 +143,13 @@ impl Server {
         let running = Arc::new(Running {
             config: RwLock::new(config),
             config_path,
-            started: Instant::now(),
+            shell,
             log,
             tls,
-            store: RwLock::new(Some(Arc::clone(&store))),
+            store: RwLock::new(Some(store)),
             acceptors,
-            listeners: RwLock::default(),
             stopping: AtomicBool::new(false),
-            trigger,
+            close,
         });
         let admin = Admin {
             directory,
@@ -128,16 +157,15 @@ impl Server {
             hashing: logins.hashing.clone(),
             host: Arc::clone(&running) as Arc<dyn crate::admin::Host>,
         };
-        let mut tasks = JoinSet::new();
-        tasks.spawn(door.serve(admin.clone(), shutdown.clone()));
         tasks.spawn(housekeeping::run(client, shutdown.clone()));
-        let addresses = accept::serve_all(&running, sockets, &shutdown, &mut tasks);
+        accept::serve_mail(&running, ports.mail, &shutdown, &mut tasks);
+        probed.runs(&running);
+        desk.open(admin.clone());
         Ok(Server {
             running,
             admin,
-            addresses,
             tasks,
-            shutdown,
+            stop_asked,
         })
     }
 
@@ -152,13 +180,13 @@ impl Server {
     }
 
     /// Where each service listens; `None` for a unix socket.
-    pub fn addresses(&self) -> &[(&'static str, Option<SocketAddr>)] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<(&'static str, Option<SocketAddr>)> {
+        self.running.shell.addresses()
     }
 
     /// Waits until an admin asked for the end.
     pub async fn stop_asked(&self) {
-        self.shutdown.clone().requested().await;
+        self.stop_asked.clone().requested().await;
     }
 
     /// Stops: no new connections, sessions under way end or are ended, the store is closed.
@@ -166,7 +194,7 @@ impl Server {
         let Server {
             running,
             admin,
-            mut tasks,
+            tasks,
             ..
         } = self;
         running.say_stopping();
@@ -174,18 +202,24 @@ impl Server {
         if let Some(store) = &store {
             store.leave().await;
         }
-        running.begin_stop();
-        while let Some(ended) = tasks.join_next().await {
-            if let Err(error) = ended {
-                warn!(%error, "a listener ended badly");
-            }
-        }
+        let pause = running.config.read().cluster.stop_pause.0;
+        running.close_after(pause).await;
+        ended(tasks).await;
         drop(admin);
         running.store.write().take();
         if let Some(store) = store {
             store.close().await;
         }
         info!("stopped");
+    }
+}
+
+/// Waits until all listeners have ended.
+async fn ended(mut tasks: JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            warn!(%error, "a listener ended badly");
+        }
     }
 }
 

@@ -11,27 +11,25 @@ use std::{
 };
 
 use mailrook_cluster::{DamagedNode, Group, Node, NodeOptions, OpenError, Plant};
-use mailrook_control::{
-    Addresses, Book, Controller, DamagedDesk, Desk, DeskParts, FEATURE_LEVELS, Introductions,
-    Keeper, Member, Papers, Recovered, Renewal,
-};
+use mailrook_control::{Addresses, DamagedDesk, FEATURE_LEVELS, Keeper, Member};
 use mailrook_store_api::{
-    Directory, StoreError,
+    Directory as _, StoreError,
     meta::{FeatureLevels, MetaAnswer, MetaQuery},
 };
-use mailrook_store_client::{Client, ClientOptions, Peers, Reach, machines};
-use mailrook_transport::{
-    Alone, Handlers, Link, Network, TlsNetwork, TlsNetworkOptions, WIRE_VERSIONS,
-};
+use mailrook_store_client::{Client, ClientOptions, Peers as _, Reach, machines};
+use mailrook_transport::{Alone, Network, TlsNetwork};
 use mailrook_types::ShardId;
-use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio::{task::JoinHandle, time::timeout};
 use tracing::{info, warn};
 
-use super::random;
-use crate::{
-    config::{Address, Config},
-    privileges, process,
+use super::{
+    neighbours::Neighbours,
+    random,
+    reached::Reached,
+    starting::{OPENING, Starting},
+    wires::Wires,
 };
+use crate::{config::Config, privileges, process};
 
 /// How long the store may take to flush when it is closed.
 const STORE_STOP_MAX: Duration = Duration::from_secs(30);
@@ -43,6 +41,9 @@ const REACH_EVERY: Duration = Duration::from_millis(200);
 const STAND_BY_TOLD_EVERY: Duration = Duration::from_secs(20);
 /// Between two words about the wait.
 const WAIT_TOLD_EVERY: Duration = Duration::from_secs(10);
+/// How long the directory is waited for by who only looks: longer than it takes to notice that a node is silent, and no
+/// longer than a person bears.
+const LOOK_MAX: Duration = Duration::from_secs(2);
 
 /// The store's parts.
 pub struct Store {
@@ -50,13 +51,24 @@ pub struct Store {
     pub node: Arc<Node>,
     /// The store as front ends see it.
     pub client: Client,
+    /// The same, with less patience: for who wants to know how the cluster fares.
+    pub looking: Client,
     /// The way to other nodes.
     pub network: Arc<dyn Network>,
-    /// The same, where there are others.
-    tls: Option<Arc<TlsNetwork>>,
-    /// What this node proves itself with, where there are others.
-    pub keeper: Option<Arc<Keeper>>,
-    controller: Option<JoinHandle<()>>,
+    /// The others, where there are some.
+    pub others: Option<Others>,
+}
+
+/// What a node has that is not alone.
+pub struct Others {
+    tls: Arc<TlsNetwork>,
+    /// What this node proves itself with.
+    pub keeper: Arc<Keeper>,
+    /// What is known of them.
+    pub neighbours: Arc<Neighbours>,
+    /// Whether the directory answers.
+    pub reached: Arc<Reached>,
+    controller: JoinHandle<()>,
 }
 
 /// Where the back end keeps its data.
@@ -79,19 +91,8 @@ pub fn member(config: &Config) -> Member {
     }
 }
 
-/// What connects a node with others, before its groups are there.
-struct Wires {
-    tls: Arc<TlsNetwork>,
-    listeners: Vec<TcpListener>,
-    book: Arc<Book>,
-    keeper: Arc<Keeper>,
-    recovered: Arc<Recovered>,
-    introductions: Arc<Introductions>,
-    desk: Arc<Desk>,
-}
-
 impl Store {
-    /// Opens it, and returns once the directory answers.
+    /// Opens it, and returns once the directory answers. What it waits for meanwhile, `starting` is told.
     ///
     /// # Errors
     /// What is wrong and what to do about it.
@@ -99,6 +100,7 @@ impl Store {
         config: &Config,
         plant: Option<Plant>,
         levels: FeatureLevels,
+        starting: &Starting,
     ) -> Result<Store, String> {
         let dir = store_dir(config);
         let at_fault = |error| format!("cannot make the store's folder {}: {error}", dir.display());
@@ -109,8 +111,10 @@ impl Store {
             dir: &dir,
             plant,
             levels,
+            starting,
         };
         let (wires, node) = place.open().await?;
+        starting.opened(&node);
         let network: Arc<dyn Network> = match &wires {
             Some(wires) => Arc::clone(&wires.tls) as _,
             None => Arc::new(Alone(node.node_id())),
@@ -123,56 +127,57 @@ impl Store {
                 None => Arc::new(Vec::new()),
             },
         };
-        let client = Client::new(reach, random()?, ClientOptions::default());
-        let tls = wires.as_ref().map(|wires| Arc::clone(&wires.tls));
-        let keeper = wires.as_ref().map(|wires| Arc::clone(&wires.keeper));
+        let client = Client::new(reach.clone(), random()?, ClientOptions::default());
+        let deadline = LOOK_MAX;
+        let looking = Client::new(reach, random()?, ClientOptions { deadline });
         let member = Member {
             levels,
             ..member(config)
         };
-        let controller = wires.map(|wires| connect(wires, &node, &client, member));
         let store = Store {
+            others: wires.map(|wires| Others::join(wires, &node, &client, member)),
             node,
             client,
+            looking,
             network,
-            tls,
-            keeper,
-            controller,
         };
-        store.wait_for_directory().await?;
+        store.wait_for_directory(starting).await?;
         store.announce_first_shards().await?;
         Ok(store)
     }
 
     /// A node of several may have to wait for another one.
-    async fn wait_for_directory(&self) -> Result<(), String> {
+    async fn wait_for_directory(&self, starting: &Starting) -> Result<(), String> {
+        const WAITING: &str = "waiting for the cluster's directory";
+        let Some(others) = &self.others else {
+            let answer = self.client.query(MetaQuery::Shards).await;
+            return answer.map(drop).map_err(|error| error.to_string());
+        };
         let mut told = Instant::now();
+        starting.waits_for(WAITING);
         loop {
-            match self.client.query(MetaQuery::Shards).await {
+            match self.looking.query(MetaQuery::Shards).await {
                 Ok(_) => return Ok(()),
-                Err(StoreError::Unavailable(why)) if self.tls.is_some() => {
+                Err(StoreError::Unavailable(why)) => {
+                    let troubles = others.neighbours.troubles();
                     if told.elapsed() >= WAIT_TOLD_EVERY {
                         told = Instant::now();
                         warn!(
                             why,
-                            others = self.troubles(),
+                            others = troubles,
                             "waiting for the cluster's directory: too few nodes can be reached"
                         );
                     }
+                    starting.waits_for(match troubles.is_empty() {
+                        true => format!("{WAITING}: {why}"),
+                        false => format!("{WAITING}: {why}; {troubles}"),
+                    });
                     process::notify_systemd("EXTEND_TIMEOUT_USEC=60000000");
                     tokio::time::sleep(REACH_EVERY).await;
                 }
                 Err(error) => return Err(error.to_string()),
             }
         }
-    }
-
-    /// Why other nodes are not reached, in their own words where they have said some.
-    fn troubles(&self) -> String {
-        let peers = self.tls.as_ref().map_or(Vec::new(), |tls| tls.peers());
-        let away = peers.into_iter().filter(|peer| peer.link != Link::Up);
-        let told = away.filter_map(|peer| Some(format!("{}: {}", peer.address, peer.trouble?)));
-        told.collect::<Vec<_>>().join("; ")
     }
 
     /// Accounts are put on the shards that a new cluster begins with.
@@ -194,12 +199,10 @@ impl Store {
 
     /// Hands over what this node leads, so that nobody waits for it.
     pub async fn leave(&self) {
-        if self.tls.is_none() {
+        let Some(others) = &self.others else {
             return;
-        }
-        if let Some(controller) = &self.controller {
-            controller.abort();
-        }
+        };
+        others.controller.abort();
         match timeout(LEAVE_MAX, self.node.leave()).await {
             Ok(left) if left.is_empty() => {}
             Ok(left) => info!(
@@ -212,8 +215,8 @@ impl Store {
 
     /// Closes it.
     pub async fn close(&self) {
-        if let Some(tls) = &self.tls {
-            tls.shutdown().await;
+        if let Some(others) = &self.others {
+            others.tls.shutdown().await;
         }
         if timeout(STORE_STOP_MAX, self.node.shutdown()).await.is_err() {
             warn!("the store did not close in time; the next start replays its log");
@@ -221,66 +224,18 @@ impl Store {
     }
 }
 
-/// Reads who this node is and opens the port for others, without answering there yet.
-async fn wires(config: &Config, dir: &Path, levels: FeatureLevels) -> Result<Wires, String> {
-    let identity = Node::identity(dir).map_err(|error| error.to_string())?;
-    let Some((cluster, node)) = identity else {
-        return Err(format!(
-            "{} is empty, and with [cluster] listen nothing is made by itself: an empty disk must not pass for a new \
-             cluster. Say `mailrook cluster init` on the first node, or `mailrook node join TOKEN` on a further one; \
-             a member says `mailrook node token`",
-            dir.display()
-        ));
-    };
-    let folder = cluster_dir(config);
-    let papers = Papers::at(&folder);
-    let text = |error: mailrook_control::FileError| error.to_string();
-    if !papers.exist() {
-        // A node that was alone until now.
-        info!("making the cluster's certificates");
-        papers.found(cluster, node).map_err(text)?;
+impl Others {
+    /// Answers them and dials them.
+    fn join(wires: Wires, node: &Arc<Node>, client: &Client, member: Member) -> Others {
+        let reached = Reached::new(Arc::new(client.clone()));
+        Others {
+            tls: Arc::clone(&wires.tls),
+            keeper: Arc::clone(&wires.keeper),
+            neighbours: Arc::clone(&wires.neighbours),
+            controller: wires.connect(node, client, Arc::clone(&reached) as _, member),
+            reached,
+        }
     }
-    let book = Arc::new(Book::open(folder.join("nodes"), node).map_err(text)?);
-    book.check_level(levels.highest)?;
-    let recovered = Arc::new(Recovered::open(&folder).map_err(text)?);
-    let introductions = Arc::new(Introductions::new(Arc::clone(&book)));
-    let desk = Arc::new(Desk::default());
-    let options = TlsNetworkOptions {
-        cluster,
-        node,
-        credentials: papers.load().map_err(text)?,
-        advertise: config.cluster.advertise.clone(),
-        wire: WIRE_VERSIONS,
-        feature_level: levels.highest,
-        introduce: Arc::clone(&introductions) as _,
-        join: Some(desk.join_handler()),
-    };
-    let tls = Arc::new(TlsNetwork::new(options).map_err(|error| error.to_string())?);
-    let keeper = Keeper::new(papers, Arc::clone(&tls) as _).map_err(text)?;
-    Ok(Wires {
-        tls,
-        listeners: listeners(&config.cluster.listen).await?,
-        book,
-        keeper: Arc::new(keeper),
-        recovered,
-        introductions,
-        desk,
-    })
-}
-
-async fn listeners(addresses: &[Address]) -> Result<Vec<TcpListener>, String> {
-    let mut listeners = Vec::new();
-    for address in addresses {
-        let bound = match address {
-            Address::Tcp(address) => TcpListener::bind(address).await,
-            Address::Any(port) => TcpListener::bind(("::", *port)).await,
-            // Refused by the configuration.
-            Address::Unix(_) | Address::Systemd(_) => continue,
-        };
-        let at_fault = |error| format!("cluster.listen: cannot listen on {address}: {error}");
-        listeners.push(bound.map_err(at_fault)?);
-    }
-    Ok(listeners)
 }
 
 /// Where a node is opened, and how.
@@ -289,6 +244,7 @@ struct Place<'a> {
     dir: &'a Path,
     plant: Option<Plant>,
     levels: FeatureLevels,
+    starting: &'a Starting,
 }
 
 impl Place<'_> {
@@ -297,7 +253,7 @@ impl Place<'_> {
         if self.config.cluster.listen.is_empty() {
             return Ok((None, self.open_node(None).await.map_err(text)?));
         }
-        let wires = wires(self.config, self.dir, self.levels).await?;
+        let wires = self.open_wires().await?;
         let error = match self.open_node(Some(&wires)).await {
             Ok(node) => return Ok((Some(wires), node)),
             Err(error) => error,
@@ -308,10 +264,21 @@ impl Place<'_> {
         let Some(damaged) = DamagedNode::open(self.dir, &error).map_err(text)? else {
             return Err(error.to_string());
         };
+        self.starting.waits_for(format!(
+            "{}; this node waits until the others do without its copies, and is then filled anew",
+            damaged.cause()
+        ));
         stand_by(wires, damaged).await?;
-        let wires = self::wires(self.config, self.dir, self.levels).await?;
+        self.starting.waits_for(OPENING);
+        let wires = self.open_wires().await?;
         let node = self.open_node(Some(&wires)).await.map_err(text)?;
         Ok((Some(wires), node))
+    }
+
+    async fn open_wires(&self) -> Result<Wires, String> {
+        let wires = Wires::open(self.config, self.dir, self.levels).await?;
+        self.starting.wired(Arc::clone(&wires.neighbours));
+        Ok(wires)
     }
 
     async fn open_node(&self, wires: Option<&Wires>) -> Result<Arc<Node>, OpenError> {
@@ -360,49 +327,4 @@ async fn stand_by(wires: Wires, damaged: DamagedNode) -> Result<(), String> {
     wires.tls.shutdown().await;
     let text = |error: OpenError| error.to_string();
     damaged.set_aside().map_err(text)
-}
-
-/// Answers other nodes and dials them.
-fn connect(wires: Wires, node: &Arc<Node>, client: &Client, member: Member) -> JoinHandle<()> {
-    let directory: Arc<dyn Directory> = Arc::new(client.clone());
-    wires.introductions.opened(node);
-    wires.desk.open(DeskParts {
-        node: Arc::downgrade(node),
-        directory: Arc::clone(&directory),
-        keeper: Arc::clone(&wires.keeper),
-        recovered: Arc::clone(&wires.recovered),
-    });
-    let handlers = Handlers {
-        consensus: node.consensus_handler(),
-        store: client.handler(),
-        control: wires.desk.handler(),
-        bulk: node.bulk_handler(),
-    };
-    for listener in wires.listeners {
-        if let Ok(address) = listener.local_addr() {
-            info!(%address, "other nodes are answered");
-        }
-        wires.tls.listen(listener, handlers.clone());
-    }
-    let renewal = Renewal {
-        node: Arc::downgrade(node),
-        directory: Arc::clone(&directory),
-        network: Arc::clone(&wires.tls) as _,
-        book: Arc::clone(&wires.book),
-        desk: wires.desk,
-        keeper: Arc::clone(&wires.keeper),
-    };
-    // It ends with the node.
-    drop(renewal.start());
-    let controller = Controller {
-        node: Arc::downgrade(node),
-        directory,
-        network: Arc::clone(&wires.tls) as _,
-        addresses: Arc::clone(&wires.tls) as _,
-        book: wires.book,
-        keeper: wires.keeper,
-        recovered: wires.recovered,
-        member,
-    };
-    controller.start()
 }

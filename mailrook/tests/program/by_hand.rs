@@ -11,7 +11,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{HeldPorts, mailrook, outcome};
+use crate::harness::{HeldPorts, mailrook, outcome, try_http, wait};
 
 /// A debug build on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -25,29 +25,79 @@ pub fn until(what: &str, mut wanted: impl FnMut() -> Result<(), String>) {
     }
 }
 
+/// What a node listens for, each on a port of its own; the first one is for other nodes.
+const PORTS: [&str; 5] = ["cluster", "smtp", "imap", "pop3", "http"];
+
 /// A node of a cluster that is made by hand.
 pub struct Node {
     config: PathBuf,
+    first_port: u16,
     child: Option<Child>,
     /// What its process is started with beside the usual.
     pub environment: Vec<(&'static str, &'static str)>,
 }
 
 impl Node {
-    pub fn new(folder: &Path, name: &str, port: u16) -> Node {
+    pub fn new(folder: &Path, name: &str, first_port: u16) -> Node {
         let config = folder.join(format!("{name}.toml"));
-        let text = format!(
-            "hostname = \"{name}.example.test\"\ndata_dir = \"{}\"\nuser = \"nobody\"\n[listen]\nsmtp = []\nsubmission = []\n\
-             submissions = []\nimap = []\nimaps = []\npop3 = []\npop3s = []\nhttp = []\n[store]\nshards = 2\n\
-             disk_reserve = \"1MiB\"\n[cluster]\nname = \"{name}\"\nlisten = [\"127.0.0.1:{port}\"]\n",
-            folder.join(name).display()
-        );
-        fs::write(&config, text).unwrap();
-        Node {
+        let node = Node {
             config,
+            first_port,
             child: None,
             environment: Vec::new(),
-        }
+        };
+        let listen = |service| format!("[\"127.0.0.1:{}\"]", node.port(service));
+        let text = format!(
+            "hostname = \"{name}.example.test\"\ndata_dir = \"{}\"\nuser = \"nobody\"\n[listen]\nsmtp = {}\nsubmission = []\n\
+             submissions = []\nimap = {}\nimaps = []\npop3 = {}\npop3s = []\nhttp = {}\n[login]\nplaintext = true\n\
+             [store]\nshards = 2\ndisk_reserve = \"1MiB\"\n[cluster]\nname = \"{name}\"\nlisten = {}\n",
+            folder.join(name).display(),
+            listen("smtp"),
+            listen("imap"),
+            listen("pop3"),
+            listen("http"),
+            listen("cluster"),
+        );
+        fs::write(&node.config, text).unwrap();
+        node
+    }
+
+    /// Where a service listens.
+    pub fn port(&self, service: &str) -> u16 {
+        let at = PORTS.iter().position(|name| *name == service).unwrap();
+        self.first_port + u16::try_from(at).unwrap()
+    }
+
+    /// More lines for the configuration's last table, `[cluster]`.
+    pub fn configure(&self, lines: &str) {
+        let text = fs::read_to_string(&self.config).unwrap();
+        fs::write(&self.config, text + lines).unwrap();
+    }
+
+    /// Whether it says that it takes work, and if not why; nothing of one that has not opened its ports, or closed them.
+    pub fn readiness(&self) -> Option<(u16, String)> {
+        try_http(self.port("http"), "/readyz")
+    }
+
+    /// Waits until it says so.
+    pub fn until_ready(&self) {
+        until("ready", || match self.readiness() {
+            Some((200, _)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    }
+
+    /// Waits until it says that it does not, for this reason among others.
+    pub fn until_not_ready(&self, why: &str) {
+        until(why, || match self.readiness() {
+            Some((503, said)) if said.contains(why) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    }
+
+    /// Waits until its process has ended; gives the exit status.
+    pub fn end(&mut self) -> Option<i32> {
+        wait(self.child.take().as_mut()?)
     }
 
     pub fn run(&self, arguments: &[&str]) -> (i32, String, String) {
@@ -189,8 +239,15 @@ impl Machines {
         let folder = tempfile::tempdir().unwrap();
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         fs::set_permissions(folder.path(), open).unwrap();
-        let ports = HeldPorts::take(count);
-        let node = |at| Node::new(folder.path(), &format!("n{}", at + 1), ports.base + at);
+        let each = PORTS.len() as u16;
+        let ports = HeldPorts::take(count * each);
+        let node = |at| {
+            Node::new(
+                folder.path(),
+                &format!("n{}", at + 1),
+                ports.base + at * each,
+            )
+        };
         Machines {
             nodes: (0..count).map(node).collect(),
             folder,

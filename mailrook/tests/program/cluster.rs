@@ -1,6 +1,11 @@
 //! Several nodes as their operators run them: made, joined, looked at, killed, drained.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    time::Duration,
+};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -86,7 +91,46 @@ fn nobody_notices_that_a_node_dies() {
         text.contains(&dead) && text.contains("not reached"),
         "{text}"
     );
+    let why = "cannot be reached, and no other node can take its copy";
+    assert!(text.contains(why), "{text}");
     assert_eq!(dev.end(Signal::TERM), Some(0));
+}
+
+#[test]
+fn copies_are_compared_while_mail_comes_in() {
+    let dev = Dev::start(&["--plaintext", "--nodes", "3"], &[]);
+    let users: Vec<_> = (0..2)
+        .map(|at| dev.info["accounts"][at]["user"].as_str().unwrap())
+        .collect();
+    let (done, delivered) = (AtomicBool::new(false), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        for (at, user) in users.iter().enumerate() {
+            let (port, done, delivered) = (dev.port_of(at, "smtp"), &done, &delivered);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let number = delivered.fetch_add(1, Ordering::Relaxed);
+                    deliver(port, user, &format!("{at} {number}"));
+                }
+            });
+        }
+        let compared = (0..3).map(|_| {
+            let before = delivered.load(Ordering::Relaxed);
+            let outcome = dev.admin_of(2, &["cluster", "verify", "--json"]);
+            (outcome, delivered.load(Ordering::Relaxed) - before)
+        });
+        let compared: Vec<_> = compared.collect();
+        // Before the first assertion: a failure would wait for the threads for ever.
+        done.store(true, Ordering::Relaxed);
+        for ((code, printed, said), meanwhile) in compared {
+            assert_eq!(code, 0, "{printed}{said}");
+            assert!(meanwhile > 5, "{meanwhile} messages are no load");
+            let printed: Value = serde_json::from_str(&printed).unwrap();
+            for shard in printed["shards"].as_array().unwrap() {
+                assert_eq!(shard["verdict"], "equal");
+                assert_eq!(shard["copies"].as_array().unwrap().len(), 3, "{shard}");
+            }
+        }
+    });
 }
 
 /// Puts a directory's files into another one, as a backup is put back.
@@ -161,7 +205,7 @@ fn a_data_directory_that_was_put_back_is_refused() {
 
 #[test]
 fn nodes_join_are_drained_and_removed() {
-    let mut machines = Machines::new(4);
+    let mut machines = Machines::new(5);
     let nodes = &mut machines.nodes;
     // Nothing is made by itself: an empty disk is no new cluster.
     let (code, _, said) = nodes[0].run(&["serve"]);
@@ -188,13 +232,23 @@ fn nodes_join_are_drained_and_removed() {
     until("equal copies", || {
         nodes[1].json(&["cluster", "verify", "--json"]).map(drop)
     });
-    // A fourth takes the place of one that is drained.
-    let token = nodes[1].token();
-    assert_eq!(nodes[3].run(&["node", "join", &token]).0, 0);
+    // Of three none can be emptied: that is said, and done once there is a fourth.
+    let why = "no other node can take its copy: add a node";
+    let said = nodes[1].done(&["node", "drain", "n1"]);
+    assert!(said.contains(why), "{said}");
+    let shown = nodes[1].done(&["status"]);
+    assert!(
+        shown.contains("Cannot leave their nodes:") && shown.contains(why),
+        "{shown}"
+    );
+    let said = nodes[1].refused(&["cluster", "set", "--shards", "1"]);
+    assert!(said.contains("not taken away"), "{said}");
+    let (token, unused) = (nodes[1].token(), nodes[1].token());
+    let typed = nodes[3].run_typing(&["node", "join", "-"], &format!("{token}\n"));
+    assert_eq!(typed.0, 0, "{}", typed.2);
     nodes[3].serve();
     let (code, _, said) = nodes[1].run(&["node", "remove", "n1"]);
     assert_eq!(code, 1, "{said}");
-    assert_eq!(nodes[1].run(&["node", "drain", "n1"]).0, 0);
     nodes[1].until_copies(&["n2", "n3", "n4"]);
     until("nothing is left", || {
         let (code, _, said) = nodes[1].run(&["node", "remove", "n1"]);
@@ -207,4 +261,9 @@ fn nodes_join_are_drained_and_removed() {
         .iter()
         .find(|node| node["name"] == "n1");
     assert_eq!(removed.unwrap()["state"], "removed");
+    for node in &mut *nodes {
+        node.kill();
+    }
+    let (code, _, said) = nodes[4].run(&["node", "join", &unused]);
+    assert_eq!(code, 3, "nobody is there: {said}");
 }

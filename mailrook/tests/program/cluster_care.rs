@@ -170,6 +170,58 @@ fn a_version_is_used_once_all_nodes_run_it() {
 }
 
 #[test]
+fn added_shards_get_their_slots_once_all_nodes_know_how() {
+    const MOVED: &str = "slots of the shared tables have moved";
+    let mut machines = Machines::new(1);
+    let node = &mut machines.nodes[0];
+    node.environment = vec![("MAILROOK_FEATURE_LEVEL_MAX", "2")];
+    node.done(&["cluster", "init"]);
+    node.serve();
+    let led = |node: &Node, shards: usize| {
+        until("the shards are led", || {
+            let status = node.json(&["status", "--json"])?;
+            let groups = status["cluster"]["groups"].as_array().ok_or("no groups")?;
+            // The meta group is one of them.
+            match groups.len() > shards && groups.iter().all(|group| group["leader"].is_string()) {
+                true => Ok(()),
+                false => Err(status["cluster"].to_string()),
+            }
+        });
+    };
+    led(node, 2);
+    node.done(&["cluster", "set", "--shards", "4"]);
+    led(node, 4);
+    // Some looks of the controller at the cluster.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    assert!(!node.log().contains(MOVED), "{}", node.log());
+    node.stop();
+    node.environment.clear();
+    node.serve();
+    led(node, 4);
+    assert!(node.done(&["cluster", "upgrade"]).contains('3'));
+    let to_move = |node: &Node| -> Result<Vec<String>, String> {
+        let status = node.json(&["status", "--json"])?;
+        let lines = status["cluster"]["healing"].as_array().ok_or("no list")?;
+        let lines = lines.iter().filter_map(|line| line.as_str());
+        let slots = lines.filter(|line| line.contains("slots of the shared tables"));
+        Ok(slots.map(str::to_owned).collect())
+    };
+    let begun = to_move(node).unwrap();
+    assert_eq!(begun.len(), 1, "2,048 slots move, which takes a while");
+    // In the middle of it, as a power cut.
+    node.kill();
+    node.serve();
+    until("all have their share", || {
+        let left = to_move(node)?;
+        match left.is_empty() && node.log().contains(MOVED) {
+            true => Ok(()),
+            false => Err(left.join("; ")),
+        }
+    });
+    node.done(&["cluster", "verify"]);
+}
+
+#[test]
 fn what_lost_its_quorum_is_brought_back_from_one_copy() {
     let mut machines = Machines::new(5);
     machines.start(3);
@@ -291,6 +343,9 @@ fn damage_is_mended_from_the_other_nodes() {
     damage_log(&data);
     nodes[2].serve();
     until_logged(&nodes[2], "groups still count with this node's copies");
+    nodes[2].until_not_ready("the log is damaged: ");
+    let status = nodes[2].done(&["status"]);
+    assert!(status.contains("the log is damaged: "), "{status}");
     assert_eq!(quarantine(&data).len(), before);
     nodes[0].serve();
     nodes[1].serve();

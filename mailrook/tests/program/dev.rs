@@ -109,6 +109,38 @@ fn a_second_start_finds_everything_also_after_a_kill() {
 }
 
 #[test]
+fn a_cluster_is_found_again_where_its_nodes_know_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let first = Dev::start(&["--nodes", "3", "--data", data], &[]);
+    let nodes = |dev: &Dev| {
+        let (code, listed, said) = dev.admin(&["node", "list", "--json"]);
+        assert_eq!(code, 0, "{said}");
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        let address = |node: &serde_json::Value| node["address"].clone();
+        listed
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(address)
+            .collect::<Vec<_>>()
+    };
+    let (accounts, addresses) = (first.info["accounts"].clone(), nodes(&first));
+    let ports: Vec<_> = (0..3).map(|node| first.port_of(node, "imaps")).collect();
+    assert_eq!(first.end(Signal::TERM), Some(0));
+
+    // Somebody else has one of its ports meanwhile.
+    let taken = std::net::TcpListener::bind(("127.0.0.1", ports[1])).unwrap();
+    let second = Dev::start(&["--nodes", "3", "--data", data], &[]);
+    assert_eq!(second.info["accounts"], accounts);
+    assert_eq!(nodes(&second), addresses);
+    assert_eq!(second.port_of(0, "imaps"), ports[0]);
+    assert_ne!(second.port_of(1, "imaps"), ports[1]);
+    drop(taken);
+    assert_eq!(second.end(Signal::INT), Some(0));
+}
+
+#[test]
 fn says_what_it_cannot_do() {
     let (code, _, said) = outcome(&mailrook(&["dev", "--nodes", "10"]).output().unwrap());
     assert_eq!(code, 2);

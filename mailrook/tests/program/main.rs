@@ -13,3 +13,4 @@ mod reload;
 mod secrets;
 mod serve;
 mod systemd;
+mod waiting;

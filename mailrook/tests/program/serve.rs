@@ -41,7 +41,7 @@ fn wait_until_it_answers(child: &mut Child, config: &Path) {
     let begin = Instant::now();
     loop {
         let (code, _, said) = outcome(
-            &mailrook(&["status", "--config"])
+            &mailrook(&["session", "list", "--config"])
                 .arg(config)
                 .output()
                 .unwrap(),

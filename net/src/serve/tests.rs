@@ -23,7 +23,7 @@ fn refusal(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::TooManyConnections => "421 too many connections\r\n",
         Refusal::TooManyFromAddress => "421 too many connections from you\r\n",
-        Refusal::ShuttingDown => "421 shutting down\r\n",
+        Refusal::NotYet => "421 not yet\r\n",
     }
 }
 
@@ -344,4 +344,34 @@ async fn a_client_that_hangs_up_in_the_backlog_stops_nobody() {
         drop(client);
     }
     assert_eq!(line(&mut server.client().await).await, "220 127.0.0.1\r\n");
+}
+
+#[tokio::test]
+async fn turns_away_until_it_serves() {
+    let listener = Listener::bind(&Bind::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = async || line(&mut TcpStream::connect(address).await.unwrap()).await;
+    for (words, heard) in [(Some(refusal as fn(_) -> _), "421 not yet\r\n"), (None, "")] {
+        let turned_away = async {
+            for _ in 0..3 {
+                assert_eq!(client().await, heard);
+            }
+        };
+        tokio::select! {
+            never = crate::turn_away(&listener, "test", words) => match never {},
+            () = turned_away => {}
+        }
+    }
+    // Who comes in between waits for the session.
+    let mut early = TcpStream::connect(address).await.unwrap();
+    let settings = ServeSettings {
+        name: "test",
+        implicit_tls: None,
+        proxies: vec![],
+        limiter: Limiter::new(Limits::default()),
+        refusal,
+        drain_timeout: Duration::ZERO,
+    };
+    let _serving = tokio::spawn(serve(listener, settings, Shutdown::never(), session));
+    assert_eq!(line(&mut early).await, "220 127.0.0.1\r\n");
 }

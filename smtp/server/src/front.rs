@@ -157,12 +157,12 @@ impl FrontEnd {
 }
 
 /// What a client hears that is not let in (RFC 5321 §3.1).
-fn refusal(refusal: Refusal) -> &'static str {
+pub fn refusal(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::TooManyConnections => "421 4.3.2 too many connections, try again later\r\n",
         Refusal::TooManyFromAddress => {
             "421 4.7.0 too many connections from your address, try again later\r\n"
         }
-        Refusal::ShuttingDown => "421 4.3.2 this server is stopping, try again\r\n",
+        Refusal::NotYet => "421 4.3.2 this server is starting, try again later\r\n",
     }
 }

@@ -29,7 +29,7 @@ mod transaction;
 #[cfg(test)]
 mod tests;
 
-pub use front::{Endpoint, FrontEnd, Services};
+pub use front::{Endpoint, FrontEnd, Services, refusal};
 pub use metrics::Metrics;
 pub use policy::{HelloPolicy, MailRate};
 pub use settings::{Settings, Timeouts};

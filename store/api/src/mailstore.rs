@@ -233,6 +233,37 @@ impl dyn Mailstore {
         }
     }
 
+    /// All items of `query` for `uids`, at most `limit`: an answer ends before that where its items are long.
+    async fn each<T>(
+        &self,
+        account: AccountId,
+        mut uids: UidSet,
+        limit: u32,
+        query: impl Fn(UidSet, u32) -> Query,
+        items: impl Fn(Answer) -> Result<Option<Vec<T>>, StoreError>,
+        uid: impl Fn(&T) -> Uid,
+    ) -> Result<Option<Vec<T>>, StoreError> {
+        let mut all: Vec<T> = Vec::new();
+        loop {
+            let left = limit.saturating_sub(u32::try_from(all.len()).unwrap_or(u32::MAX));
+            let answer = self.query(account, query(uids.clone(), left)).await?;
+            let Some(found) = items(answer)? else {
+                return Ok(None);
+            };
+            let last = found.last().map(&uid);
+            all.extend(found);
+            match last {
+                Some(last) if all.len() < limit as usize => {
+                    uids = uids.difference(&UidSet::from_range(Uid::MIN..=last));
+                    if uids.is_empty() {
+                        return Ok(Some(all));
+                    }
+                }
+                _ => return Ok(Some(all)),
+            }
+        }
+    }
+
     /// How messages are marked, ascending by UID, at most `limit` of them.
     pub async fn flags(
         &self,
@@ -241,16 +272,18 @@ impl dyn Mailstore {
         uids: UidSet,
         limit: u32,
     ) -> Result<Option<Vec<(Uid, Flags)>>, StoreError> {
-        let query = Query::Flags {
+        let query = |uids, limit| Query::Flags {
             account,
             mailbox,
             uids,
             limit,
         };
-        match self.query(account, query).await? {
+        let items = |answer| match answer {
             Answer::Flags(flags) => Ok(Some(flags)),
             other => absent_or_misfit(other),
-        }
+        };
+        self.each(account, uids, limit, query, items, |(uid, _)| *uid)
+            .await
     }
 
     /// Index entries, ascending, at most `limit`.
@@ -261,21 +294,18 @@ impl dyn Mailstore {
         uids: UidSet,
         limit: u32,
     ) -> Result<Option<Vec<IndexEntry>>, StoreError> {
-        match self
-            .query(
-                account,
-                Query::Index {
-                    account,
-                    mailbox,
-                    uids,
-                    limit,
-                },
-            )
-            .await?
-        {
+        let query = |uids, limit| Query::Index {
+            account,
+            mailbox,
+            uids,
+            limit,
+        };
+        let items = |answer| match answer {
             Answer::Index(entries) => Ok(Some(entries)),
             other => absent_or_misfit(other),
-        }
+        };
+        self.each(account, uids, limit, query, items, |entry| entry.uid)
+            .await
     }
 
     /// What happened after `since`, about `limit` messages of it, from where the answer before ended.
@@ -306,7 +336,8 @@ impl dyn Mailstore {
         }
     }
 
-    /// Details of messages, ascending, at most `limit`.
+    /// Details of messages, ascending, at most `limit`; fewer where they are long, as all of them together may be tens of
+    /// megabytes. Ask on for the UIDs after the last, until there are none.
     pub async fn details(
         &self,
         account: AccountId,
@@ -339,21 +370,18 @@ impl dyn Mailstore {
         uids: UidSet,
         limit: u32,
     ) -> Result<Option<Vec<(Uid, Vec<u8>)>>, StoreError> {
-        match self
-            .query(
-                account,
-                Query::Signatures {
-                    account,
-                    mailbox,
-                    uids,
-                    limit,
-                },
-            )
-            .await?
-        {
+        let query = |uids, limit| Query::Signatures {
+            account,
+            mailbox,
+            uids,
+            limit,
+        };
+        let items = |answer| match answer {
             Answer::Signatures(signatures) => Ok(Some(signatures)),
             other => absent_or_misfit(other),
-        }
+        };
+        self.each(account, uids, limit, query, items, |(uid, _)| *uid)
+            .await
     }
 
     /// How much the account holds.

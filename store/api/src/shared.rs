@@ -14,7 +14,8 @@ pub trait Shared: Send + Sync + 'static {
     /// The value of an entry, unless it has expired.
     fn get(&self, table: TableId, key: Vec<u8>) -> Call<'_, Option<Vec<u8>>>;
 
-    /// Entries whose keys start with `prefix`, from all shards, at most `limit`.
+    /// Entries whose keys start with `prefix`, from all shards, at most `limit`, none twice. What is there all the time is
+    /// among them, also while slots move between shards; what comes, changes or goes meanwhile may be seen or not.
     fn scan(
         &self,
         table: TableId,

@@ -64,14 +64,15 @@ impl Calls {
         }
     }
 
-    /// This process's copy of a group.
+    /// This process's copy of a group, unless it is stopped.
     pub(crate) fn copy(&self, shard: ShardId) -> Option<Arc<dyn Group>> {
-        self.routes.reach.copies.copy(shard)
+        self.routes.copy(shard)
     }
 
-    /// Who led a group when somebody last said so.
-    pub(crate) fn leader(&self, shard: ShardId) -> Option<NodeId> {
-        self.routes.leader(shard)
+    /// The other node that led a group when somebody last said so.
+    pub(crate) fn led_elsewhere(&self, shard: ShardId) -> Option<NodeId> {
+        let leader = self.routes.leader(shard)?;
+        (leader != self.routes.reach.network.node()).then_some(leader)
     }
 
     /// A stream of what a group touches, from another node.
@@ -193,6 +194,7 @@ impl Calls {
 
     /// One try on another node.
     async fn call(&self, node: NodeId, request: Bytes) -> Result<Bytes, Failed> {
+        wire::require_sendable("request", &request).map_err(Failed::Group)?;
         let deadline = Instant::now() + TRY_MAX;
         let network = &self.routes.reach.network;
         let mut call = network.call(node, Class::Store, request, deadline);

@@ -11,14 +11,14 @@ use std::{
 use mailrook_cluster::Machines;
 use mailrook_kv::StateMachine;
 use mailrook_mailbox::Shard;
-use mailrook_meta::{Meta, MetaCommand, MetaReply, SlotMap};
+use mailrook_meta::{Meta, MetaCommand, MetaReply};
 use mailrook_store_api::{Lane, StoreError};
 use mailrook_types::{ClientId, ShardId};
 use tokio::sync::OnceCell;
 
 use crate::{
     calls::Calls, confirmer::Confirmer, lanes::SpareLanes, placement::Placement, routes::Reach,
-    watches::Watches,
+    slots::Slots, watches::Watches,
 };
 
 /// The state machine of each group: the directory's for the meta group, a shard's for every other.
@@ -61,7 +61,7 @@ pub(crate) struct Inner {
     nonce: [u8; 16],
     lanes: AtomicU64,
     pub(crate) spare_lanes: SpareLanes,
-    pub(crate) slots: OnceCell<Arc<SlotMap>>,
+    pub(crate) slots: Slots,
 }
 
 impl Client {
@@ -78,7 +78,7 @@ impl Client {
                 nonce,
                 lanes: AtomicU64::new(1),
                 spare_lanes: SpareLanes::default(),
-                slots: OnceCell::new(),
+                slots: Slots::default(),
             }),
         }
     }

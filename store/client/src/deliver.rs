@@ -1,13 +1,14 @@
 //! Delivery: one message, each recipient in the shard that holds the recipient's account.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use futures::future;
+use futures::{FutureExt, future};
 use mailrook_mailbox::{
     Deliver, DeliveryOutcome, RecipientDelivery, Refusal, ShardCommand, ShardReply,
 };
 use mailrook_store_api::{Delivery, Lane, StoreError};
 use mailrook_types::{OpId, ShardId};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{Client, client::misfit};
 
@@ -17,6 +18,10 @@ const RECIPIENTS_PER_COMMAND: usize = 50;
 
 /// As for changes: each time the cause was mended.
 const MENDED_TRIES_MAX: usize = 3;
+
+/// A delivery takes no longer, however many recipients it has, chunks to upload and shards that are slow to answer: half of
+/// what its sender waits (RFC 5321 §4.5.3.2.6), who would send the message again while it is still being delivered.
+const DELIVERY_MAX: Duration = Duration::from_secs(5 * 60);
 
 type Outcome = Result<DeliveryOutcome, StoreError>;
 
@@ -34,9 +39,15 @@ impl Client {
         lane: &mut Lane,
         delivery: Delivery,
     ) -> Result<Vec<Outcome>, StoreError> {
-        let (parts, mut outcomes) = self.split(lane, &delivery).await?;
-        let sent =
-            future::join_all(parts.iter().map(|part| self.deliver_part(part, &delivery))).await;
+        let end = Instant::now() + DELIVERY_MAX;
+        let late = || StoreError::Unavailable("the delivery takes too long".to_owned());
+        let split = timeout_at(end, self.split(lane, &delivery)).await;
+        let (parts, mut outcomes) = split.map_err(|_elapsed| late())??;
+        let deliver = |part| {
+            let delivering = timeout_at(end, self.deliver_part(part, &delivery));
+            delivering.map(|done| done.unwrap_or_else(|_elapsed| Err(late())))
+        };
+        let sent = future::join_all(parts.iter().map(deliver)).await;
         for (part, answer) in parts.iter().zip(sent) {
             match answer {
                 Ok(answers) => {
@@ -55,7 +66,8 @@ impl Client {
         Ok(outcomes)
     }
 
-    /// Sorts the recipients by shard. Those whose shard cannot be told have their outcome already.
+    /// Sorts the recipients by shard. Those whose shard cannot be told have their outcome already: they have the time of one
+    /// call together, and once the directory does not answer for one, it is not asked for the others.
     async fn split(
         &self,
         lane: &mut Lane,
@@ -63,8 +75,17 @@ impl Client {
     ) -> Result<(Vec<Part>, Vec<Outcome>), StoreError> {
         let mut shards: BTreeMap<ShardId, Vec<usize>> = BTreeMap::new();
         let mut outcomes = Vec::with_capacity(delivery.recipients.len());
+        let end = Instant::now() + self.inner.calls.deadline();
+        let mut failed = None;
         for (at, recipient) in delivery.recipients.iter().enumerate() {
-            outcomes.push(match self.shard_of(recipient.account).await {
+            let found = match (self.inner.placement.get(recipient.account), &failed) {
+                (Some(shard), _) => Ok(Some(shard)),
+                (None, Some(error)) => Err(StoreError::clone(error)),
+                (None, None) => timeout_at(end, self.shard_of(recipient.account))
+                    .await
+                    .unwrap_or_else(|_elapsed| Err(no_directory())),
+            };
+            outcomes.push(match found {
                 Ok(Some(shard)) => {
                     shards.entry(shard).or_default().push(at);
                     // Replaced by the shard's answer.
@@ -73,7 +94,10 @@ impl Client {
                     ))
                 }
                 Ok(None) => Ok(DeliveryOutcome::Refused(Refusal::NoSuchAccount)),
-                Err(error) => Err(error),
+                Err(error) => {
+                    failed = Some(error.clone());
+                    Err(error)
+                }
             });
         }
         self.take_over(&delivery.confirmed).await?;
@@ -156,4 +180,8 @@ impl Client {
         }
         Ok(repeat)
     }
+}
+
+fn no_directory() -> StoreError {
+    StoreError::Unavailable("the directory did not answer in time".to_owned())
 }

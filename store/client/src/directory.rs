@@ -1,7 +1,7 @@
 //! [`Directory`]: the meta group's part of the store.
 
 use futures::FutureExt;
-use mailrook_meta::{MetaAnswer, MetaCommand, MetaOperation, MetaQuery, MetaReply};
+use mailrook_meta::{MetaAnswer, MetaCommand, MetaOperation, MetaQuery, MetaReply, Resolution};
 use mailrook_store_api::{Call, Directory, StoreError};
 use mailrook_types::ShardId;
 
@@ -60,6 +60,16 @@ impl Directory for Client {
     }
 
     fn query(&self, query: MetaQuery) -> Call<'_, MetaAnswer> {
-        async move { self.inner.calls.meta_query(&query).await }.boxed()
+        async move {
+            let answer = self.inner.calls.meta_query(&query).await?;
+            // Mail follows to those who were just looked up: nobody need ask for them once more.
+            if let MetaAnswer::Resolution(Resolution::Local { accounts, .. }) = &answer {
+                for target in accounts {
+                    self.inner.placement.put(target.account, target.shard);
+                }
+            }
+            Ok(answer)
+        }
+        .boxed()
     }
 }

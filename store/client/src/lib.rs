@@ -17,10 +17,13 @@ mod reads;
 mod removals;
 mod routes;
 mod serve;
+mod shards;
 mod shared;
+mod slots;
 mod upload;
 mod watches;
 mod wire;
 
 pub use client::{Client, ClientOptions, machines};
 pub use routes::{Copies, Peers, Reach};
+pub use shards::Shards;

@@ -33,12 +33,14 @@ impl Client {
         });
         for _ in 0..MENDED_TRIES_MAX {
             let Some(shard) = self.shard_of(account).await? else {
-                break;
+                lane.answered(op);
+                return Ok(Err(Refusal::NoSuchAccount));
             };
             match self.inner.calls.shard_command(shard, &command).await? {
                 ShardReply::Account(Err(Refusal::NoSuchAccount)) => {
                     if !self.recover_account(account).await? {
-                        break;
+                        lane.answered(op);
+                        return Ok(Err(Refusal::NoSuchAccount));
                     }
                 }
                 ShardReply::Account(result) => {
@@ -48,8 +50,9 @@ impl Client {
                 other => return Err(misfit(&other)),
             }
         }
+        // Each try was refused, and no refusal of that kind is kept.
         lane.answered(op);
-        Ok(Err(Refusal::NoSuchAccount))
+        Err(unknown_to_shard())
     }
 
     async fn append_now(
@@ -80,18 +83,18 @@ impl Client {
     async fn query_now(&self, account: AccountId, query: Query) -> Result<Answer, StoreError> {
         for _ in 0..MENDED_TRIES_MAX {
             let Some(shard) = self.shard_of(account).await? else {
-                break;
+                return Ok(Answer::NoSuchAccount);
             };
             match self.inner.calls.shard_query(shard, &query).await? {
                 Answer::NoSuchAccount => {
                     if !self.recover_account(account).await? {
-                        break;
+                        return Ok(Answer::NoSuchAccount);
                     }
                 }
                 answer => return Ok(answer),
             }
         }
-        Ok(Answer::NoSuchAccount)
+        Err(unknown_to_shard())
     }
 
     async fn body_now(
@@ -119,6 +122,11 @@ impl Client {
             other => Err(misfit(&other)),
         }
     }
+}
+
+/// The directory has the account, and its shard goes on saying that it has not: nobody knows that it does not exist.
+fn unknown_to_shard() -> StoreError {
+    StoreError::Unavailable("the shard does not know an account that the directory has".to_owned())
 }
 
 impl Mailstore for Client {

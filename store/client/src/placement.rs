@@ -27,11 +27,14 @@ pub(crate) struct Placement {
 const CACHED_MAX: usize = 1 << 20;
 
 impl Placement {
-    fn get(&self, account: AccountId) -> Option<ShardId> {
+    pub(crate) fn get(&self, account: AccountId) -> Option<ShardId> {
         self.shards.read().get(&account).copied()
     }
 
     pub(crate) fn put(&self, account: AccountId, shard: ShardId) {
+        if self.get(account) == Some(shard) {
+            return;
+        }
         let mut shards = self.shards.write();
         if shards.len() >= CACHED_MAX {
             shards.clear();

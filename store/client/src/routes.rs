@@ -81,6 +81,12 @@ impl Routes {
         }
     }
 
+    /// This process's copy of a group, unless it is stopped: then it is as if there were none.
+    pub(crate) fn copy(&self, shard: ShardId) -> Option<Arc<dyn Group>> {
+        let copy = self.reach.copies.copy(shard)?;
+        (!copy.is_stopped()).then_some(copy)
+    }
+
     /// Whom to ask of `shard`; nobody, if there is neither a copy here nor another node.
     pub(crate) fn target(&self, shard: ShardId) -> Option<Target> {
         let own = self.reach.network.node();
@@ -91,10 +97,13 @@ impl Routes {
         {
             return Some(Target::There(leader));
         }
-        match self.reach.copies.copy(shard) {
-            Some(_) if self.settle_doubt(shard) => self.someone().map(Target::There),
-            Some(copy) => Some(Target::Here(copy)),
-            None => self.someone().map(Target::There),
+        match self.copy(shard) {
+            Some(copy) if !self.settle_doubt(shard) => Some(Target::Here(copy)),
+            // Where nobody else is, a stopped copy says why it is.
+            _ => self
+                .someone()
+                .map(Target::There)
+                .or_else(|| self.reach.copies.copy(shard).map(Target::Here)),
         }
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use mailrook_cluster::{Group, GroupError, Touched};
+use mailrook_cluster::{Group, GroupError, Touched, Watch};
 use mailrook_kv::encode;
 use mailrook_mailbox::Query;
 use mailrook_meta::MetaQuery;
@@ -35,8 +35,8 @@ impl Client {
     async fn serve(&self, request: Bytes) -> Result<Bytes, Failure> {
         let (shard, ask, body) = read_request(request).map_err(Failure::Internal)?;
         let Some(group) = self.inner.calls.copy(shard) else {
-            // Whom this process takes for the leader, if it ever asked.
-            let leader = self.inner.calls.leader(shard).map(|node| node.0);
+            // Whom this process takes for the leader, if it ever asked. Not itself, whatever others say: they would ask on here.
+            let leader = self.inner.calls.led_elsewhere(shard).map(|node| node.0);
             return Err(Failure::NotLeader { leader });
         };
         match ask {
@@ -88,24 +88,42 @@ impl Handler for Serving {
     }
 }
 
-/// Tells what `group` touches, and now and then that it lives.
+/// Tells what `group` touches, and now and then that it lives, until nobody listens.
 async fn tell(group: &dyn Group, stream: Duplex) {
     let mut watch = group.watch();
+    // Whoever listens asked before the watch began, and does not know what was touched between.
+    let mut item = Told::Everything;
     loop {
-        let item = match tokio::time::timeout(HEARTBEAT, watch.next()).await {
-            Ok(Some(Touched::Keys(keys))) if keys.len() <= KEYS_MAX => Told::Keys(keys.to_vec()),
-            Ok(Some(_)) => Told::Everything,
-            Ok(None) => return,
+        if stream.outgoing.send(encode(&item).into()).await.is_err() {
+            return;
+        }
+        let next = tokio::select! {
+            next = next_told(group, &mut watch) => next,
+            // Without a quorum there may be nothing to send for long.
+            () = stream.outgoing.closed() => return,
+        };
+        match next {
+            Some(next) => item = next,
+            None => return,
+        }
+    }
+}
+
+/// What to tell next; `None` once the group has nothing to tell any more.
+async fn next_told(group: &dyn Group, watch: &mut Watch) -> Option<Told> {
+    loop {
+        match tokio::time::timeout(HEARTBEAT, watch.next()).await {
+            Ok(Some(Touched::Keys(keys))) if keys.len() <= KEYS_MAX => {
+                return Some(Told::Keys(keys.to_vec()));
+            }
+            Ok(Some(_)) => return Some(Told::Everything),
+            Ok(None) => return None,
             // Only a leader with a quorum may say that nothing has happened.
             Err(_) => match group.read_barrier().await {
-                Ok(()) => Told::Nothing,
-                Err(GroupError::Timeout) => continue,
-                Err(_) => return,
+                Ok(()) => return Some(Told::Nothing),
+                Err(GroupError::Timeout) => {}
+                Err(_) => return None,
             },
-        };
-        let item = encode(&item).into();
-        if stream.outgoing.send(item).await.is_err() {
-            return;
         }
     }
 }
@@ -116,4 +134,79 @@ pub(crate) enum Told {
     Nothing,
     Keys(Vec<(u64, u64)>),
     Everything,
+}
+
+#[cfg(test)]
+mod tests {
+    use mailrook_cluster::GroupStatus;
+    use mailrook_kv::{Read, decode};
+    use tokio::sync::{broadcast, mpsc};
+
+    use super::*;
+
+    /// A group without a quorum.
+    struct Lonely(broadcast::Sender<Touched>);
+
+    impl Group for Lonely {
+        fn shard(&self) -> ShardId {
+            ShardId(1)
+        }
+
+        fn propose(&self, _command: Bytes) -> BoxFuture<'_, Result<Bytes, GroupError>> {
+            unreachable!("nobody proposes")
+        }
+
+        fn read_barrier(&self) -> BoxFuture<'_, Result<(), GroupError>> {
+            async { Err(GroupError::Timeout) }.boxed()
+        }
+
+        fn visit_state(&self, _visit: &mut dyn FnMut(&dyn Read, i64)) -> Result<(), GroupError> {
+            unreachable!("nobody reads")
+        }
+
+        fn watch(&self) -> Watch {
+            Watch::new(self.0.subscribe())
+        }
+
+        fn status(&self) -> GroupStatus {
+            unreachable!("nobody asks how it fares")
+        }
+
+        fn shutdown(&self) -> BoxFuture<'_, ()> {
+            unreachable!("nobody stops it")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_says_first_that_anything_may_have_been_touched() {
+        let group = Lonely(broadcast::Sender::new(8));
+        let (outgoing, mut told) = mpsc::channel(8);
+        let (_silent, incoming) = mpsc::channel(1);
+        let telling = tell(&group, Duplex { outgoing, incoming });
+        let hearing = async {
+            let mut next = async || decode(&told.recv().await.unwrap()).unwrap();
+            assert!(matches!(next().await, Told::Everything));
+            group.0.send(Touched::Keys(Arc::new([(1, 2)]))).unwrap();
+            assert!(matches!(next().await, Told::Keys(keys) if keys == [(1, 2)]));
+            drop(told);
+        };
+        tokio::join!(telling, hearing);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_quorum_a_stream_ends_with_its_listener() {
+        let group = Lonely(broadcast::Sender::new(8));
+        let (outgoing, mut told) = mpsc::channel(8);
+        let (_silent, incoming) = mpsc::channel(1);
+        let telling = tell(&group, Duplex { outgoing, incoming });
+        let listening = async {
+            told.recv().await.unwrap();
+            tokio::time::sleep(3 * HEARTBEAT).await;
+            drop(told);
+        };
+        let both = async { tokio::join!(telling, listening) };
+        // Of paused time, which passes as soon as nothing else is to be done.
+        let ended = tokio::time::timeout(100 * HEARTBEAT, both).await;
+        assert!(ended.is_ok(), "it tells nobody");
+    }
 }

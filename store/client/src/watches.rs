@@ -31,8 +31,14 @@ pub(crate) struct Watches {
 
 #[derive(Default)]
 struct State {
-    accounts: HashMap<AccountId, watch::Sender<ModSeq>>,
+    accounts: HashMap<AccountId, Watched>,
     sweep_at: usize,
+}
+
+struct Watched {
+    /// Where the account is; none if the directory has none of it.
+    shard: Option<ShardId>,
+    told: watch::Sender<ModSeq>,
 }
 
 /// The first sweep: below this, channels without a watcher cost next to nothing.
@@ -47,8 +53,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(3 * HEARTBEAT.as_secs());
 impl Client {
     pub(crate) async fn watch_now(&self, account: AccountId) -> Result<Watch, StoreError> {
         let watches = &self.inner.watches;
-        let watch = watches.watch(account);
-        if let Some(shard) = self.shard_of(account).await?
+        let shard = self.shard_of(account).await?;
+        let watch = watches.watch(account, shard);
+        if let Some(shard) = shard
             && watches.followed.lock().insert(shard)
         {
             // Of this process's copy nothing is missed from here on; another node's stream begins a little later, and says
@@ -72,7 +79,7 @@ async fn follow(client: Weak<Inner>, shard: ShardId, mut first: Option<mailrook_
                 let watch = first.take().unwrap_or_else(|| {
                     let watch = copy.watch();
                     // A watcher may have looked before it began.
-                    watches.tell_all();
+                    watches.tell_all(shard);
                     watch
                 });
                 drop((copy, inner));
@@ -82,17 +89,18 @@ async fn follow(client: Weak<Inner>, shard: ShardId, mut first: Option<mailrook_
                 let stream = inner.calls.open_watch(shard);
                 drop(inner);
                 if let Some(stream) = stream {
-                    follow_stream(&watches, stream).await;
+                    follow_stream(shard, &watches, stream).await;
                 }
             }
         }
         // What was touched between two looks is not known.
-        watches.tell_all();
+        watches.tell_all(shard);
         tokio::time::sleep(RETRY).await;
     }
 }
 
-/// Until the copy is stopped, or is not this process's any more.
+/// Until the copy is stopped, or is not this process's any more. One that is damaged does not say so: it is looked at when it
+/// says nothing for long.
 async fn follow_copy(
     client: &Weak<Inner>,
     shard: ShardId,
@@ -102,7 +110,7 @@ async fn follow_copy(
     loop {
         match tokio::time::timeout(SILENCE_MAX, watch.next()).await {
             Ok(Some(Touched::Keys(keys))) => watches.tell(&keys),
-            Ok(Some(Touched::Everything)) => watches.tell_all(),
+            Ok(Some(Touched::Everything)) => watches.tell_all(shard),
             Ok(None) => return,
             Err(_) => {
                 let has_copy = client
@@ -116,14 +124,13 @@ async fn follow_copy(
     }
 }
 
-/// Until the stream breaks, or says nothing for too long.
-async fn follow_stream(watches: &Watches, mut stream: Duplex) {
-    watches.tell_all();
+/// Until the stream breaks, or says nothing for too long. It begins with everything: what was touched before is not known.
+async fn follow_stream(shard: ShardId, watches: &Watches, mut stream: Duplex) {
     while let Ok(Some(item)) = tokio::time::timeout(SILENCE_MAX, stream.incoming.recv()).await {
         match decode(&item) {
             Ok(Told::Nothing) => {}
             Ok(Told::Keys(keys)) => watches.tell(&keys),
-            Ok(Told::Everything) => watches.tell_all(),
+            Ok(Told::Everything) => watches.tell_all(shard),
             Err(error) => {
                 tracing::warn!(%error, "what another node says of changes cannot be read");
                 return;
@@ -134,37 +141,63 @@ async fn follow_stream(watches: &Watches, mut stream: Duplex) {
 
 impl Watches {
     /// Hears of the account's changes from now on.
-    pub(crate) fn watch(&self, account: AccountId) -> Watch {
+    pub(crate) fn watch(&self, account: AccountId, shard: Option<ShardId>) -> Watch {
         let mut state = self.state.lock();
         if state.accounts.len() >= state.sweep_at.max(SWEEP_AT_MIN) {
             state
                 .accounts
-                .retain(|_, sender| sender.receiver_count() > 0);
+                .retain(|_, watched| watched.told.receiver_count() > 0);
             state.sweep_at = state.accounts.len() * 2;
         }
-        let sender = state
-            .accounts
-            .entry(account)
-            .or_insert_with(|| watch::channel(ModSeq::ZERO).0);
-        Watch::new(sender.subscribe())
+        let fresh = || Watched {
+            shard,
+            told: watch::channel(ModSeq::ZERO).0,
+        };
+        let watched = state.accounts.entry(account).or_insert_with(fresh);
+        // It may have become known, or another, since.
+        watched.shard = shard;
+        Watch::new(watched.told.subscribe())
     }
 
     fn tell(&self, keys: &[(u64, u64)]) {
         let mut state = self.state.lock();
         for (account, modseq) in keys {
-            if let Some(sender) = state.accounts.get(&AccountId(*account))
-                && sender.send(ModSeq(*modseq)).is_err()
+            if let Some(watched) = state.accounts.get(&AccountId(*account))
+                && watched.told.send(ModSeq(*modseq)).is_err()
             {
                 state.accounts.remove(&AccountId(*account));
             }
         }
     }
 
-    fn tell_all(&self) {
-        // The value is the last one known; that it is told again makes every watcher look.
-        self.state.lock().accounts.retain(|_, sender| {
-            sender.send_modify(|_| {});
-            sender.receiver_count() > 0
+    /// Anything on the shard may have been touched.
+    fn tell_all(&self, shard: ShardId) {
+        self.state.lock().accounts.retain(|_, watched| {
+            if watched.shard == Some(shard) {
+                // The value is the last one known; that it is told again makes every watcher look.
+                watched.told.send_modify(|_| {});
+            }
+            watched.told.receiver_count() > 0
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn what_befalls_a_shard_wakes_its_own_watchers_alone() {
+        let watches = Watches::default();
+        let mut one = watches.watch(AccountId(1), Some(ShardId(1)));
+        let mut two = watches.watch(AccountId(2), Some(ShardId(2)));
+        watches.tell_all(ShardId(1));
+        assert!(one.changed().now_or_never().is_some());
+        assert!(two.changed().now_or_never().is_none());
+        watches.tell(&[(2, 7)]);
+        let told = two.changed().now_or_never();
+        assert!(matches!(told, Some(Ok(ModSeq(7)))));
     }
 }

@@ -11,7 +11,8 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use mailrook_cluster::GroupError;
-use mailrook_kv::{decode, encode};
+use mailrook_kv::{ANSWER_BYTES_MAX, decode, encode};
+use mailrook_transport::ITEM_BYTES_MAX;
 use mailrook_types::ShardId;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,9 @@ const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 6;
 const ANSWERED: u8 = 0;
 const FAILED: u8 = 1;
+
+// What is bounded by its bytes where it is made can be sent, with what stands around it.
+const _: () = assert!(ANSWER_BYTES_MAX <= ITEM_BYTES_MAX / 2);
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +78,17 @@ pub(crate) fn request(shard: ShardId, ask: Ask, body: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
+/// Refuses what no node can send to another, however often it is tried.
+pub(crate) fn require_sendable(what: &str, bytes: &Bytes) -> Result<(), Failure> {
+    let len = bytes.len();
+    if len > ITEM_BYTES_MAX {
+        return Err(Failure::Internal(format!(
+            "a {what} of {len} bytes, and {ITEM_BYTES_MAX} are the most between nodes"
+        )));
+    }
+    Ok(())
+}
+
 /// Reads [`request`].
 pub(crate) fn read_request(mut bytes: Bytes) -> Result<(ShardId, Ask, Bytes), String> {
     if bytes.len() < HEAD_BYTES {
@@ -90,8 +105,17 @@ pub(crate) fn read_request(mut bytes: Bytes) -> Result<(ShardId, Ask, Bytes), St
     Ok((shard, *ask, bytes))
 }
 
-/// The bytes of a reply.
+/// The bytes of a reply. One that is too long says so in its place: by the transport's own words who asked would take it
+/// for a node that is busy, and try again.
 pub(crate) fn reply(result: Result<Bytes, Failure>) -> Bytes {
+    let bytes = reply_bytes(result);
+    match require_sendable("reply", &bytes) {
+        Ok(()) => bytes,
+        Err(failure) => reply_bytes(Err(failure)),
+    }
+}
+
+fn reply_bytes(result: Result<Bytes, Failure>) -> Bytes {
     let (kind, body) = match result {
         Ok(answer) => (ANSWERED, answer),
         Err(failure) => (FAILED, encode(&failure).into()),
@@ -195,6 +219,18 @@ mod tests {
         assert_eq!(read_reply(reply(Ok(answer.clone()))), Ok(answer));
         let failure = Failure::NotLeader { leader: Some(3) };
         assert_eq!(read_reply(reply(Err(failure.clone()))), Err(failure));
+    }
+
+    #[test]
+    fn what_is_too_long_fails_for_good() {
+        let longest = Bytes::from(vec![7; ITEM_BYTES_MAX - 2]);
+        assert_eq!(read_reply(reply(Ok(longest.clone()))), Ok(longest));
+        let too_long = reply(Ok(vec![7; ITEM_BYTES_MAX - 1].into()));
+        assert!(too_long.len() < 1000);
+        assert!(matches!(read_reply(too_long), Err(Failure::Internal(_))));
+        let request = request(ShardId(7), Ask::Query, &vec![7; ITEM_BYTES_MAX]);
+        let refused = require_sendable("request", &request);
+        assert!(matches!(refused, Err(Failure::Internal(_))));
     }
 
     #[test]

@@ -12,12 +12,13 @@ use std::{
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use mailrook_cluster::{GroupRole, Node, NodeOptions};
+use mailrook_cluster::{GroupRole, Node, NodeOptions, Reached};
 use mailrook_mailbox::MailboxRef;
-use mailrook_store_api::{Append, Mailstore, StoreError};
+use mailrook_meta::{MetaAnswer, MetaQuery};
+use mailrook_store_api::{Append, Directory, Mailstore, StoreError};
 use mailrook_store_client::{Client, ClientOptions, Reach, machines};
-use mailrook_transport::{Duplex, Handler, Handlers, MemoryHub};
-use mailrook_types::{AccountId, Flags, MailboxName, NodeId, ShardId, Timestamp};
+use mailrook_transport::{Duplex, Handler, Handlers, ITEM_BYTES_MAX, MemoryHub};
+use mailrook_types::{AccountId, Flags, MailboxName, NodeId, ShardId, Timestamp, Uid, UidSet};
 use rig::{add_account, message};
 
 /// A busy machine gets as long.
@@ -82,7 +83,11 @@ impl Cluster {
         for shard in shards {
             let leader = &cluster.members[&id].node;
             for voter in voters.iter().filter(|voter| **voter != id) {
-                cluster.members[voter].node.add_copy(shard).await.unwrap();
+                cluster.members[voter]
+                    .node
+                    .add_copy(shard, Reached::default())
+                    .await
+                    .unwrap();
                 leader.add_learner(shard, *voter).await.unwrap();
             }
             leader.change_voters(shard, voters.clone()).await.unwrap();
@@ -134,6 +139,17 @@ impl Cluster {
         for (id, member) in &self.members {
             self.hub.stop(*id);
             member.node.shutdown().await;
+        }
+    }
+
+    async fn until_led(&self, shard: ShardId) -> NodeId {
+        let begun = Instant::now();
+        loop {
+            if let Some(leader) = self.leader(shard) {
+                return leader;
+            }
+            assert!(begun.elapsed() < PATIENCE, "nobody leads");
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
@@ -197,15 +213,8 @@ async fn calls_go_on_when_a_leader_dies() {
     let account = add_account(&cluster.members[&first].client, "user").await;
     let mut expected = 0;
     for round in 0..3 {
-        let begun = Instant::now();
-        let dead = loop {
-            // The same node may not lead both: whoever leads the first shard.
-            if let Some(leader) = cluster.leader(ShardId(1)) {
-                break leader;
-            }
-            assert!(begun.elapsed() < PATIENCE, "nobody leads");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        };
+        // The same node may not lead both: whoever leads the first shard.
+        let dead = cluster.until_led(ShardId(1)).await;
         let (_, survivor) = (cluster.members.iter())
             .find(|(id, _)| **id != dead)
             .unwrap();
@@ -253,6 +262,81 @@ async fn a_watch_hears_of_changes_made_elsewhere() {
             let heard = tokio::time::timeout(PATIENCE, heard).await;
             assert!(heard.is_ok(), "{watching} did not hear of {changing}");
         }
+    }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_own_copies_are_stopped_asks_the_others() {
+    let cluster = Cluster::new(3, 0).await;
+    let damaged = cluster.until_led(ShardId::META).await;
+    let Member { node, client } = &cluster.members[&damaged];
+    let account = add_account(client, "before").await;
+    for shard in [ShardId(0), ShardId(1), ShardId(2)] {
+        // As when damage is found: the copy is there, and does nothing any more.
+        let copy = node.group(shard).unwrap();
+        copy.shutdown().await;
+        assert!(copy.is_stopped());
+    }
+    let query = MetaQuery::AccountById(account);
+    let found = Directory::query(client, query).await.unwrap();
+    assert!(matches!(found, MetaAnswer::Account(Some(record)) if record.id == account));
+    append(client, account, "to the others").await.unwrap();
+    assert_eq!(messages(client, account).await, 1);
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_goes_on_when_the_own_copy_is_stopped() {
+    let cluster = Cluster::new(3, 0).await;
+    let ids: Vec<NodeId> = cluster.members.keys().copied().collect();
+    let (watching, changing) = (&cluster.members[&ids[0]], &cluster.members[&ids[1]]);
+    let account = add_account(&changing.client, "user").await;
+    let mut watch = watching.client.watch(account).await.unwrap();
+    for shard in [ShardId(1), ShardId(2)] {
+        watching.node.group(shard).unwrap().shutdown().await;
+    }
+    for text in ["one", "two"] {
+        append(&changing.client, account, text).await.unwrap();
+        let heard = tokio::time::timeout(PATIENCE, watch.changed()).await;
+        assert!(heard.is_ok(), "nothing is heard of message {text}");
+    }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn giant_headers_can_be_read_through_every_node() {
+    const MESSAGES: usize = 50;
+    let cluster = Cluster::new(3, 1).await;
+    let client = &cluster.members[&cluster.until_led(ShardId::META).await].client;
+    let account = add_account(client, "user").await;
+    let giant = message(&"x".repeat(200 << 10));
+    let mut lane = client.open_lane().await.unwrap();
+    for _ in 0..MESSAGES / 10 {
+        let one = (Arc::clone(&giant), Flags::default(), Timestamp(0));
+        let append = Append {
+            mailbox: MailboxRef::Name(MailboxName::inbox()),
+            messages: vec![one; 10],
+        };
+        let appended = client.append(&mut lane, account, append).await.unwrap();
+        assert_eq!(appended.unwrap().uids.len(), 10);
+    }
+    for (id, member) in &cluster.members {
+        let store: &dyn Mailstore = &member.client;
+        let inbox = MailboxRef::Name(MailboxName::inbox());
+        let inbox = store.status(account, inbox).await.unwrap().unwrap().id;
+        let (mut count, mut bytes) = (0, 0);
+        let mut from = Some(Uid::MIN);
+        while let Some(first) = from {
+            let rest = UidSet::from_range(first..=Uid::MAX);
+            let page = store.details(account, inbox, rest, 1000).await;
+            let page = page.unwrap().unwrap();
+            count += page.len();
+            bytes += page.iter().map(|one| one.detail.len()).sum::<usize>();
+            from = page.last().and_then(|last| last.uid.next());
+        }
+        assert_eq!(count, MESSAGES, "at {id}");
+        assert!(bytes > ITEM_BYTES_MAX, "one answer could hold it");
     }
     cluster.end().await;
 }

@@ -23,7 +23,7 @@ pub use group::{
 pub use log::{LogError, LogStore, LogWrite, RawEntry, RecordKey};
 pub use node::{
     CopyReport, DamagedNode, Machines, Node, NodeOptions, NodeStatus, OpenError, Parts, Plant,
-    Recovery, SHARDS_MAX,
+    Reached, Recovery, SHARDS_MAX,
 };
 pub use state::{StateTables, TableEngine};
 

@@ -15,6 +15,7 @@ use mailrook_cluster::{GroupRole, Node};
 use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply, NodeRecord};
 use mailrook_placement::{Action, Planned, plan};
 use mailrook_store_api::{Directory, StoreError};
+use mailrook_store_client::Shards;
 use mailrook_transport::{Network, TlsNetwork};
 use mailrook_types::{NodeId, ShardId};
 use parking_lot::Mutex;
@@ -25,13 +26,15 @@ use tokio::{
 
 use crate::{
     book::Book,
+    desk::Desk,
     gather::{self, ClusterView, gather, misfit},
     hands::Hands,
     keeper::Keeper,
-    mend::leaving,
+    mend::{self, leaving},
     recovered::Recovered,
     rotation::{self, signer_of},
-    settings::Member,
+    settings::{LEVEL_SLOT_MOVES, Member},
+    slots::{SLOTS_AT_ONCE, SlotMover},
     upgrade::Upgrade,
     wire::Ask,
 };
@@ -72,6 +75,8 @@ pub struct Controller {
     pub node: Weak<Node>,
     /// The cluster's directory.
     pub directory: Arc<dyn Directory>,
+    /// The shards, whose slots of the tables move.
+    pub shards: Arc<dyn Shards>,
     /// The way to other nodes.
     pub network: Arc<dyn Network>,
     /// Is told where they are.
@@ -82,6 +87,8 @@ pub struct Controller {
     pub keeper: Arc<Keeper>,
     /// Groups that this node brought back alone.
     pub recovered: Arc<Recovered>,
+    /// Changes what this node has.
+    pub desk: Arc<Desk>,
     /// What this node is.
     pub member: Member,
 }
@@ -91,9 +98,13 @@ struct Running {
     parts: Controller,
     /// Since when nodes have not reported.
     absent: BTreeMap<NodeId, Instant>,
+    /// Copies that members of groups did not have at the last look.
+    bare: BTreeSet<(ShardId, NodeId)>,
     /// Groups with a step under way.
     busy: Arc<Mutex<BTreeSet<ShardId>>>,
     steps: JoinSet<()>,
+    /// Moves of slots; one or none.
+    moving: JoinSet<()>,
     /// The reasons of the steps that were begun last, to log each once.
     told: BTreeSet<String>,
     settled: bool,
@@ -113,8 +124,10 @@ impl Controller {
         let running = Running {
             parts: self,
             absent: BTreeMap::new(),
+            bare: BTreeSet::new(),
             busy: Arc::default(),
             steps: JoinSet::new(),
+            moving: JoinSet::new(),
             told: BTreeSet::new(),
             settled: false,
             book_looked: None,
@@ -292,7 +305,7 @@ impl Running {
             }
         }
         // First: a plan counts with what can be used.
-        self.mend(&view, node);
+        self.mend(&view);
         let absent = |node| {
             let since = self.absent.get(&node);
             since.map_or(Duration::ZERO, Instant::elapsed)
@@ -301,10 +314,11 @@ impl Running {
         self.told
             .retain(|reason| steps.iter().any(|step| step.reason == *reason));
         for step in steps {
-            self.begin(&view, step, node);
+            self.begin(&view, step);
         }
-        self.tidy(&view, node);
+        self.tidy(&view);
         self.announce(&view).await?;
+        self.even_out_slots(&view);
         self.raise_level(&view).await?;
         self.rotate(&view, node).await
     }
@@ -346,7 +360,7 @@ impl Running {
     }
 
     /// Begins a step, unless one is under way in that group.
-    fn begin(&mut self, view: &ClusterView, step: Planned, node: &Arc<Node>) {
+    fn begin(&mut self, view: &ClusterView, step: Planned) {
         let shard = step.action.shard();
         if let Action::AddLearner { shard, node } = step.action
             && view.has_stray_copy(shard, node)
@@ -361,21 +375,20 @@ impl Running {
             tracing::info!(%shard, action = ?step.action, reason = step.reason, "changing the cluster");
         }
         let group = view.groups.iter().find(|group| group.shard == shard);
-        let hands = self.hands(node, group.and_then(|group| group.leader));
+        let hands = self.hands(group);
         self.spawn(
             shard,
             Box::pin(async move { hands.step(step.action).await }),
         );
     }
 
-    fn hands(&self, node: &Arc<Node>, leader: Option<NodeId>) -> Hands {
+    fn hands(&self, group: Option<&gather::GroupState>) -> Hands {
         Hands {
-            node: Arc::downgrade(node),
-            own: node.node_id(),
+            own: self.parts.network.node(),
             directory: Arc::clone(&self.parts.directory),
             network: Arc::clone(&self.parts.network),
-            recovered: Arc::clone(&self.parts.recovered),
-            leader,
+            desk: Arc::clone(&self.parts.desk),
+            group: group.cloned(),
         }
     }
 
@@ -394,7 +407,7 @@ impl Running {
     }
 
     /// Has copies dropped that no record names any more: their nodes were away when it was decided.
-    fn tidy(&mut self, view: &ClusterView, node: &Arc<Node>) {
+    fn tidy(&mut self, view: &ClusterView) {
         for (id, report) in &view.reports {
             for status in &report.groups {
                 let record = view
@@ -407,7 +420,7 @@ impl Running {
                 if record.replicas.contains(id) || !self.busy.lock().insert(status.shard) {
                     continue;
                 }
-                let hands = self.hands(node, None);
+                let hands = self.hands(None);
                 let (shard, id) = (status.shard, *id);
                 tracing::info!(%shard, node = %id, "dropping a copy that is not needed any more");
                 let dropped = Box::pin(async move { hands.ask(id, Ask::DropCopy(shard)).await });
@@ -416,26 +429,35 @@ impl Running {
         }
     }
 
-    /// Has copies leave their groups that were found damaged. Then they are missing, and are made anew.
-    fn mend(&mut self, view: &ClusterView, node: &Arc<Node>) {
-        for (id, report) in &view.reports {
-            for copy in &report.groups {
-                let GroupRole::Stopped { cause } = &copy.role else {
-                    continue;
-                };
-                let group = view.groups.iter().find(|group| group.shard == copy.shard);
-                let Some(action) = group.and_then(|group| leaving(group, *id)) else {
-                    continue;
-                };
-                if !self.busy.lock().insert(copy.shard) {
-                    continue;
-                }
-                let shard = copy.shard;
-                tracing::warn!(%shard, node = %id, cause, ?action, "a damaged copy leaves its group, to be made anew");
-                let hands = self.hands(node, group.and_then(|group| group.leader));
-                self.spawn(shard, Box::pin(async move { hands.step(action).await }));
+    /// Has copies leave their groups that are damaged, or that nodes do not have. Then they are missing, and are made anew.
+    fn mend(&mut self, view: &ClusterView) {
+        let bare = mend::bare(view);
+        // One look may fall between two steps.
+        let twice = bare.intersection(&self.bare).copied();
+        let twice = twice.map(|(shard, id)| (shard, id, "the node has no copy".to_owned()));
+        let hurt: Vec<_> = mend::stopped(view).chain(twice).collect();
+        for (shard, id, cause) in hurt {
+            let group = view.groups.iter().find(|group| group.shard == shard);
+            let Some(action) = group.and_then(|group| leaving(group, id)) else {
+                continue;
+            };
+            if !self.busy.lock().insert(shard) {
+                continue;
             }
+            tracing::warn!(%shard, node = %id, cause, ?action, "a copy that is no good leaves its group, to be made anew");
+            let hands = self.hands(group);
+            self.spawn(shard, Box::pin(async move { hands.step(action).await }));
         }
+        for (shard, id) in mend::not_begun(view) {
+            if !self.bare.contains(&(shard, id)) || !self.busy.lock().insert(shard) {
+                continue;
+            }
+            tracing::warn!(%shard, node = %id, "the group was placed and not begun");
+            let hands = self.hands(None);
+            let begun = Box::pin(async move { hands.ask(id, Ask::FoundGroup(shard)).await });
+            self.spawn(shard, begun);
+        }
+        self.bare = bare.into_iter().chain(mend::not_begun(view)).collect();
     }
 
     /// Accounts are put on shards that were added, once their groups have all their copies.
@@ -460,6 +482,25 @@ impl Running {
         }
         tracing::info!(?ready, "accounts are put on new shards");
         self.command(MetaCommand::SetShards(ready)).await.map(drop)
+    }
+
+    /// Has slots of the tables move to shards that have too few, for a while and beside this.
+    fn even_out_slots(&mut self, view: &ClusterView) {
+        while self.moving.try_join_next().is_some() {}
+        if !self.moving.is_empty() || view.settings.feature_level < LEVEL_SLOT_MOVES {
+            return;
+        }
+        let mover = SlotMover {
+            directory: Arc::clone(&self.parts.directory),
+            shards: Arc::clone(&self.parts.shards),
+            slots_at_once: SLOTS_AT_ONCE,
+        };
+        let led = view.groups.iter().filter(|group| group.leader.is_some());
+        let able: BTreeSet<ShardId> = led.map(|group| group.shard).collect();
+        let (all, node) = (view.announced.clone(), Weak::clone(&self.parts.node));
+        let goes_on = move || node.upgrade().is_some_and(|node| leads_meta(&node));
+        self.moving
+            .spawn(async move { mover.run(&all, &able, goes_on).await });
     }
 
     async fn command(&self, command: MetaCommand) -> Result<MetaReply, StoreError> {

@@ -15,11 +15,11 @@ use mailrook_transport::{ClusterCa, Duplex, Handler, JoinHandler, JoinToken, NOD
 use mailrook_types::{NodeId, ShardId};
 
 use crate::{
-    gather,
+    digest, gather,
     join::{JoinRequest, Joined, certificate_request},
     keeper::Keeper,
     recovered::Recovered,
-    report::{NodeReport, digest_beside},
+    report::NodeReport,
     wire::{self, Ask},
 };
 
@@ -39,6 +39,8 @@ pub struct DeskParts {
 #[derive(Default)]
 pub struct Desk {
     parts: OnceLock<DeskParts>,
+    /// Held from the look at a record until what it says is done: one that was overtaken does not get its way.
+    copies: tokio::sync::Mutex<()>,
 }
 
 const NOT_OPEN: &str = "this node is just starting; try again";
@@ -61,41 +63,48 @@ impl Desk {
 
     async fn answer(&self, from: NodeId, request: Bytes) -> Result<Bytes, String> {
         let node = self.node()?;
-        let text = |error: GroupError| error.to_string();
-        let ask = wire::read(&request)?;
-        self.parts()?.recovered.check(&ask).map_err(text)?;
-        match ask {
-            Ask::Papers => return Ok(wire::write(&self.parts()?.keeper.in_use())),
-            Ask::Renew(key) => return Ok(wire::write(&self.renew(from, &key).await?)),
-            Ask::Report => return Ok(wire::write(&NodeReport::of(&node))),
-            Ask::Digest(shard) => return Ok(wire::write(&digest_beside(node, shard).await?)),
+        match wire::read(&request)? {
+            Ask::Papers => Ok(wire::write(&self.parts()?.keeper.in_use())),
+            Ask::Renew(key) => Ok(wire::write(&self.renew(from, &key).await?)),
+            Ask::Report => Ok(wire::write(&NodeReport::of(&node))),
+            Ask::Digest(..) => Err("a digest is asked for by a stream".to_owned()),
+            change => self.change(change).await.map(|()| wire::write(&())),
+        }
+    }
+
+    /// Changes what this node has of a group, for a controller: another node's, or its own.
+    pub(crate) async fn change(&self, ask: Ask) -> Result<(), String> {
+        let node = self.node()?;
+        self.parts()?
+            .recovered
+            .check(&ask)
+            .map_err(|error| error.to_string())?;
+        let changed = match ask {
             Ask::FoundGroup(shard) => {
+                let _one = self.copies.lock().await;
                 self.check_record(shard, true).await?;
-                node.found_group(shard).await.map_err(text)?;
+                node.found_group(shard).await
             }
-            Ask::AddCopy(shard) => {
+            Ask::AddCopy(shard, reached) => {
+                let _one = self.copies.lock().await;
                 self.check_record(shard, true).await?;
-                node.add_copy(shard).await.map_err(text)?;
+                node.add_copy(shard, reached).await
             }
             Ask::DropCopy(shard) => {
+                let _one = self.copies.lock().await;
                 self.check_record(shard, false).await?;
-                node.drop_copy(shard).await.map_err(text)?;
+                node.drop_copy(shard).await
             }
-            Ask::AddLearner(shard, learner) => {
-                node.add_learner(shard, learner).await.map_err(text)?;
-            }
+            Ask::AddLearner(shard, learner) => node.add_learner(shard, learner).await,
             Ask::ChangeVoters(shard, voters) => {
                 let voters: BTreeSet<NodeId> = voters.into_iter().collect();
-                node.change_voters(shard, voters).await.map_err(text)?;
+                node.change_voters(shard, voters).await
             }
-            Ask::RemoveLearner(shard, learner) => {
-                node.remove_learner(shard, learner).await.map_err(text)?;
-            }
-            Ask::TransferLeader(shard, to) => {
-                node.transfer_leader(shard, to).await.map_err(text)?;
-            }
-        }
-        Ok(wire::write(&()))
+            Ask::RemoveLearner(shard, learner) => node.remove_learner(shard, learner).await,
+            Ask::TransferLeader(shard, to) => node.transfer_leader(shard, to).await,
+            Ask::Papers | Ask::Renew(_) | Ask::Report | Ask::Digest(..) => Ok(()),
+        };
+        changed.map_err(|error: GroupError| error.to_string())
     }
 
     async fn check_record(&self, shard: ShardId, named: bool) -> Result<(), String> {
@@ -213,9 +222,15 @@ impl Handler for Controlled {
         async move { desk.answer(from, request).await }.boxed()
     }
 
-    fn open(&self, _from: NodeId, _request: Bytes, _stream: Duplex) -> BoxFuture<'static, ()> {
-        // There are no streams of this class: who opens one sees it end.
-        async {}.boxed()
+    fn open(&self, _from: NodeId, request: Bytes, stream: Duplex) -> BoxFuture<'static, ()> {
+        let desk = Arc::clone(&self.0);
+        async move {
+            // Of anything else the stream ends at once.
+            if let (Ok(node), Ok(Ask::Digest(shard, index))) = (desk.node(), wire::read(&request)) {
+                digest::serve(node, shard, index, stream).await;
+            }
+        }
+        .boxed()
     }
 }
 

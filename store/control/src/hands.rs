@@ -1,9 +1,9 @@
 //! What the controller decided, done: records are changed, and nodes are asked.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use mailrook_cluster::{GroupError, Node};
-use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply};
+use mailrook_cluster::Reached;
+use mailrook_meta::{MetaCommand, MetaReply};
 use mailrook_placement::Action;
 use mailrook_store_api::{Directory, StoreError};
 use mailrook_transport::{Class, Network};
@@ -12,20 +12,19 @@ use tokio::time::Instant;
 
 use crate::{
     controller::STEP_MAX,
-    gather::misfit,
-    recovered::Recovered,
+    desk::Desk,
+    gather::{GroupState, misfit},
     wire::{self, Ask},
 };
 
 /// Carries one step out.
 pub(crate) struct Hands {
-    pub(crate) node: Weak<Node>,
     pub(crate) own: NodeId,
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) network: Arc<dyn Network>,
-    pub(crate) recovered: Arc<Recovered>,
-    /// Of the group that is changed.
-    pub(crate) leader: Option<NodeId>,
+    pub(crate) desk: Arc<Desk>,
+    /// The group that is changed, as it was when the step was decided.
+    pub(crate) group: Option<GroupState>,
 }
 
 impl Hands {
@@ -40,8 +39,11 @@ impl Hands {
                     replicas.push(node);
                     replicas
                 };
+                let status = self.group.as_ref().and_then(|group| group.status.as_ref());
+                let reached = status.map(Reached::from);
+                let reached = reached.ok_or("nobody tells how far the group is")?;
                 self.place(shard, with).await?;
-                self.ask(node, Ask::AddCopy(shard)).await?;
+                self.ask(node, Ask::AddCopy(shard, reached)).await?;
                 self.ask_leader(Ask::AddLearner(shard, node)).await
             }
             Action::ChangeVoters { shard, voters } => {
@@ -68,30 +70,24 @@ impl Hands {
         }
     }
 
-    /// Changes who may have a copy, if nobody else does at the same time.
+    /// Changes who may have a copy, if nobody has done so since the step was decided. The record's epoch goes up even where
+    /// the nodes stay the same, so that steps which were decided before come to nothing.
     async fn place(
         &self,
         shard: ShardId,
         change: impl FnOnce(Vec<NodeId>) -> Vec<NodeId>,
     ) -> Result<(), String> {
-        let query = MetaQuery::Placement { shard: Some(shard) };
-        let text = |error: StoreError| error.to_string();
-        let record = match self.directory.query(query).await.map_err(text)? {
-            MetaAnswer::Placement(mut records) => records.pop(),
-            other => return Err(misfit(&other).to_string()),
-        };
+        let record = self.group.as_ref().and_then(|group| group.record.as_ref());
         let record = record.ok_or_else(|| format!("there is no shard {shard}"))?;
         let mut replicas = change(record.replicas.clone());
         replicas.sort();
         replicas.dedup();
-        if replicas == record.replicas {
-            return Ok(());
-        }
         let command = MetaCommand::PlaceShard {
             shard,
             epoch_before: record.epoch,
             replicas,
         };
+        let text = |error: StoreError| error.to_string();
         match self.directory.command(command).await.map_err(text)? {
             MetaReply::Shard(_) => Ok(()),
             MetaReply::Refused(refusal) => Err(refusal.to_string()),
@@ -100,7 +96,7 @@ impl Hands {
     }
 
     pub(crate) async fn ask_leader(&self, ask: Ask) -> Result<(), String> {
-        match self.leader {
+        match self.group.as_ref().and_then(|group| group.leader) {
             Some(leader) => self.ask(leader, ask).await,
             None => Err("the group has no leader".to_owned()),
         }
@@ -111,34 +107,12 @@ impl Hands {
     /// Asks a node, which may be this one.
     pub(crate) async fn ask(&self, node: NodeId, ask: Ask) -> Result<(), String> {
         if node == self.own {
-            return self.do_here(ask).await.map_err(|error| error.to_string());
+            return self.desk.change(ask).await;
         }
         let deadline = Instant::now() + STEP_MAX;
         let call = self
             .network
             .call(node, Class::Control, wire::write(&ask), deadline);
         call.await.map(drop).map_err(|error| error.to_string())
-    }
-
-    async fn do_here(&self, ask: Ask) -> Result<(), GroupError> {
-        let stopped = || GroupError::Stopped {
-            cause: "the node is stopping".into(),
-        };
-        let node = self.node.upgrade().ok_or_else(stopped)?;
-        self.recovered.check(&ask)?;
-        match ask {
-            Ask::FoundGroup(shard) => node.found_group(shard).await,
-            Ask::AddCopy(shard) => node.add_copy(shard).await,
-            Ask::DropCopy(shard) => node.drop_copy(shard).await,
-            Ask::AddLearner(shard, learner) => node.add_learner(shard, learner).await,
-            Ask::ChangeVoters(shard, voters) => {
-                node.change_voters(shard, voters.into_iter().collect())
-                    .await
-            }
-            Ask::RemoveLearner(shard, learner) => node.remove_learner(shard, learner).await,
-            Ask::TransferLeader(shard, to) => node.transfer_leader(shard, to).await,
-            // Not asked of oneself.
-            Ask::Report | Ask::Digest(_) | Ask::Papers | Ask::Renew(_) => Ok(()),
-        }
     }
 }

@@ -52,9 +52,12 @@ pub enum JoinFailed {
     /// Its data directory.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// No member took it in.
+    /// A member did not take it in.
     #[error("{0}")]
     NotTaken(String),
+    /// No member could be reached.
+    #[error("{0}")]
+    Unreachable(String),
 }
 
 /// The id that follows from a public key: the beginning of its BLAKE3, as a positive number.
@@ -150,5 +153,5 @@ async fn ask_each(token: &JoinToken, request: &JoinRequest) -> Result<Joined, Jo
             Err(error) => return Err(JoinFailed::NotTaken(error.to_string())),
         }
     }
-    Err(JoinFailed::NotTaken(failures.join("; ")))
+    Err(JoinFailed::Unreachable(failures.join("; ")))
 }

@@ -14,6 +14,7 @@ mod book;
 mod controller;
 mod damaged;
 mod desk;
+mod digest;
 mod files;
 mod gather;
 mod hands;
@@ -27,6 +28,7 @@ mod renewal;
 mod report;
 mod rotation;
 mod settings;
+mod slots;
 mod upgrade;
 mod verify;
 mod wire;
@@ -35,6 +37,7 @@ pub use book::{Book, Known};
 pub use controller::{Addresses, Controller};
 pub use damaged::DamagedDesk;
 pub use desk::{Desk, DeskParts};
+pub use digest::Digest;
 pub use files::FileError;
 pub use gather::{ClusterView, GroupState, gather};
 pub use introductions::Introductions;
@@ -43,10 +46,12 @@ pub use keeper::{Keeper, NodePapers, Presents};
 pub use papers::Papers;
 pub use recovered::Recovered;
 pub use renewal::Renewal;
-pub use report::{Digest, NodeReport};
+pub use report::NodeReport;
 pub use rotation::{AllPapers, begin_rotation, missing, papers, trust};
 pub use settings::{
-    FEATURE_LEVELS, LEVEL_CA_ROTATION, LEVEL_LOST_NODES, Member, feature_levels_up_to,
+    FEATURE_LEVELS, LEVEL_CA_ROTATION, LEVEL_LOST_NODES, LEVEL_SLOT_MOVES, Member,
+    feature_levels_up_to,
 };
+pub use slots::{SLOTS_AT_ONCE, SlotMover, slots_under_way};
 pub use upgrade::{RAISE_AFTER, highest_common};
-pub use verify::{Copies, verify};
+pub use verify::{Copies, Copy, Verdict, verify};

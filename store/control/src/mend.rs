@@ -1,9 +1,56 @@
-//! How a damaged copy leaves its group.
+//! How a copy that is no good leaves its group.
 
+use std::collections::BTreeSet;
+
+use mailrook_cluster::GroupRole;
 use mailrook_placement::Action;
-use mailrook_types::NodeId;
+use mailrook_types::{NodeId, ShardId};
 
-use crate::gather::GroupState;
+use crate::gather::{ClusterView, GroupState};
+
+/// Copies that have stopped, and why.
+pub(crate) fn stopped(view: &ClusterView) -> impl Iterator<Item = (ShardId, NodeId, String)> {
+    let copies = view.reports.iter();
+    let copies = copies.flat_map(|(id, report)| report.groups.iter().map(|copy| (*id, copy)));
+    copies.filter_map(|(id, copy)| match &copy.role {
+        GroupRole::Stopped { cause } => Some((copy.shard, id, cause.clone())),
+        _ => None,
+    })
+}
+
+/// Copies that nodes do not have, though they are members of the group: they came to harm while they were made or dropped.
+pub(crate) fn bare(view: &ClusterView) -> BTreeSet<(ShardId, NodeId)> {
+    let led = view.groups.iter().filter(|group| group.leader.is_some());
+    let members = led.filter_map(|group| Some((group.shard, group.status.as_ref()?)));
+    let members = members.flat_map(|(shard, status)| {
+        let members = status.voters.iter().chain(&status.learners);
+        members.map(move |member| (shard, NodeId(*member)))
+    });
+    members
+        .filter(|(shard, node)| lacks_copy(view, *shard, *node))
+        .collect()
+}
+
+/// Groups whose first record was written, and that nobody has a copy of: who wrote it came to its end.
+pub(crate) fn not_begun(view: &ClusterView) -> Vec<(ShardId, NodeId)> {
+    let unknown = view.groups.iter().filter(|group| group.status.is_none());
+    let placed = unknown.filter_map(|group| {
+        let record = group.record.as_ref().filter(|record| record.epoch == 1)?;
+        match record.replicas.as_slice() {
+            [only] => Some((group.shard, *only)),
+            _ => None,
+        }
+    });
+    placed
+        .filter(|(shard, node)| lacks_copy(view, *shard, *node))
+        .collect()
+}
+
+/// Whether a node says what it has, and a copy of the group is not among it.
+fn lacks_copy(view: &ClusterView, shard: ShardId, node: NodeId) -> bool {
+    let report = view.reports.get(&node);
+    report.is_some_and(|report| report.groups.iter().all(|copy| copy.shard != shard))
+}
 
 /// The next step of a copy out of its group, if the group can do without it. The last one has the node drop it: then the
 /// copy is missing, and is made anew.

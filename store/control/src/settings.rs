@@ -9,9 +9,10 @@ use mailrook_types::NodeId;
 /// |---|---|
 /// | 1 | the first |
 /// | 2 | lost nodes are removed at once, the CA is rotated |
+/// | 3 | slots of the cluster-wide tables move to shards that were added |
 pub const FEATURE_LEVELS: FeatureLevels = FeatureLevels {
     lowest: 1,
-    highest: 2,
+    highest: 3,
 };
 
 /// From this level on a lost node can be removed while records still name it.
@@ -19,6 +20,9 @@ pub const LEVEL_LOST_NODES: u32 = 2;
 
 /// From this level on the CA can be rotated.
 pub const LEVEL_CA_ROTATION: u32 = 2;
+
+/// From this level on slots of the cluster-wide tables move.
+pub const LEVEL_SLOT_MOVES: u32 = 3;
 
 /// [`FEATURE_LEVELS`] of a program that knows nothing above `max`, for tests of mixed clusters.
 ///

@@ -1,6 +1,7 @@
 //! What nodes ask each other about the cluster's affairs. In bytes only ever appended to.
 
 use bytes::Bytes;
+use mailrook_cluster::Reached;
 use mailrook_kv::{decode, encode};
 use mailrook_types::{NodeId, ShardId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -12,8 +13,8 @@ pub(crate) enum Ask {
     Report,
     /// Begin a group that there was never one of.
     FoundGroup(ShardId),
-    /// Have a copy of a group, which waits for its leader.
-    AddCopy(ShardId),
+    /// Have a copy of a group, which waits for its leader, who was as far.
+    AddCopy(ShardId, Reached),
     /// Have no copy of a group any more, unless the meta group says otherwise.
     DropCopy(ShardId),
     /// To the group's leader.
@@ -24,8 +25,8 @@ pub(crate) enum Ask {
     RemoveLearner(ShardId, NodeId),
     /// To the group's leader.
     TransferLeader(ShardId, NodeId),
-    /// Answered by a [`Digest`](crate::Digest).
-    Digest(ShardId),
+    /// As of this entry; by a stream alone, which answers with its [`Digest`](crate::digest::Digest).
+    Digest(ShardId, u64),
     /// Answered by [`NodePapers`](crate::NodePapers).
     Papers,
     /// A new certificate for who asks, and this key (SubjectPublicKeyInfo, DER). Answered by the certificate, PEM.

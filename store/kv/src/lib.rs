@@ -11,6 +11,7 @@ mod machine;
 mod memory;
 mod overlay;
 mod record;
+mod room;
 mod wire;
 
 use std::ops::ControlFlow;
@@ -21,6 +22,7 @@ pub use machine::{Applied, ApplyError, StateMachine, View};
 pub use memory::{MemorySnapshot, MemoryStore};
 pub use overlay::{Batch, Overlay, Write};
 pub use record::{RecordError, decode, encode};
+pub use room::{ANSWER_BYTES_MAX, Room};
 #[doc(hidden)]
 pub use wire::Versioned;
 

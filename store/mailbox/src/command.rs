@@ -24,6 +24,8 @@ pub enum ShardCommand {
     Table(TableCommand),
     /// Lets the log's time go on while nothing else happens, so that what has expired is removed.
     Tick,
+    /// A step of a move of table slots from one shard to another. From feature level 3 on.
+    Slots(SlotCommand),
 }
 
 /// A change of one account under an operation id: repeated, it answers as it did the first time.
@@ -347,4 +349,49 @@ pub enum TableOp {
     },
     /// Removes the entry.
     Delete,
+}
+
+/// A step of a move of slots of the cluster-wide tables, at the shard that they leave or at the one that gets them.
+/// Every step can be sent again, by several controllers too: what is done is answered as done, and what is of an older
+/// move than the slots have seen is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotCommand {
+    /// Which move. Later moves of a slot have higher numbers.
+    pub move_id: u64,
+    /// Slots of the move, ascending, at most [`SLOTS_PER_MOVE_MAX`](crate::limits::SLOTS_PER_MOVE_MAX).
+    pub slots: Vec<u16>,
+    /// Which step.
+    pub step: SlotStep,
+}
+
+/// The steps of a move, in their order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SlotStep {
+    /// Where the slots go: clears what may be left of them and takes entries from now on.
+    Begin,
+    /// Where they come from: refuses to read or change their entries from now on, which thus stay as they are.
+    Fence,
+    /// Where they go: takes some of their entries, at most
+    /// [`SLOT_ENTRIES_MAX`](crate::limits::SLOT_ENTRIES_MAX) and
+    /// [`SLOT_BYTES_MAX`](crate::limits::SLOT_BYTES_MAX), or one that is larger.
+    Install(Vec<SlotEntry>),
+    /// Where they go: all entries are there, and the slots are this shard's.
+    Open,
+    /// Where they came from, when the meta group has given them to the other shard: removes some of their entries.
+    Drop,
+}
+
+/// An entry of a table as it moves with its slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotEntry {
+    /// Which table.
+    pub table: TableId,
+    /// Its key.
+    #[serde(with = "serde_bytes")]
+    pub key: Vec<u8>,
+    /// Its value.
+    #[serde(with = "serde_bytes")]
+    pub value: Vec<u8>,
+    /// When it is forgotten.
+    pub expires: Option<Timestamp>,
 }

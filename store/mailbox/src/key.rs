@@ -34,6 +34,8 @@
 //! | Body | `23` upload chunk | a chunk of a body that was uploaded |
 //! | Index | `30` slot table key | an entry of a cluster-wide table |
 //! | Index | `31` client lane | kept replies to changes of the tables |
+//! | Index | `32` slot | what the slot's last move has made of it here; those that never moved have none |
+//! | Index | `33` | how many slots have such a record, and a sum over them |
 //! | Index | `40` time kind … | what is to be looked at when the log reaches that time |
 //! | Index | `41` account mailbox | a mailbox of which there are remains to be removed |
 //!
@@ -52,6 +54,8 @@ const CHUNK_BY_HASH: u8 = 0x22;
 const CHUNK_BY_UPLOAD: u8 = 0x23;
 pub(crate) const TABLE: u8 = 0x30;
 pub(crate) const TABLE_LANE: u8 = 0x31;
+pub(crate) const SLOT: u8 = 0x32;
+const SLOTS: u8 = 0x33;
 pub(crate) const EXPIRY: u8 = 0x40;
 pub(crate) const PENDING: u8 = 0x41;
 
@@ -258,6 +262,29 @@ pub(crate) fn table_entry(slot: u16, table: TableId, key: &[u8]) -> Vec<u8> {
 
 pub(crate) fn table_lane(client: ClientId, lane: u64) -> Vec<u8> {
     Key::new(TABLE_LANE).u64(client.0).u64(lane).0
+}
+
+/// Everything in a slot.
+pub(crate) fn slot_entries(slot: u16) -> Vec<u8> {
+    Key::new(TABLE).with(&slot.to_be_bytes()).0
+}
+
+/// What has become of a slot here.
+pub(crate) fn slot(slot: u16) -> Vec<u8> {
+    Key::new(SLOT).with(&slot.to_be_bytes()).0
+}
+
+/// The slot of such a key.
+pub(crate) fn parse_slot(key: &[u8]) -> Result<u16, Damage> {
+    match key {
+        [SLOT, high, low] => Ok(u16::from_be_bytes([*high, *low])),
+        _ => Err(Damage("a slot's key does not have the length of its table")),
+    }
+}
+
+/// What guards the records of slots.
+pub(crate) fn slots() -> Vec<u8> {
+    Key::new(SLOTS).0
 }
 
 /// Slot, table and key of a table's entry.

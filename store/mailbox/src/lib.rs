@@ -28,6 +28,7 @@ mod reap;
 mod record;
 mod reply;
 mod shard;
+mod slot;
 mod sweep;
 #[cfg(test)]
 mod testing;
@@ -39,7 +40,8 @@ pub use check::check;
 pub use command::{
     AccountChange, AccountCommand, AppendTo, BodySource, Change, Chunk, ChunkCodec, Confirmation,
     Deliver, DeliveryKey, MailboxRef, NewBody, NewMailbox, NewMessage, QuotaLimit,
-    RecipientDelivery, ShardCommand, TableCommand, TableId, TableOp, UploadChunk,
+    RecipientDelivery, ShardCommand, SlotCommand, SlotEntry, SlotStep, TableCommand, TableId,
+    TableOp, UploadChunk,
 };
 pub use digest::{account_digest, shard_digest};
 pub use key::table_slot;
@@ -49,6 +51,6 @@ pub use query::{
 };
 pub use reply::{
     Appended, ChangeReply, Copied, Delivered, DeliveryOutcome, FlagsStored, Refusal, ShardReply,
-    TableReply,
+    SlotReply, TableReply,
 };
 pub use shard::Shard;

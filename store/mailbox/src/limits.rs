@@ -51,6 +51,20 @@ pub const HISTORY_RECORDS_MAX: u32 = 16_384;
 /// The fixed slots over which the cluster-wide tables are hashed (DESIGN, "Sizes").
 pub const TABLE_SLOTS: u16 = 4_096;
 
+/// 64 slots in one move: a command that fences them all writes as many records. The controller moves fewer at a time.
+pub const SLOTS_PER_MOVE_MAX: usize = 64;
+
+/// 1,000 entries of moving slots in one command or answer: some milliseconds to write or to remove.
+pub const SLOT_ENTRIES_MAX: usize = 1_000;
+
+/// 256 KiB of keys and values of moving slots in one command or answer: half of what an entry of the log holds, as each of a
+/// thousand entries has some bytes beside them.
+pub const SLOT_BYTES_MAX: usize = 256 << 10;
+
+/// 448 KiB of key and value in an entry of a table, which thus fits an entry of the log, whatever else the command has. The
+/// largest that are put are the 256 KiB of a queued message's chunk.
+pub const TABLE_ENTRY_BYTES_MAX: usize = 448 << 10;
+
 /// What has expired is looked for at most once in a second of log time while nothing is overdue.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
 

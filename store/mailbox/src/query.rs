@@ -7,9 +7,13 @@ use mailrook_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Chunk, MailboxRef, QuotaLimit, TableId};
+use crate::{Chunk, MailboxRef, QuotaLimit, SlotEntry, TableId};
 
 /// A question about one account, or about the tables.
+///
+/// What is answered for message after message ends early where that is more than one answer holds
+/// ([`ANSWER_BYTES_MAX`](mailrook_kv::ANSWER_BYTES_MAX)), and with none only where there is none: who wants them all asks
+/// again for the UIDs after the last, until there are none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Query {
     /// All mailboxes with their counts, and the subscriptions. Answered by [`Answer::Mailboxes`].
@@ -32,7 +36,7 @@ pub enum Query {
         mailbox: MailboxId,
     },
     /// Flags, dates and sizes of messages, ascending by UID. Answered by [`Answer::Index`], with at most `limit`
-    /// entries: ask again for the UIDs after the last.
+    /// entries.
     Index {
         /// Whose.
         account: AccountId,
@@ -128,6 +132,31 @@ pub enum Query {
         /// The most entries to answer with.
         limit: u32,
     },
+    /// As [`Query::TableScan`], of these slots alone. Answered by [`Answer::SlotsScanned`]. From feature level 3 on.
+    TableScanSlots {
+        /// Which table.
+        table: TableId,
+        /// How their keys start.
+        prefix: Vec<u8>,
+        /// Which slots.
+        slots: Vec<u16>,
+        /// Slot and key of the last entry seen.
+        after: Option<(u16, Vec<u8>)>,
+        /// The most entries to answer with.
+        limit: u32,
+    },
+    /// The entries of slots, to be moved or to see how much there is of them. Answered by [`Answer::SlotEntries`], with at
+    /// most [`SLOT_ENTRIES_MAX`](crate::limits::SLOT_ENTRIES_MAX) entries and
+    /// [`SLOT_BYTES_MAX`](crate::limits::SLOT_BYTES_MAX), or one entry that is larger. From feature level 3 on.
+    SlotEntries {
+        /// Only if all of the slots are fenced by this move, so that nothing changes any more; else the answer is
+        /// [`Answer::SlotNotHere`]. `None` asks for entries as they are now.
+        fenced_by: Option<u64>,
+        /// Which slots, at most [`SLOTS_PER_MOVE_MAX`](crate::limits::SLOTS_PER_MOVE_MAX); those beyond are passed over.
+        slots: Vec<u16>,
+        /// Slot, table and key of the last entry seen.
+        after: Option<(u16, TableId, Vec<u8>)>,
+    },
 }
 
 /// The answer to a [`Query`].
@@ -163,6 +192,23 @@ pub enum Answer {
     NoSuchBody,
     /// How messages are marked.
     Flags(Vec<(Uid, Flags)>),
+    /// The slot of the tables that was asked for is not on this shard, or slots were moved and are to be asked for by
+    /// number: the client looks up where they are.
+    SlotNotHere,
+    /// A table's entries in the slots that were asked for.
+    SlotsScanned {
+        /// Slot, key, value.
+        entries: Vec<(u16, Vec<u8>, Vec<u8>)>,
+        /// The slots that were asked for and are not on this shard, ascending.
+        elsewhere: Vec<u16>,
+    },
+    /// What slots hold, ascending by slot, table and key.
+    SlotEntries {
+        /// Some of it.
+        entries: Vec<SlotEntry>,
+        /// Whether there is no more.
+        complete: bool,
+    },
 }
 
 /// All mailboxes of an account, ascending by name.
@@ -208,7 +254,8 @@ pub struct MailboxStatus {
     pub size_bytes: u64,
     /// The smallest UID of a message without `\Seen`.
     pub first_unseen: Option<Uid>,
-    /// The keywords in use, or once in use, in the mailbox.
+    /// The keywords in use, or once in use, in the mailbox. Not told in a [`MailboxList`]: 10,000 mailboxes with 512 each would
+    /// be a gigabyte.
     pub keywords: Vec<Keyword>,
 }
 

@@ -46,6 +46,8 @@ versioned!(
     LaneRecord,
     MailboxRecord,
     ShardRecord,
+    SlotRecord,
+    SlotsRecord,
     TableRecord,
     UploadRecord
 );
@@ -205,6 +207,34 @@ impl TableRecord {
     pub(crate) fn has_expired(&self, now_ms: i64) -> bool {
         self.expires_ms.is_some_and(|expires| expires <= now_ms)
     }
+}
+
+/// What the last move of a slot has made of it on this shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SlotRecord {
+    /// Which move that was.
+    pub move_id: u64,
+    pub state: SlotState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum SlotState {
+    /// Its entries are coming.
+    Incoming,
+    /// It came, and is this shard's.
+    Here,
+    /// It is leaving, or has left: its entries are still there, and neither read nor changed.
+    Fenced,
+    /// It has left, and so have its entries.
+    Gone,
+}
+
+/// Guards the records of slots: a lost one would have the shard answer for what others have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SlotsRecord {
+    /// How many there are.
+    pub count: u64,
+    pub sum: Sum,
 }
 
 /// A message in a mailbox: 42 bytes, and two for each keyword.
@@ -532,6 +562,7 @@ mod tests {
             let _ = (AccountRecord::decode(&bytes), MailboxRecord::decode(&bytes), KeywordTable::decode(&bytes));
             let _ = (LaneRecord::decode(&bytes), BodyRecord::decode(&bytes), UploadRecord::decode(&bytes));
             let _ = (TableRecord::decode(&bytes), ShardRecord::decode(&bytes));
+            let _ = (SlotRecord::decode(&bytes), SlotsRecord::decode(&bytes));
         }
     }
 

@@ -16,8 +16,11 @@ pub enum ShardReply {
     Uploaded(Result<(), Refusal>),
     /// To confirmations and ticks.
     Done,
-    /// To table changes, for each in order. Refused as a whole is only what cannot be told from a repeat.
+    /// To table changes, for each in order. Refused as a whole is only what cannot be told from a repeat, and what
+    /// concerns a slot that is not here.
     Table(Result<Vec<TableReply>, Refusal>),
+    /// To a step of a move of slots.
+    Slots(Result<SlotReply, Refusal>),
 }
 
 /// What a change did.
@@ -136,6 +139,13 @@ pub enum Refusal {
     /// The operation is older than what its client says it has seen answered, or its client is no longer known.
     #[error("the operation is too old to be recognised")]
     StaleOperation,
+    /// A slot of the tables is not on this shard, or not any more. Nothing was changed, and a repeat changes nothing
+    /// either: the client looks up where the slot is, and asks there by a new operation.
+    #[error("slot {0} of the tables is not on this shard")]
+    SlotNotHere(u16),
+    /// A step of a move of slots that is over here, or that was not begun.
+    #[error("slot {0} of the tables is not in that move on this shard")]
+    StaleMove(u16),
 }
 
 /// What became of one table change.
@@ -147,4 +157,13 @@ pub enum TableReply {
     Mismatch(Option<Vec<u8>>),
     /// `Add` met a value that is no counter.
     NotACounter,
+}
+
+/// How far a step of a move of slots has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SlotReply {
+    /// It is done.
+    Done,
+    /// A part of it: the same command goes on.
+    More,
 }

@@ -10,7 +10,7 @@ use crate::{
     AccountChange, AccountCommand, Answer, AppendTo, BodySource, Change, ChangeReply, Changes,
     Chunk, ChunkCodec, Deliver, DeliveryKey, IndexEntry, MailboxRef, MailboxStatus, NewBody,
     NewMailbox, NewMessage, Query, QuotaLimit, RecipientDelivery, Refusal, Shard, ShardCommand,
-    ShardReply, answer, check,
+    ShardReply, SlotCommand, SlotReply, SlotStep, answer, check,
 };
 
 pub(crate) const ACCOUNT: AccountId = AccountId(1);
@@ -50,6 +50,24 @@ impl World {
             "after {command:?}"
         );
         ShardReply::decode(&applied.reply).unwrap()
+    }
+
+    /// Takes a step of a move of slots.
+    pub(crate) fn slots(
+        &mut self,
+        move_id: u64,
+        slots: &[u16],
+        step: SlotStep,
+    ) -> Result<SlotReply, Refusal> {
+        let slots = slots.to_vec();
+        match self.apply(&ShardCommand::Slots(SlotCommand {
+            move_id,
+            slots,
+            step,
+        })) {
+            ShardReply::Slots(reply) => reply,
+            other => panic!("not a slot's reply: {other:?}"),
+        }
     }
 
     /// How many pairs the store holds.

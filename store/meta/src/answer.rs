@@ -11,7 +11,8 @@ use crate::{
     tables::{NodeRow, ReferrerKind, Tables},
 };
 
-/// The most records in one answer: about 1 MB with a few passwords each. Who wants more asks for those after the last.
+/// The most records in one answer: about 1 MB with a few passwords each, and fewer where they are long. Who wants more asks
+/// for those after the last.
 pub const LIST_MAX: u32 = 1000;
 
 /// The most addresses that a login may send from, and the most aliases that are looked at to find them.
@@ -64,6 +65,7 @@ pub fn answer(view: &dyn Read, query: &MetaQuery) -> Result<MetaAnswer, KvError>
         }
         MetaQuery::ClusterSettings => MetaAnswer::ClusterSettings(tables.cluster_settings()?),
         MetaQuery::SlotMap => MetaAnswer::SlotMap(tables.slot_map()?.map(Box::new)),
+        MetaQuery::SlotMove => MetaAnswer::SlotMove(tables.slot_move()?.map(Box::new)),
         MetaQuery::ClusterCa => MetaAnswer::ClusterCa(tables.cluster_ca()?.map(Box::new)),
         MetaQuery::ClusterTrust => MetaAnswer::ClusterTrust(tables.cluster_trust()?.map(Box::new)),
         MetaQuery::JoinTokens => {

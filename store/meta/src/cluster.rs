@@ -1,8 +1,10 @@
 //! What holds for the cluster as a whole: its settings, and who signs its nodes' certificates.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
+
+use crate::{HEAL_AFTER_MAX, HEAL_AFTER_MIN, MetaRefusal};
 
 /// How the cluster is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,36 @@ impl Default for ClusterSettings {
             heal_after_ms: 600_000,
             feature_level: 1,
         }
+    }
+}
+
+impl ClusterSettings {
+    /// Whether so many copies can be had.
+    ///
+    /// # Errors
+    /// An even number survives no more failures than the odd one below it.
+    pub fn check_copies(copies: u8) -> Result<(), MetaRefusal> {
+        match copies {
+            1 | 3 | 5 => Ok(()),
+            _ => Err(MetaRefusal::Invalid(
+                "a group has 1, 3 or 5 copies".to_owned(),
+            )),
+        }
+    }
+
+    /// Whether a node may be gone for so long before its copies are made elsewhere.
+    ///
+    /// # Errors
+    /// It is not within [`HEAL_AFTER_MIN`] and [`HEAL_AFTER_MAX`].
+    pub fn check_heal_after(ms: u64) -> Result<(), MetaRefusal> {
+        if (HEAL_AFTER_MIN..=HEAL_AFTER_MAX).contains(&Duration::from_millis(ms)) {
+            return Ok(());
+        }
+        Err(MetaRefusal::Invalid(format!(
+            "a node may be gone for {} s to {} days before its copies are made elsewhere",
+            HEAL_AFTER_MIN.as_secs(),
+            HEAL_AFTER_MAX.as_secs() / (24 * 3600),
+        )))
     }
 }
 

@@ -196,6 +196,29 @@ pub enum MetaCommand {
         /// How many of accounts and of clients.
         by: u64,
     },
+    /// Begins to move slots of the cluster-wide tables ([`SlotMap`](crate::SlotMap)), if nobody else changed the map since,
+    /// and no move is under way. Answered by [`MetaReply::SlotMove`](crate::MetaReply::SlotMove). From feature level 3 on.
+    BeginSlotMove {
+        /// The epoch of the map that was read.
+        epoch_before: u64,
+        /// Which slots, ascending, all of `from`.
+        slots: Vec<u16>,
+        /// The shard that has them.
+        from: ShardId,
+        /// The shard that is to have them, which accounts are put on.
+        to: ShardId,
+    },
+    /// The slots of a move are the new shard's: it has all entries. Said of a move that is over it changes nothing. From
+    /// feature level 3 on.
+    FinishSlotMove {
+        /// Which move.
+        id: u64,
+    },
+    /// Ends a move that is finished: the old shard has dropped the entries. From feature level 3 on.
+    ForgetSlotMove {
+        /// Which move.
+        id: u64,
+    },
 }
 
 /// An account to be added.

@@ -20,7 +20,7 @@
 //! | members by name | `10` name | node id |
 //! | join tokens | `11` hash | `JoinToken` |
 //! | placement | `12` shard | `ShardRecord` |
-//! | of the whole cluster | `13` what | `ClusterSettings`, `SlotMap`, `ClusterCa`, `CaSigner` |
+//! | of the whole cluster | `13` what | `ClusterSettings`, `SlotMap`, `SlotMove`, `ClusterCa`, `CaSigner` |
 //!
 //! Local parts stand here in lower case, and only here: records keep the spelling. (Lower case may be longer, beyond
 //! what an address may have, so a key is never read back as an address.) Neither domains nor local parts hold a NUL.
@@ -52,6 +52,8 @@ const CLUSTER: u8 = 19;
 pub(crate) const SETTINGS: &str = "settings";
 /// Which shard has which slot.
 pub(crate) const SLOTS: &str = "slots";
+/// The move of slots that is under way.
+pub(crate) const SLOT_MOVE: &str = "slot-move";
 /// The CA.
 pub(crate) const CA: &str = "ca";
 /// The CA that will sign next.
@@ -61,6 +63,8 @@ pub(crate) const CA_SUCCESSOR: &str = "ca-successor";
 pub(crate) const NEXT_ACCOUNT: &str = "account";
 /// What numbers the clients.
 pub(crate) const NEXT_CLIENT: &str = "client";
+/// What numbers the moves of slots.
+pub(crate) const NEXT_SLOT_MOVE: &str = "slot-move";
 /// Counts the changes.
 pub(crate) const REVISION: &str = "revision";
 

@@ -31,7 +31,7 @@ pub use machine::{
     UNANSWERED_MAX, VERIFIER_BYTES_MAX, ZONE_BYTES_MAX,
 };
 pub use node::{FeatureLevels, NewNode, NodeRecord, NodeState};
-pub use placement::{ShardRecord, SlotMap, TABLE_SLOTS};
+pub use placement::{SLOTS_PER_MOVE_MAX, ShardRecord, SlotMap, SlotMove, TABLE_SLOTS};
 pub use query::{LoginAccount, MetaAnswer, MetaQuery, Resolution, ResolvedTarget};
 pub use reply::{MetaRefusal, MetaReply};
 pub use resolve::{SETTING_ABUSE, SETTING_POSTMASTER};

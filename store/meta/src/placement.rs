@@ -40,20 +40,49 @@ impl ShardRecord {
     }
 }
 
+/// The most slots in one [`SlotMove`].
+pub const SLOTS_PER_MOVE_MAX: usize = 64;
+
 /// Which shard has which slot of the cluster-wide tables.
 ///
-/// It is dealt out once, over the shards that a cluster starts with, and stays when shards are added. Moving slots is a
-/// step of its own, which needs: a record of the move in a table of its own (slots, from, to, a move id and this map's
-/// epoch); commands that copy and that fence the slots at the shard they leave, each with (move id, epoch) and checked
-/// in apply; the digests of both sides, equal at the fence; and one command here that, where the epoch is still that of
-/// the move, gives the slots to the new shard and counts the epoch up. A shard that is asked for a slot it fenced says
-/// so, and the asker reads the map again; so who holds an older map is mended and not misled.
+/// It is dealt out over the shards that a cluster starts with. When shards are added, slots move to them, a few at a time:
+///
+/// 1. [`BeginSlotMove`](crate::MetaCommand::BeginSlotMove) records a [`SlotMove`], one at a time, if the map is still at
+///    the epoch that was read.
+/// 2. The shard that gets the slots clears what it may have of them and waits for their entries. The shard that has them
+///    fences them: from then on it refuses to read or change their entries, which thus stay as they are until they are
+///    copied. Then the shard that gets them opens them.
+/// 3. [`FinishSlotMove`](crate::MetaCommand::FinishSlotMove) gives the slots to the new shard.
+/// 4. The old one drops their entries, and [`ForgetSlotMove`](crate::MetaCommand::ForgetSlotMove) ends the move.
+///
+/// All of it carries the move's id, and the shards keep for each slot the id of its last move: a step of a controller that
+/// was deposed is answered as done, or refused. A move that has begun is always carried to its end, by whoever controls
+/// the cluster then; it cannot be given up. A shard that is asked for a slot it fenced or gave away says so, and the asker
+/// reads the map again: who holds an older map is mended and not misled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Parts")]
 pub struct SlotMap {
     epoch: u64,
     /// [`TABLE_SLOTS`] of them.
     shards: Vec<ShardId>,
+}
+
+/// The epoch from which on slots have moved: the map was dealt out at epoch 1, or never recorded.
+const MOVED_EPOCH: u64 = 2;
+
+/// Slots on their way from one shard to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotMove {
+    /// Grows with each move.
+    pub id: u64,
+    /// Which slots, ascending.
+    pub slots: Vec<u16>,
+    /// The shard that had them.
+    pub from: ShardId,
+    /// The shard that gets them.
+    pub to: ShardId,
+    /// Whether the map has given them to the new shard; what is left then is to be dropped at the old one.
+    pub finished: bool,
 }
 
 /// A [`SlotMap`] whose length is not checked.
@@ -83,15 +112,40 @@ impl SlotMap {
         (!shards.is_empty()).then_some(SlotMap { epoch, shards })
     }
 
-    /// Grows with each change; 0 while it is not yet recorded, as in a cluster that was there before the map and got no
-    /// shards since.
+    /// Grows with each move that begins and with each that is finished; 0 while it is not yet recorded, as in a cluster
+    /// that was there before the map and got no shards since.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Whether slots were ever moved, or are about to be. Then all nodes know what came with that.
+    pub fn has_moved(&self) -> bool {
+        self.epoch >= MOVED_EPOCH
     }
 
     /// The shard that has a slot. Slots count from 0 to [`TABLE_SLOTS`]; beyond that they start again.
     pub fn shard_of(&self, slot: u16) -> ShardId {
         self.shards[usize::from(slot) % TABLE_SLOTS]
+    }
+
+    /// The map as it is when a move has begun.
+    pub(crate) fn begun(mut self) -> SlotMap {
+        self.epoch = self.epoch.saturating_add(1).max(MOVED_EPOCH);
+        self
+    }
+
+    /// The map as it is when a move is finished.
+    pub(crate) fn finished(mut self, moved: &SlotMove) -> SlotMap {
+        self.epoch = self.epoch.saturating_add(1);
+        for slot in &moved.slots {
+            self.shards[usize::from(*slot) % TABLE_SLOTS] = moved.to;
+        }
+        self
+    }
+
+    /// All slots in turn, with their shards.
+    pub fn slots(&self) -> impl Iterator<Item = (u16, ShardId)> {
+        (0..).zip(self.shards.iter().copied())
     }
 
     /// The shards that have slots, ascending.

@@ -5,10 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccountRecord, AliasRecord, ClusterCa, ClusterSettings, ClusterTrust, DomainRecord, NodeRecord,
-    Removal, ShardRecord, SlotMap,
+    Removal, ShardRecord, SlotMap, SlotMove,
 };
 
 /// A question about the directory.
+///
+/// Lists of accounts and of aliases end early where they are more than one answer holds
+/// ([`ANSWER_BYTES_MAX`](mailrook_kv::ANSWER_BYTES_MAX)): who wants them all asks for those after the last, until there are
+/// none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MetaQuery {
     /// Who gets mail for an address. Answered by [`MetaAnswer::Resolution`].
@@ -84,6 +88,8 @@ pub enum MetaQuery {
     JoinTokens,
     /// What nodes trust, without any key. Answered by [`MetaAnswer::ClusterTrust`].
     ClusterTrust,
+    /// The move of slots that is under way. Answered by [`MetaAnswer::SlotMove`]. From feature level 3 on.
+    SlotMove,
 }
 
 /// The answer to a [`MetaQuery`].
@@ -123,6 +129,8 @@ pub enum MetaAnswer {
     JoinTokens(Vec<Timestamp>),
     /// What nodes trust, if a CA was put.
     ClusterTrust(Option<Box<ClusterTrust>>),
+    /// The move, if there is one.
+    SlotMove(Option<Box<SlotMove>>),
 }
 
 /// Who gets mail for an address, aliases followed to their ends.

@@ -4,7 +4,7 @@ use mailrook_types::{Address, ClientId, Domain, LocalPart, NodeId, ShardId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{AccountRecord, NodeRecord, ShardRecord};
+use crate::{AccountRecord, NodeRecord, ShardRecord, SlotMove};
 
 /// The answer to a [`MetaCommand`](crate::MetaCommand).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub enum MetaReply {
     Shard(ShardRecord),
     /// The epoch of what was put.
     Epoch(u64),
+    /// The move as it is now.
+    SlotMove(Box<SlotMove>),
 }
 
 /// Why a command changed nothing.
@@ -156,6 +158,9 @@ pub enum MetaRefusal {
         /// What the cluster is at.
         level: u32,
     },
+    /// Slots are being moved already.
+    #[error("slots of the tables are being moved already, by move {0}")]
+    SlotsMoving(u64),
 }
 
 /// The most names that a refusal lists.

@@ -749,6 +749,71 @@ fn lists_in_pages() {
 }
 
 #[test]
+fn long_records_come_in_several_answers() {
+    // 6 MB of aliases: 60 with 500 targets of 200 bytes.
+    let mut directory = Directory::new();
+    let host = format!("{}.example", ["x".repeat(60), "y".repeat(60)].join("."));
+    let targets: Vec<String> = (0..500).map(|n| format!("{n:u>60}@{host}")).collect();
+    let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+    for n in 0..60 {
+        directory.alias(&format!("list{n:03}@example.test"), &targets);
+    }
+    let mut seen = Vec::new();
+    let mut answers = 0;
+    loop {
+        let query = MetaQuery::Aliases {
+            domain: None,
+            after: seen.last().cloned(),
+            limit: u32::MAX,
+        };
+        let answer = directory.ask(query);
+        assert!(answer.encode().len() <= mailrook_kv::ANSWER_BYTES_MAX);
+        let MetaAnswer::Aliases(list) = answer else {
+            panic!("{answer:?}");
+        };
+        if list.is_empty() {
+            break;
+        }
+        answers += 1;
+        seen.extend(list.into_iter().map(|record| record.address));
+    }
+    assert!(answers > 1);
+    assert!(seen.len() == 60 && seen.is_sorted());
+
+    // 5 MB of accounts: 150 with 32 passwords of a kilobyte.
+    for n in 0..150 {
+        directory.account(&format!("user{n:03}@example.test"));
+        for password in 0..32 {
+            directory.done(MetaCommand::PutCredential {
+                address: address(&format!("user{n:03}@example.test")),
+                credential: credential(&format!("device {password}"), &"v".repeat(1000)),
+            });
+        }
+    }
+    let mut after = None;
+    let mut count = 0;
+    for answers in 0.. {
+        let query = MetaQuery::Accounts {
+            domain: None,
+            after: after.clone(),
+            limit: u32::MAX,
+        };
+        let answer = directory.ask(query);
+        assert!(answer.encode().len() <= mailrook_kv::ANSWER_BYTES_MAX);
+        let MetaAnswer::Accounts(list) = answer else {
+            panic!("{answer:?}");
+        };
+        let Some(last) = list.last() else {
+            assert!(answers > 1);
+            break;
+        };
+        after = Some(last.address.clone());
+        count += list.len();
+    }
+    assert_eq!(count, 150);
+}
+
+#[test]
 fn a_domain_in_use_stays() {
     let mut directory = Directory::new();
     directory.account("one@example.test");

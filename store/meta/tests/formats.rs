@@ -125,6 +125,10 @@ fn new_variants_come_behind_the_old_ones() {
     assert!(reply[1] > MetaReply::Refused(MetaRefusal::NoShards).encode()[1]);
     let refusal = MetaReply::Refused(MetaRefusal::NoSuchJoinToken).encode();
     assert!(refusal[2] > MetaReply::Refused(MetaRefusal::StaleOperation).encode()[2]);
+    let forget = MetaCommand::ForgetSlotMove { id: 1 }.encode();
+    assert!(forget[1] > MetaCommand::SkipIds { by: 1 }.encode()[1]);
+    assert!(MetaQuery::SlotMove.encode()[1] > MetaQuery::ClusterTrust.encode()[1]);
+    assert!(MetaAnswer::SlotMove(None).encode()[1] > MetaAnswer::ClusterTrust(None).encode()[1]);
     assert!(
         MetaQuery::SlotMap.encode()[1] > 9,
         "the first release had ten queries"

@@ -15,6 +15,8 @@
 //! 3. The copies of a group are in as many zones as can be; nodes have about as many copies each.
 //! 4. Nodes lead about as many groups each.
 //!
+//! Apart from that, [`slots_to_move`] says which slots of the cluster-wide tables go to another shard.
+//!
 //! Every plan makes one of these better and none before it worse, and plans stop when nothing can be made better: there
 //! is no back and forth (`tests/simulation`).
 //!
@@ -25,6 +27,7 @@ mod action;
 mod cluster;
 mod leaders;
 mod plan;
+mod slots;
 mod spread;
 mod status;
 mod step;
@@ -34,6 +37,7 @@ mod view;
 pub use action::{Action, Planned};
 pub use leaders::LEADER_REST_MS;
 pub use plan::{ACTIONS_MAX, FILLS_MAX, FILLS_PER_NODE_MAX, TRANSFERS_MAX, plan};
+pub use slots::{SlotsToMove, slots_misplaced, slots_to_move};
 pub use spread::MOVES_MAX;
 pub use status::{Consequence, Stuck, UnderReplicated, consequences, stuck, under_replicated};
 pub use view::{GroupView, LearnerView, NodeState, NodeView, View};

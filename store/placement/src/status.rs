@@ -6,7 +6,7 @@ use crate::{
     GroupView, NodeState, View,
     cluster::{Cluster, Standing},
     plan::targets,
-    target::{self, Target},
+    target::{self, Target, can_take},
     view::quorum,
 };
 
@@ -128,7 +128,7 @@ fn why(cluster: &Cluster<'_>, group: &GroupView, target: Option<&Target>) -> Str
         reasons.push("it has no leader".to_owned());
     }
     for id in &target.holders {
-        reasons.extend(missing(cluster, group, *id));
+        reasons.extend(missing(cluster, group, target, *id));
     }
     if target.holders.len() < cluster.copies() {
         reasons.push(format!(
@@ -140,14 +140,26 @@ fn why(cluster: &Cluster<'_>, group: &GroupView, target: Option<&Target>) -> Str
 }
 
 /// What is missing for a copy to count.
-fn missing(cluster: &Cluster<'_>, group: &GroupView, id: NodeId) -> Option<String> {
+fn missing(
+    cluster: &Cluster<'_>,
+    group: &GroupView,
+    target: &Target,
+    id: NodeId,
+) -> Option<String> {
     let name = cluster.name(id);
     let away = cluster.node(id).and_then(|node| node.unreachable_for_ms);
-    if let Some(away_ms) = away {
-        let left_s = cluster.view.heal_after_ms.saturating_sub(away_ms) / 1000;
-        return Some(format!(
-            "{name} cannot be reached, and is replaced in {left_s} s"
-        ));
+    if away.is_some() {
+        let mut others = cluster.nodes().map(|node| node.id);
+        let has_other =
+            others.any(|other| !target.holders.contains(&other) && can_take(cluster, group, other));
+        // Not how long that still is: since when it is away only the controller knows, and this may be asked anywhere.
+        return Some(match has_other {
+            true => format!(
+                "{name} cannot be reached, and is replaced when it has been away for {}",
+                time(cluster.view.heal_after_ms)
+            ),
+            false => format!("{name} cannot be reached, and no other node can take its copy"),
+        });
     }
     if group.lagging.contains(&id) {
         return Some(format!("{name} is behind"));
@@ -156,6 +168,14 @@ fn missing(cluster: &Cluster<'_>, group: &GroupView, id: NodeId) -> Option<Strin
         Some(learner) if !learner.caught_up => Some(format!("{name} is being filled")),
         None if !group.voters.contains(&id) => Some(format!("{name} gets a copy next")),
         _ => None,
+    }
+}
+
+/// In minutes, if that is as good as seconds.
+fn time(ms: u64) -> String {
+    match ms / 1000 {
+        s if s > 0 && s.is_multiple_of(60) => format!("{} min", s / 60),
+        s => format!("{s} s"),
     }
 }
 

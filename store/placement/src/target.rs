@@ -162,6 +162,11 @@ fn class(cluster: &Cluster<'_>, group: &GroupView, id: NodeId) -> Option<Class> 
     cluster.has_room(id, &Counts::new()).then_some(Class::Other)
 }
 
+/// Whether the node could get a copy of the group now, or has one that only waits for a vote.
+pub(crate) fn can_take(cluster: &Cluster<'_>, group: &GroupView, id: NodeId) -> bool {
+    class(cluster, group, id).is_some_and(|class| class != Class::FullLearner)
+}
+
 /// Whether a learner could vote now.
 pub(crate) fn is_ready(cluster: &Cluster<'_>, group: &GroupView, id: NodeId) -> bool {
     let caught_up = group.learner(id).is_some_and(|learner| learner.caught_up);

@@ -126,7 +126,19 @@ fn patience_comes_before_healing() {
     assert!(planned(&away).is_empty());
     let poor = &under_replicated(&away)[0];
     assert_eq!((poor.have, poor.want), (2, 3));
-    assert_eq!(poor.why, "mail3 cannot be reached, and is replaced in 0 s");
+    assert_eq!(
+        poor.why,
+        "mail3 cannot be reached, and is replaced when it has been away for 10 min"
+    );
+    // Where there is nobody to replace it, that is not promised.
+    for other in [NodeState::Removed, NodeState::Draining] {
+        node(&mut away, 4).state = other;
+        assert_eq!(
+            under_replicated(&away)[0].why,
+            "mail3 cannot be reached, and no other node can take its copy"
+        );
+    }
+    node(&mut away, 4).state = NodeState::Active;
 
     node(&mut away, 3).unreachable_for_ms = Some(HEAL_AFTER_MS);
     assert_eq!(planned(&away), ["1: add 4"]);

@@ -1,4 +1,5 @@
-//! Nodes within one process, for tests: what is cut is silent, what is stopped refuses.
+//! Nodes within one process, for tests: what is cut is silent, what is stopped refuses. What is too long between machines is
+//! too long here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +15,10 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{CallError, Class, Duplex, Handlers, Link, Network, STREAM_ITEMS_MAX};
+use crate::{
+    CallError, Class, Duplex, Handlers, ITEM_BYTES_MAX, Link, Network, STREAM_ITEMS_MAX,
+    network::too_long,
+};
 
 /// Changes of links that a watcher may lag behind.
 const LINK_EVENTS_MAX: usize = 64;
@@ -161,7 +165,14 @@ impl MemoryHub {
         mut from: mpsc::Receiver<Bytes>,
         to: mpsc::Sender<Bytes>,
     ) {
-        while let Some(item) = from.recv().await {
+        loop {
+            let item = tokio::select! {
+                item = from.recv() => item,
+                () = to.closed() => None,
+            };
+            let Some(item) = item.filter(|item| item.len() <= ITEM_BYTES_MAX) else {
+                return;
+            };
             if !self.until_open(way.0, way.1, serves).await || to.send(item).await.is_err() {
                 return;
             }
@@ -199,8 +210,12 @@ impl Network for MemoryNetwork {
         deadline: Instant,
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
         let (hub, node, found) = (self.hub.clone(), self.node, self.find(to));
+        let refused = move |cause: String| CallError::Refused { to, cause };
         async move {
             let (handlers, start) = found?;
+            if request.len() > ITEM_BYTES_MAX {
+                return Err(refused(too_long("request", &request)));
+            }
             let lost = |cause: &str| CallError::Lost {
                 to,
                 cause: cause.into(),
@@ -230,8 +245,11 @@ impl Network for MemoryNetwork {
                     return Err(lost("it was stopped"));
                 }
                 match answer {
+                    Ok(Ok(reply)) if reply.len() > ITEM_BYTES_MAX => {
+                        Err(refused(too_long("reply", &reply)))
+                    }
                     Ok(Ok(reply)) => Ok(reply),
-                    Ok(Err(cause)) => Err(CallError::Refused { to, cause }),
+                    Ok(Err(cause)) => Err(refused(cause)),
                     Err(_) => Err(lost("its handler panicked")),
                 }
             };

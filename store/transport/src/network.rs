@@ -14,6 +14,12 @@ use tokio::{
 /// A request, a reply or an item of a stream is at most this long: two reads of the log of 4 MiB each.
 pub const ITEM_BYTES_MAX: usize = 8 << 20;
 
+/// The words for a request, reply or item that cannot be sent.
+pub(crate) fn too_long(what: &str, bytes: &Bytes) -> String {
+    let len = bytes.len();
+    format!("the {what} has {len} bytes, more than the {ITEM_BYTES_MAX} that can be sent at once")
+}
+
 /// Items of one stream and direction that wait to be sent, or to be taken. Then the sender waits.
 pub const STREAM_ITEMS_MAX: usize = 32;
 

@@ -7,7 +7,7 @@ mod binary;
 mod body;
 mod item;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use mailrook_imap_proto::{
     command::{Fetch, FetchItem, SectionText},
@@ -26,13 +26,13 @@ use crate::{
     account::Account,
     changed_pages::ChangedPages,
     connection::{FLUSH_LEN, Wire},
+    detail_pages::DetailPages,
     outcome::{Failure, GONE, Outcome, Reply},
     session::{Selected, Session},
     uid_pages::uid_pages,
 };
 
-/// Envelopes and structures read at a time: a few hundred KB as a rule, and at most 32 MB
-/// ([`mailrook_mime::limits::DERIVED_BYTES_MAX`] each).
+/// Envelopes and structures read at a time: a few hundred KB as a rule, and never more than the store answers with at once.
 const DETAIL_PAGE: u32 = 128;
 
 /// Flags alone come from the store's sets: sixteen records, and half a megabyte here.
@@ -280,27 +280,24 @@ impl Fetcher<'_> {
             return Ok(false);
         }
         let uids: UidSet = entries.iter().map(|entry| entry.uid).collect();
-        let details = self
-            .store
-            .details(self.account.id, self.selected.id, uids, DETAIL_PAGE)
-            .await?
-            .ok_or(GONE)?;
-        let mut details: HashMap<Uid, MessageDetail> = details
-            .into_iter()
-            .map(|detail| (detail.uid, detail))
-            .collect();
+        let mut pages = DetailPages::new(self.account.id, self.selected.id, uids, DETAIL_PAGE);
+        // Both ascend. One that went between the two questions is as one that went before.
+        let mut entries = entries.iter().peekable();
         let mut missing = false;
-        for entry in entries {
-            // One that went between the two questions is as one that went before.
-            let Some(detail) = details.remove(&entry.uid) else {
-                missing = true;
-                continue;
-            };
-            let marked = marked.is_some_and(|marked| marked.changed.contains(entry.uid));
-            self.whole(entry, detail, marked).await?;
-            self.relieve().await?;
+        while let Some(details) = pages.next(self.store).await? {
+            for detail in details {
+                while entries.next_if(|entry| entry.uid < detail.uid).is_some() {
+                    missing = true;
+                }
+                let Some(entry) = entries.next_if(|entry| entry.uid == detail.uid) else {
+                    continue;
+                };
+                let marked = marked.is_some_and(|marked| marked.changed.contains(entry.uid));
+                self.whole(entry, detail, marked).await?;
+                self.relieve().await?;
+            }
         }
-        Ok(missing)
+        Ok(missing || entries.next().is_some())
     }
 
     /// RFC 9051 §6.4.5: reading a body marks the message. Says which were not marked before, if any.

@@ -141,3 +141,20 @@ async fn changes_of_many_pages_are_told_once_each() {
         assert_eq!(told, wanted, "{items}");
     }
 }
+
+#[tokio::test]
+async fn giant_headers_come_whole_though_in_several_answers_of_the_store() {
+    let rig = Rig::new().await;
+    let giant = "x".repeat(200 << 10);
+    let message = |n| format!("X-Number: {n}\nSubject: {giant}\n\ntext\n");
+    rig.add_raw((1..=30).map(message)).await;
+    let mut client = rig.selected().await;
+    client
+        .send(b"a1 FETCH 1:* BODY.PEEK[HEADER.FIELDS (X-NUMBER)]\r\n")
+        .await;
+    let lines = client.lines_until("a1 ").await;
+    let fetched = lines.iter().filter(|line| line.starts_with("* ")).count();
+    assert_eq!(fetched, 30);
+    let last = lines.last().unwrap();
+    assert!(last.starts_with("a1 OK FETCH completed"), "{last}");
+}

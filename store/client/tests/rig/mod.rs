@@ -97,6 +97,14 @@ impl<M: Meddler> Group for Meddled<M> {
         self.meddler.visit_state(&*self.group, visit)
     }
 
+    fn visit_state_at(
+        &self,
+        index: u64,
+        visit: &mut dyn FnMut(&dyn Read, u64),
+    ) -> Result<(), GroupError> {
+        self.group.visit_state_at(index, visit)
+    }
+
     fn watch(&self) -> Watch {
         self.group.watch()
     }

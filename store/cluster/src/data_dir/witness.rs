@@ -48,6 +48,8 @@ pub(crate) struct Marks {
     pub(crate) last: Option<LogMark>,
     /// The copy was made after the group: it does not begin it.
     pub(crate) given: bool,
+    /// What its log must hold before it may lead; none for one that began its group.
+    pub(crate) floor: Option<LogMark>,
 }
 
 /// [`Marks`] in version 1.
@@ -65,10 +67,28 @@ struct WitnessV2 {
     dropped: BTreeMap<ShardId, Option<VoteMark>>,
 }
 
+/// [`Marks`] in version 3.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct MarksV3 {
+    vote: Option<VoteMark>,
+    last: Option<LogMark>,
+    given: bool,
+    floor: Option<LogMark>,
+}
+
+/// [`Witness`] in version 3.
+#[derive(Serialize, Deserialize)]
+struct WitnessV3 {
+    beat: u64,
+    groups: BTreeMap<ShardId, MarksV3>,
+    dropped: BTreeMap<ShardId, Option<VoteMark>>,
+}
+
 #[derive(Serialize, Deserialize)]
 enum Stored {
     V1(BTreeMap<ShardId, MarksV1>),
     V2(WitnessV2),
+    V3(WitnessV3),
 }
 
 /// The file's content.
@@ -84,7 +104,12 @@ pub(crate) struct Witness {
 
 impl From<Stored> for Witness {
     fn from(stored: Stored) -> Witness {
-        let marks = |MarksV1 { vote, last }, given| Marks { vote, last, given };
+        let marks = |MarksV1 { vote, last }, given| Marks {
+            vote,
+            last,
+            given,
+            floor: None,
+        };
         match stored {
             Stored::V1(groups) => Witness {
                 groups: (groups.into_iter())
@@ -99,6 +124,28 @@ impl From<Stored> for Witness {
                     .collect(),
                 dropped: now.dropped,
             },
+            Stored::V3(now) => {
+                let marks = |(shard, known)| {
+                    let MarksV3 {
+                        vote,
+                        last,
+                        given,
+                        floor,
+                    } = known;
+                    let marks = Marks {
+                        vote,
+                        last,
+                        given,
+                        floor,
+                    };
+                    (shard, marks)
+                };
+                Witness {
+                    beat: now.beat,
+                    groups: now.groups.into_iter().map(marks).collect(),
+                    dropped: now.dropped,
+                }
+            }
         }
     }
 }
@@ -118,10 +165,20 @@ impl Witness {
     /// The file's bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let marks = |marks: &Marks| {
-            let Marks { vote, last, given } = *marks;
-            (MarksV1 { vote, last }, given)
+            let Marks {
+                vote,
+                last,
+                given,
+                floor,
+            } = *marks;
+            MarksV3 {
+                vote,
+                last,
+                given,
+                floor,
+            }
         };
-        let mut bytes = encode(&Stored::V2(WitnessV2 {
+        let mut bytes = encode(&Stored::V3(WitnessV3 {
             beat: self.beat,
             groups: (self.groups.iter())
                 .map(|(shard, known)| (*shard, marks(known)))
@@ -192,16 +249,24 @@ impl WitnessFile {
         })
     }
 
-    /// Notes a copy of a group, which others began if it is `given`; returns once that is durable. The vote of an earlier
-    /// copy stays.
-    pub(crate) fn add_copy(&self, shard: ShardId, given: bool) -> io::Result<()> {
+    /// Notes a copy of a group with nothing in it; returns once that is durable. Others began the group if it is `given`.
+    /// The vote of an earlier copy stays.
+    pub(crate) fn add_copy(
+        &self,
+        shard: ShardId,
+        given: bool,
+        floor: Option<LogMark>,
+    ) -> io::Result<()> {
         self.change(|witness| {
-            let vote = witness.dropped.remove(&shard).flatten();
-            witness.groups.entry(shard).or_insert(Marks {
-                vote,
+            let dropped = witness.dropped.remove(&shard).flatten();
+            let known = witness.groups.get(&shard).and_then(|marks| marks.vote);
+            let marks = Marks {
+                vote: dropped.max(known),
                 last: None,
                 given,
-            });
+                floor,
+            };
+            witness.groups.insert(shard, marks);
         })
     }
 
@@ -209,7 +274,8 @@ impl WitnessFile {
     pub(crate) fn drop_copy(&self, shard: ShardId) -> io::Result<()> {
         self.change(|witness| {
             if let Some(marks) = witness.groups.remove(&shard) {
-                witness.dropped.insert(shard, marks.vote);
+                let known = witness.dropped.entry(shard).or_default();
+                *known = (*known).max(marks.vote);
             }
         })
     }
@@ -231,7 +297,7 @@ impl WitnessFile {
 mod tests {
     use mailrook_types::ShardId;
 
-    use super::{LogMark, VoteMark, Witness, WitnessFile};
+    use super::{LogMark, Marks, VoteMark, Witness, WitnessFile};
     use crate::{OpenError, data_dir::replace_file};
 
     #[test]
@@ -299,13 +365,25 @@ mod tests {
             node: 7,
             committed: false,
         };
-        file.add_copy(ShardId(3), true).unwrap();
+        let floor = Some(LogMark { term: 4, index: 90 });
+        file.add_copy(ShardId(3), true, None).unwrap();
         file.raise_votes(&[(ShardId(3), vote)]).unwrap();
         file.drop_copy(ShardId(3)).unwrap();
         assert!(file.content().groups.is_empty());
-        let file = WitnessFile::open(path).unwrap();
-        file.add_copy(ShardId(3), true).unwrap();
-        let marks = file.content().groups[&ShardId(3)];
-        assert_eq!((marks.vote, marks.given), (Some(vote), true));
+        let file = WitnessFile::open(path.clone()).unwrap();
+        file.add_copy(ShardId(3), true, floor).unwrap();
+        let made = Marks {
+            vote: Some(vote),
+            last: None,
+            given: true,
+            floor,
+        };
+        assert_eq!(file.content().groups[&ShardId(3)], made);
+        // Made again after an interruption, it holds nothing again, but for its vote.
+        file.raise_last(&[(ShardId(3), LogMark { term: 5, index: 95 })])
+            .unwrap();
+        file.add_copy(ShardId(3), true, floor).unwrap();
+        assert_eq!(file.content().groups[&ShardId(3)], made);
+        assert_eq!(WitnessFile::open(path).unwrap().content(), file.content());
     }
 }

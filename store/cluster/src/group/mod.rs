@@ -41,11 +41,24 @@ pub trait Group: Send + Sync + 'static {
     /// give a result back.
     fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read, i64)) -> Result<(), GroupError>;
 
+    /// Waits some seconds at most until entry `index` is applied here, and calls `visit` once with a snapshot and the entry
+    /// that it is at: `index`, unless more was applied before, or less in time. For comparing copies; it blocks.
+    fn visit_state_at(
+        &self,
+        index: u64,
+        visit: &mut dyn FnMut(&dyn Read, u64),
+    ) -> Result<(), GroupError>;
+
     /// What is touched from now on.
     fn watch(&self) -> Watch;
 
     /// How the group fares.
     fn status(&self) -> GroupStatus;
+
+    /// Whether it does nothing any more, and why is in its status: asking it is of no use.
+    fn is_stopped(&self) -> bool {
+        matches!(self.status().role, GroupRole::Stopped { .. })
+    }
 
     /// Stops the group: proposals under way end, what is applied is flushed. Later calls give
     /// [`GroupError::Stopped`]. A second call waits for the first.

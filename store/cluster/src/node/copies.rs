@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    future::Future,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -9,11 +10,12 @@ use std::{
 use futures::future::join_all;
 use mailrook_types::{NodeId, ShardId};
 use openraft::vote::leader_id_adv::LeaderId;
+use serde::{Deserialize, Serialize};
 
 use super::{Inner, Node, SHARDS_MAX};
 use crate::{
-    Group, GroupError, GroupRole, Plant,
-    data_dir::VoteMark,
+    Group, GroupError, GroupRole, GroupStatus, Plant,
+    data_dir::{LogMark, VoteMark},
     group::raft::{GroupParts, Origin, RaftGroup, Vote},
     guard::log_group,
     log::{LogWrite, RecordKey, encode_vote},
@@ -24,13 +26,36 @@ use crate::{
 /// Leaderships are given away at most for so long when a node leaves.
 const HAND_OVER_MAX: Duration = Duration::from_secs(10);
 
+/// How far a group was: the leader's term, and the last entry that was committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// The leader's.
+    pub term: u64,
+    /// The entry's.
+    pub index: u64,
+}
+
+impl From<&GroupStatus> for Reached {
+    fn from(of_the_leader: &GroupStatus) -> Reached {
+        Reached {
+            term: of_the_leader.term,
+            index: of_the_leader.committed_index,
+        }
+    }
+}
+
 impl Node {
     /// Gives this node a copy of a group, which then waits for the group's leader. It has one already: no change.
     ///
+    /// `reached` is how far the group was when its leader was seen last: until the copy is as far, it does not lead, even if
+    /// what it has read of the log so far says that it may.
+    ///
     /// # Errors
     /// [`GroupError::Refused`] with the cause.
-    pub async fn add_copy(&self, shard: ShardId) -> Result<(), GroupError> {
-        self.add(shard, Origin::Given).await
+    pub async fn add_copy(&self, shard: ShardId, reached: Reached) -> Result<(), GroupError> {
+        let Reached { term, index } = reached;
+        let floor = LogMark { term, index };
+        self.add(shard, Origin::Given(Some(floor))).await
     }
 
     /// Begins a group that there was never one of, with this node as its only voter. It has a copy already: no change.
@@ -38,57 +63,39 @@ impl Node {
     /// # Errors
     /// [`GroupError::Refused`] with the cause.
     pub async fn found_group(&self, shard: ShardId) -> Result<(), GroupError> {
+        let dropped = self.inner.witness.content().dropped;
+        if dropped.get(&shard).is_some_and(Option::is_some) {
+            return Err(refused(
+                "this node had a copy of it before: others may have one".into(),
+            ));
+        }
         self.add(shard, Origin::Founded).await
     }
 
     async fn add(&self, shard: ShardId, origin: Origin) -> Result<(), GroupError> {
-        let _one = self.inner.making.lock().await;
-        match self.inner.group(shard) {
-            Some(group) if group.is_running() => return Ok(()),
-            None if !self.inner.damaged.lock().contains_key(&shard) => {}
-            // What it promised may still count.
-            _ => {
-                return Err(refused(
-                    "the copy here is damaged: it is dropped first".into(),
-                ));
-            }
-        }
-        let count = self.inner.groups.read().len();
-        if count > SHARDS_MAX as usize {
-            return Err(refused(format!("this node has {count} copies already")));
-        }
-        let group = self.inner.make_copy(shard, origin).await?;
-        self.inner.groups.write().insert(shard, group);
-        tracing::info!(%shard, "a copy of the group is made");
-        Ok(())
+        let inner = Arc::clone(&self.inner);
+        self.to_its_end(async move { inner.add(shard, origin).await })
+            .await
     }
 
-    /// Takes this node's copy of a group away, and puts what it held into quarantine. There is none: no change.
+    /// Takes this node's copy of a group away, and puts what it held into quarantine. There is none: no change. Who calls
+    /// knows that the group does without it.
     ///
     /// # Errors
-    /// [`GroupError::Refused`] while the group counts this node among its members, as far as the copy knows.
+    /// [`GroupError::Refused`] with the cause. Then it is called again.
     pub async fn drop_copy(&self, shard: ShardId) -> Result<(), GroupError> {
-        let _one = self.inner.making.lock().await;
-        let group = self.inner.groups.write().remove(&shard);
-        if group.is_none() && !self.inner.damaged.lock().contains_key(&shard) {
-            return Ok(());
-        }
-        if let Some(group) = group {
-            group.shutdown().await;
-        }
-        // In this order: a copy that the witness knows must have all it knows of; one that it does not know may leave
-        // anything behind.
         let inner = Arc::clone(&self.inner);
-        let dropped = run_blocking(move || {
-            inner.witness.drop_copy(shard)?;
-            inner.dir.quarantine(shard).map_err(std::io::Error::other)
-        });
-        let dropped = dropped.await.map_err(|error| refused(error.to_string()))?;
-        dropped.map_err(|error| refused(error.to_string()))?;
-        self.inner.forget_log(shard, None).await?;
-        self.inner.damaged.lock().remove(&shard);
-        tracing::info!(%shard, "the copy of the group is dropped");
-        Ok(())
+        self.to_its_end(async move { inner.drop_copy(shard).await })
+            .await
+    }
+
+    /// Goes on when who asked gives up: half a copy is worse than none.
+    async fn to_its_end(
+        &self,
+        work: impl Future<Output = Result<(), GroupError>> + Send + 'static,
+    ) -> Result<(), GroupError> {
+        let ended = self.inner.runtime.spawn(work).await;
+        ended.map_err(|error| refused(error.to_string()))?
     }
 
     /// Has `node` follow a group that this node leads.
@@ -147,6 +154,51 @@ fn refused(cause: String) -> GroupError {
 }
 
 impl Inner {
+    async fn add(self: &Arc<Self>, shard: ShardId, origin: Origin) -> Result<(), GroupError> {
+        let _one = self.making.lock().await;
+        match self.group(shard) {
+            Some(group) if group.is_running() => return Ok(()),
+            None if !self.damaged.lock().contains_key(&shard) => {}
+            // What it promised may still count.
+            _ => {
+                return Err(refused(
+                    "the copy here is damaged: it is dropped first".into(),
+                ));
+            }
+        }
+        let count = self.groups.read().len();
+        if count > SHARDS_MAX as usize {
+            return Err(refused(format!("this node has {count} copies already")));
+        }
+        let group = self.make_copy(shard, origin).await?;
+        self.groups.write().insert(shard, group);
+        tracing::info!(%shard, "a copy of the group is made");
+        Ok(())
+    }
+
+    async fn drop_copy(self: &Arc<Self>, shard: ShardId) -> Result<(), GroupError> {
+        let _one = self.making.lock().await;
+        let group = self.groups.write().remove(&shard);
+        if let Some(group) = group {
+            group.shutdown().await;
+        } else if !self.witness.content().groups.contains_key(&shard) {
+            return Ok(());
+        }
+        // In this order: a copy that the witness knows must have all it knows of; one that it does not know may leave
+        // anything behind.
+        let inner = Arc::clone(self);
+        let dropped = run_blocking(move || {
+            inner.witness.drop_copy(shard)?;
+            inner.dir.quarantine(shard).map_err(std::io::Error::other)
+        });
+        let dropped = dropped.await.map_err(|error| refused(error.to_string()))?;
+        dropped.map_err(|error| refused(error.to_string()))?;
+        self.forget_log(shard, None).await?;
+        self.damaged.lock().remove(&shard);
+        tracing::info!(%shard, "the copy of the group is dropped");
+        Ok(())
+    }
+
     async fn make_copy(
         self: &Arc<Self>,
         shard: ShardId,
@@ -166,7 +218,11 @@ impl Inner {
         let state = opened.await.map_err(|error| refused(error.to_string()))?;
         let state = state.map_err(|error| refused(error.to_string()))?;
         let inner = Arc::clone(self);
-        let noted = run_blocking(move || inner.witness.add_copy(shard, origin == Origin::Given));
+        let (given, floor) = match origin {
+            Origin::Founded => (false, None),
+            Origin::Given(floor) => (true, floor),
+        };
+        let noted = run_blocking(move || inner.witness.add_copy(shard, given, floor));
         let noted = noted.await.map_err(|error| refused(error.to_string()))?;
         noted.map_err(|error| refused(error.to_string()))?;
         let count = self.groups.read().len() + 1;

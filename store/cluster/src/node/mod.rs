@@ -27,6 +27,7 @@ use mailrook_types::{NodeId, ShardId};
 use parking_lot::{Mutex, RwLock};
 use tokio::{runtime::Runtime, task::JoinHandle as Task};
 
+pub use copies::Reached;
 pub use damaged::DamagedNode;
 pub use error::OpenError;
 pub use options::{NodeOptions, Plant, SHARDS_MAX};

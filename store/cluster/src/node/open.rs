@@ -331,15 +331,14 @@ async fn start(
     let correction = Correction::default();
     let has_others = options.network.is_some();
     let started = states.into_iter().map(|(shard, state)| {
-        let given = marks.get(&shard).is_some_and(|marks| marks.given);
+        let known = marks.get(&shard).copied().unwrap_or_default();
         let parts = GroupParts {
             shard,
             network: Arc::clone(&network),
             snapshots: snapshots.clone(),
-            origin: if given {
-                Origin::Given
-            } else {
-                Origin::Founded
+            origin: match known.given {
+                true => Origin::Given(known.floor),
+                false => Origin::Founded,
             },
             machine: machines(shard),
             state: Arc::new(state),

@@ -188,6 +188,10 @@ pub(super) fn start(inner: &Arc<Inner>) -> JoinHandle<()> {
                     inner.disclaim();
                     inner.try_again(&mut stuck);
                     inner.end_changes();
+                    // Who has reached its floor holds elections from now on.
+                    for group in inner.groups() {
+                        group.may_lead();
+                    }
                     if handed_over.elapsed() >= HAND_OVER_EVERY {
                         handed_over = Instant::now();
                         inner.give_way_if_unfit(&weak);
@@ -311,7 +315,7 @@ impl Inner {
                 continue;
             };
             let voters = group.voters();
-            if !voters.contains(&own) {
+            if !voters.contains(&own) || !group.may_lead() {
                 continue;
             }
             let led = Led {
@@ -376,6 +380,9 @@ impl Inner {
 
     /// Asks for votes, if a majority say that the leader is gone, this node among them, and its log is the longest.
     fn consider(self: &Arc<Self>, group: &Arc<RaftGroup>, vote: Vote) {
+        if !group.may_lead() {
+            return;
+        }
         let own = self.network.node();
         let reports = self.reports.of(group.shard(), (&vote).into());
         let voters = group.voters();

@@ -29,6 +29,11 @@ enum Stored {
 }
 
 impl Applied {
+    /// The last entry's index; zero before the first.
+    pub(crate) fn index(&self) -> u64 {
+        self.log_id.map_or(0, |id| id.index)
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         encode(&Stored::V1 {
             log_id: self.log_id.as_ref().map(encode_log_id),

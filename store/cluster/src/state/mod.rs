@@ -16,6 +16,7 @@ mod applied;
 mod engine;
 mod garbage;
 mod install;
+mod moment;
 mod seam;
 mod tables;
 
@@ -65,6 +66,7 @@ pub(crate) struct GroupState {
     /// One flush, checkpoint or install at a time.
     maintenance: Mutex<()>,
     unflushed_bytes: AtomicU64,
+    waiting: moment::Waiting,
 }
 
 impl GroupState {
@@ -109,12 +111,18 @@ impl GroupState {
             flushed: Mutex::new(flushed),
             maintenance: Mutex::new(()),
             unflushed_bytes: AtomicU64::new(0),
+            waiting: moment::Waiting::default(),
         })
     }
 
     /// What was applied last.
     pub(crate) fn applied(&self) -> Applied {
         self.applied.lock().clone()
+    }
+
+    /// The entry that was applied last.
+    pub(crate) fn applied_index(&self) -> u64 {
+        self.applied.lock().index()
     }
 
     /// The log's time of what was applied last.
@@ -156,9 +164,11 @@ impl GroupState {
     /// Makes `batch`, which leads to `applied`, visible as a whole. Not durable: the log is.
     pub(crate) fn commit(&self, batch: Batch, applied: Applied) -> Result<(), KvError> {
         let bytes = batch.value_bytes() as u64;
+        let index = applied.index();
         self.tables()?.commit(batch, applied.encode())?;
         *self.applied.lock() = applied;
         self.unflushed_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.waiting.reached(index);
         Ok(())
     }
 
@@ -209,11 +219,15 @@ fn open_tables(
     folder: &Path,
 ) -> Result<(Arc<dyn StateTables>, Applied), KvError> {
     let tables = Arc::clone(engine).open(folder, false)?;
-    let record = tables.record()?;
+    let applied = read_record(tables.record()?)?;
+    Ok((tables, applied))
+}
+
+/// What tables say of themselves.
+fn read_record(record: Option<Vec<u8>>) -> Result<Applied, KvError> {
     let record = record
         .ok_or_else(|| KvError::Damaged("the record of what is applied is missing".into()))?;
-    let applied = Applied::decode(&record).map_err(|error| KvError::Damaged(error.to_string()))?;
-    Ok((tables, applied))
+    Applied::decode(&record).map_err(|error| KvError::Damaged(error.to_string()))
 }
 
 /// What is damaged needs a backup; what the system refuses, something else.

@@ -40,6 +40,15 @@ pub trait StateTables: Read + Any + Send + Sync {
     /// Calls `visit` with the tables as they are now, whatever is written meanwhile.
     fn visit(&self, visit: &mut dyn FnMut(&dyn Read));
 
+    /// The same with the record as it is in what is shown.
+    ///
+    /// # Errors
+    /// As reading files; `visit` is not called then.
+    fn visit_with_record(
+        &self,
+        visit: &mut dyn FnMut(&dyn Read, Option<Vec<u8>>),
+    ) -> Result<(), KvError>;
+
     /// Makes `folder`, which must not exist, tables of their own with all that is written.
     ///
     /// # Errors

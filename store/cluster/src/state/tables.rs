@@ -108,6 +108,18 @@ impl StateTables for Tables {
         });
     }
 
+    fn visit_with_record(
+        &self,
+        visit: &mut dyn FnMut(&dyn Read, Option<Vec<u8>>),
+    ) -> Result<(), KvError> {
+        let snapshot = self.db.snapshot();
+        let record = snapshot.get_cf(&self.handle(OWN)?, APPLIED);
+        let record = record.map_err(|error| kv_error(&error))?;
+        let tables = self;
+        visit(&TablesSnapshot { tables, snapshot }, record);
+        Ok(())
+    }
+
     /// It flushes.
     fn checkpoint(&self, folder: &Path) -> Result<(), KvError> {
         Checkpoint::new(&self.db)

@@ -129,11 +129,13 @@ pub async fn boot(boot: Boot) {
     let controller = Controller {
         node: Arc::downgrade(&node),
         directory: Arc::new(client.clone()),
+        shards: Arc::new(client.clone()),
         network,
         addresses: Arc::new(Known),
         book: Arc::clone(&book),
         keeper,
         recovered,
+        desk: Arc::clone(&desk),
         member: member(boot.id),
     };
     controller.start();

@@ -96,6 +96,16 @@ impl StateTables for SimTables {
         visit(&snapshot);
     }
 
+    fn visit_with_record(
+        &self,
+        visit: &mut dyn FnMut(&dyn Read, Option<Vec<u8>>),
+    ) -> Result<(), KvError> {
+        // Nothing is written between both: one thread does all.
+        let snapshot: MemorySnapshot = self.store.snapshot();
+        visit(&snapshot, self.record()?);
+        Ok(())
+    }
+
     fn checkpoint(&self, folder: &Path) -> Result<(), KvError> {
         fs::create_dir_all(folder).map_err(engine_error)?;
         self.save(folder)

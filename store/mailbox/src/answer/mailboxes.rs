@@ -46,7 +46,7 @@ pub(super) fn list(view: &dyn Read, account: AccountId) -> Result<MailboxList, K
         mailboxes.push(MailboxInfo {
             name,
             special_use: record.special_use,
-            status: status_of(&source, record)?,
+            status: counts_of(&source, record)?,
         });
     }
     Ok(MailboxList {
@@ -74,6 +74,14 @@ pub(super) fn status_of(
     record: &MailboxRecord,
 ) -> Result<MailboxStatus, KvError> {
     Ok(MailboxStatus {
+        keywords: keywords(source, record)?,
+        ..counts_of(source, record)?
+    })
+}
+
+/// All but the keywords.
+fn counts_of(source: &Source<'_>, record: &MailboxRecord) -> Result<MailboxStatus, KvError> {
+    Ok(MailboxStatus {
         id: source.mailbox,
         uid_validity: record.uid_validity,
         uid_next: Uid::new(record.uid_next).ok_or(Damage("UIDNEXT is zero"))?,
@@ -88,7 +96,7 @@ pub(super) fn status_of(
         } else {
             source.first_unseen()?
         },
-        keywords: keywords(source, record)?,
+        keywords: Vec::new(),
     })
 }
 

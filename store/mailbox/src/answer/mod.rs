@@ -2,16 +2,20 @@
 
 mod mailboxes;
 mod messages;
+mod slots;
 mod tables;
 
-use mailrook_kv::{KvError, Read, Space};
+use std::collections::BTreeSet;
+
+use mailrook_kv::{KvError, Read, Room, Space};
 use mailrook_types::{AccountId, MailboxId};
 
 use crate::{
     Answer, Changes, Query, QuotaUsage, body,
     index::{ChangesFrom, Source},
-    key::{self, part},
+    key::{self, part, table_slot},
     record::{AccountRecord, MailboxRecord, Standing},
+    slot,
 };
 
 /// Answers `query` from `view`. `time_ms` is the log's time, by which what has expired counts as absent.
@@ -62,7 +66,13 @@ fn answer_or_absence(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Ans
         } => {
             let (source, record) = require_mailbox(view, *account, *mailbox)?;
             let selection = source.existing(Some(uids))?;
-            Answer::Index(messages::index(&source, &record, &selection, *limit)?)
+            Answer::Index(messages::index(
+                &source,
+                &record,
+                &selection,
+                *limit,
+                Room::default(),
+            )?)
         }
         Query::Changes {
             account,
@@ -74,10 +84,10 @@ fn answer_or_absence(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Ans
         } => {
             let (source, record) = require_mailbox(view, *account, *mailbox)?;
             let from = after.map_or(ChangesFrom::Start(*since), ChangesFrom::After);
-            let (selection, next) = source.changes(uids.as_ref(), from, *limit)?;
+            let (changed, next) = messages::changed(&source, &record, uids.as_ref(), from, *limit)?;
             Answer::Changes(Changes {
                 status: mailboxes::status_of(&source, &record)?,
-                changed: messages::index(&source, &record, &selection, u32::MAX)?,
+                changed,
                 vanished: match from {
                     ChangesFrom::Start(since) => {
                         messages::vanished(&source, &record, since, uids.as_ref())?
@@ -126,22 +136,54 @@ fn answer_or_absence(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Ans
             let chunks = body::chunks(view, hash, *first, *count)?;
             Answer::Chunks(chunks.ok_or(Absence::Body)?)
         }
-        Query::TableGet { table, key } => {
-            Answer::TableValue(tables::get(view, time_ms, *table, key)?)
-        }
+        Query::TableGet { table, key } => match slot::is_here(view, table_slot(*table, key))? {
+            true => Answer::TableValue(tables::get(view, time_ms, *table, key)?),
+            false => Answer::SlotNotHere,
+        },
         Query::TableScan {
             table,
             prefix,
             after,
             limit,
         } => {
+            // Which of the slots here the asker takes for this shard's it does not say.
+            if slot::any_moved(view)? {
+                return Ok(Answer::SlotNotHere);
+            }
             let scan = tables::Scan {
                 table: *table,
                 prefix,
+                slots: None,
                 limit: *limit,
             };
             Answer::TableEntries(scan.run(view, time_ms, after.as_ref())?)
         }
+        Query::TableScanSlots {
+            table,
+            prefix,
+            slots,
+            after,
+            limit,
+        } => {
+            let away = slot::elsewhere(view)?;
+            let (elsewhere, slots): (BTreeSet<u16>, BTreeSet<u16>) =
+                slots.iter().partition(|slot| away.contains(slot));
+            let scan = tables::Scan {
+                table: *table,
+                prefix,
+                slots: Some(slots),
+                limit: *limit,
+            };
+            Answer::SlotsScanned {
+                entries: scan.run(view, time_ms, after.as_ref())?,
+                elsewhere: elsewhere.into_iter().collect(),
+            }
+        }
+        Query::SlotEntries {
+            fenced_by,
+            slots,
+            after,
+        } => slots::entries(view, time_ms, *fenced_by, slots, after.as_ref())?,
     })
 }
 

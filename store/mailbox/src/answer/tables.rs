@@ -1,6 +1,6 @@
 //! Entries of the cluster-wide tables.
 
-use std::ops::ControlFlow;
+use std::{collections::BTreeSet, ops::ControlFlow};
 
 use mailrook_kv::{KvError, Read, Space, prefix_end};
 
@@ -30,10 +30,12 @@ pub(super) fn get(
 /// Slot, key and value of an entry.
 type Found = (u16, Vec<u8>, Vec<u8>);
 
-/// A walk over the slots, from one slot that has entries to the next.
+/// A walk over slots, from one slot that has entries to the next.
 pub(super) struct Scan<'a> {
     pub table: TableId,
     pub prefix: &'a [u8],
+    /// `None` is all.
+    pub slots: Option<BTreeSet<u16>>,
     pub limit: u32,
 }
 
@@ -45,14 +47,15 @@ impl Scan<'_> {
         after: Option<&(u16, Vec<u8>)>,
     ) -> Result<Vec<Found>, KvError> {
         let mut found = Vec::new();
-        let mut next = Some(match after {
-            None => self.start_of(0),
-            Some((slot, key)) => {
+        let mut next = match after {
+            None => self.slot_from(0),
+            Some((slot, key)) if self.has(*slot) => {
                 let mut after = key::table_entry(*slot, self.table, key);
                 after.push(0);
-                after.max(self.start_of(*slot))
+                Some(after.max(self.start_of(*slot)))
             }
-        });
+            Some((slot, _)) => self.slot_from(*slot),
+        };
         while let Some(start) = next
             && found.len() < self.limit as usize
         {
@@ -64,6 +67,19 @@ impl Scan<'_> {
     /// Where this table's entries with the prefix start in a slot.
     fn start_of(&self, slot: u16) -> Vec<u8> {
         key::table_entry(slot, self.table, self.prefix)
+    }
+
+    fn has(&self, slot: u16) -> bool {
+        (self.slots.as_ref()).is_none_or(|slots| slots.contains(&slot))
+    }
+
+    /// The same of the first of the slots that is not below `slot`.
+    fn slot_from(&self, slot: u16) -> Option<Vec<u8>> {
+        let next = match &self.slots {
+            None => (slot < TABLE_SLOTS).then_some(slot),
+            Some(slots) => slots.range(slot..).next().copied(),
+        };
+        next.map(|slot| self.start_of(slot))
     }
 
     /// Reads on from `start` while keys match. Gives the place to go on from.
@@ -79,6 +95,10 @@ impl Scan<'_> {
         scan(view, Space::Index, start, &end, |stored_key, value| {
             let (slot, table, key) =
                 parse_table_entry(stored_key).ok_or(Damage("a table's key is cut short"))?;
+            if !self.has(slot) {
+                next = self.slot_from(slot);
+                return Ok(ControlFlow::Break(()));
+            }
             if table == self.table && key.starts_with(self.prefix) {
                 let record = TableRecord::decode(value)?;
                 if !record.has_expired(now) {
@@ -95,7 +115,7 @@ impl Scan<'_> {
             next = if stored_key < here.as_slice() {
                 Some(here)
             } else {
-                (slot + 1 < TABLE_SLOTS).then(|| self.start_of(slot + 1))
+                self.slot_from(slot + 1)
             };
             Ok(ControlFlow::Break(()))
         })?;

@@ -11,13 +11,15 @@ mod delete_mailbox;
 mod deliver;
 mod expunge;
 mod rename_mailbox;
+mod slots;
 mod store_flags;
 mod table;
 
 use mailrook_kv::KvError;
 
 use crate::{
-    AccountChange, AccountCommand, Change, ChangeReply, Refusal, ShardCommand, ShardReply, body,
+    AccountChange, AccountCommand, Change, ChangeReply, Refusal, ShardCommand, ShardReply,
+    SlotStep, body,
     lane::{self, Begin},
     limits::{REAP_MESSAGES, REAP_MESSAGES_TICK, SWEEP_UNITS},
     name, reap,
@@ -57,6 +59,12 @@ pub(crate) fn apply(
         ShardCommand::Tick => {
             reap_messages = REAP_MESSAGES_TICK;
             ShardReply::Done
+        }
+        ShardCommand::Slots(command) => {
+            if let SlotStep::Install(entries) = &command.step {
+                sweep_units += 2 * entries.len() as u32;
+            }
+            ShardReply::Slots(settle(slots::apply(&mut tx, command))?)
         }
     };
     sweep::run(&mut tx, sweep_units)?;

@@ -1,13 +1,16 @@
 //! Changes of the cluster-wide tables' slices.
 
+use std::collections::BTreeSet;
+
 use mailrook_kv::{KvError, Space};
 use mailrook_types::Timestamp;
 
 use crate::{
-    Refusal, ShardReply, TableCommand, TableId, TableOp, TableReply,
+    Refusal, ShardReply, SlotEntry, TableCommand, TableId, TableOp, TableReply,
     key::{self, Expiring, table_slot},
     lane::{self, Begin},
     record::{Kept, PRESENT, TableRecord},
+    slot,
     tx::{Tx, Writable},
 };
 
@@ -21,10 +24,41 @@ pub(crate) fn apply(
         Begin::Refused(refusal) => return Ok(Err(refusal)),
         Begin::Repeat(kept) => return repeated(kept),
     };
-    let outcome = Ok(change_all(tx, command)?);
+    // Kept as any reply: were the slot to come back, a repeat that was held up on its way would otherwise do here what its
+    // sender has had done elsewhere since.
+    let outcome = match slot_elsewhere(tx, command)? {
+        Some(slot) => Err(Refusal::SlotNotHere(slot)),
+        None => Ok(change_all(tx, command)?),
+    };
     let reply = ShardReply::Table(outcome.clone()).encode();
     lane.keep_on_tables(tx, &command.op, Kept::Reply(reply));
     Ok(outcome)
+}
+
+/// A slot of the command that is not on this shard.
+fn slot_elsewhere(tx: &Tx<'_>, command: &TableCommand) -> Result<Option<u16>, KvError> {
+    let keys = command.ops.iter();
+    let slots: BTreeSet<u16> = keys
+        .map(|(table, key, _)| table_slot(*table, key))
+        .collect();
+    for slot in slots {
+        if !slot::is_here(tx.view.as_read(), slot)? {
+            return Ok(Some(slot));
+        }
+    }
+    Ok(None)
+}
+
+/// Writes an entry that comes with its slot.
+pub(super) fn install(
+    view: &mut dyn Writable,
+    now: i64,
+    coming: &SlotEntry,
+) -> Result<(), KvError> {
+    let mut entry = Entry::open(view, now, coming.table, &coming.key)?;
+    entry.set(coming.value.clone(), coming.expires);
+    entry.close(view, now);
+    Ok(())
 }
 
 /// The reply of the first time.

@@ -137,7 +137,7 @@ mod tests {
     use mailrook_types::SystemFlags;
 
     use super::check;
-    use crate::{ShardCommand, testing::*};
+    use crate::{ShardCommand, SlotStep, testing::*};
 
     /// Whatever single pair is lost or changed, the check says so.
     #[test]
@@ -148,6 +148,9 @@ mod tests {
         world.append(2);
         world.flag("1", SystemFlags::SEEN);
         world.create("a/b").unwrap();
+        for (step, slots) in [(SlotStep::Fence, vec![3, 9]), (SlotStep::Begin, vec![10])] {
+            world.slots(1, &slots, step).unwrap();
+        }
         let whole = world.store.snapshot();
         for (space, lost, value) in whole.pairs() {
             // Without how far the sweep has come, the next one starts from the beginning: nothing is wrong.

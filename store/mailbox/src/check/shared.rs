@@ -10,7 +10,10 @@ use crate::{
     fields::Damage,
     index::{Pair, scan},
     key::{self, Expiring, parse_table_entry, table_slot},
-    record::{BodyRecord, LaneRecord, TableRecord, UploadRecord},
+    limits::TABLE_SLOTS,
+    record::{
+        BodyRecord, LaneRecord, SlotRecord, SlotState, SlotsRecord, TableRecord, UploadRecord,
+    },
 };
 
 pub(super) fn check(check: &mut Check<'_>) -> Result<(), KvError> {
@@ -30,7 +33,8 @@ pub(super) fn check(check: &mut Check<'_>) -> Result<(), KvError> {
     check.expect(chunks.is_empty(), || {
         format!("{} chunks belong to nothing", chunks.len())
     });
-    check_tables(check)?;
+    let gone = check_slots(check)?;
+    check_tables(check, &gone)?;
     for (key, value) in pairs(check.view, Space::Index, &[key::TABLE_LANE])? {
         let (client, lane) = key::two_u64(key.get(1..).unwrap_or_default())?;
         let what = Expiring::TableLane(ClientId(client), lane);
@@ -130,12 +134,44 @@ fn check_upload(
     Ok(())
 }
 
-fn check_tables(check: &mut Check<'_>) -> Result<(), KvError> {
+/// Checks the records of slots. Gives those of which nothing is left.
+fn check_slots(check: &mut Check<'_>) -> Result<BTreeSet<u16>, KvError> {
+    let (mut found, mut gone) = (SlotsRecord::default(), BTreeSet::new());
+    for (key, value) in pairs(check.view, Space::Index, &[key::SLOT])? {
+        let slot = key::parse_slot(&key)?;
+        check.expect(slot < TABLE_SLOTS, || format!("there is no slot {slot}"));
+        if SlotRecord::decode(&value)?.state == SlotState::Gone {
+            gone.insert(slot);
+        }
+        found.count += 1;
+        found.sum.add(Space::Index, &key, &value);
+    }
+    let guard = match check.view.get(Space::Index, &key::slots())? {
+        Some(bytes) => Some(SlotsRecord::decode(&bytes)?),
+        None => None,
+    };
+    let noted = guard.unwrap_or_default();
+    check.expect(
+        noted == found && guard.is_some() == (found.count > 0),
+        || {
+            format!(
+                "{} slots have moved, {} are counted, or one is not as it was noted",
+                found.count, noted.count
+            )
+        },
+    );
+    Ok(gone)
+}
+
+fn check_tables(check: &mut Check<'_>, gone: &BTreeSet<u16>) -> Result<(), KvError> {
     for (key, value) in pairs(check.view, Space::Index, &[key::TABLE])? {
         let (slot, table, entry) =
             parse_table_entry(&key).ok_or(Damage("a table's key is cut short"))?;
         check.expect(slot == table_slot(table, entry), || {
             format!("an entry of {table:?} stands in slot {slot}")
+        });
+        check.expect(!gone.contains(&slot), || {
+            format!("an entry of {table:?} was left in slot {slot}, which has moved away")
         });
         if let Some(expires_ms) = TableRecord::decode(&value)?.expires_ms {
             check.expect_queued(expires_ms, &Expiring::Entry(slot, table, entry.to_vec()));

@@ -47,7 +47,7 @@ pub struct Mailbox {
 pub enum Kept {
     Change(Result<ChangeReply, Refusal>),
     Delivery(Vec<DeliveryOutcome>),
-    Table(Vec<TableReply>),
+    Table(Result<Vec<TableReply>, Refusal>),
 }
 
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,7 @@
 use mailrook_kv::{Direction, MemorySnapshot, Read, Space};
 use mailrook_mailbox::{
     Answer, Changes, IndexEntry, MailboxInfo, MailboxList, MailboxRef, MailboxStatus,
-    MessageDetail, Query, QuotaUsage, TableId, answer, table_slot,
+    MessageDetail, Query, QuotaUsage, SlotEntry, TableId, answer, table_slot,
 };
 use mailrook_types::{
     AccountId, Flags, MailboxId, MessageId, ModSeq, SystemFlags, Timestamp, Uid, UidSet,
@@ -14,6 +14,7 @@ use crate::{
     account::{Account, Mailbox, Message},
     generate::{ACCOUNTS, TABLE_KEYS, TABLES, chunks},
     reference::Reference,
+    slots::State,
 };
 
 pub fn all(snapshot: &MemorySnapshot, now: i64, reference: &Reference) {
@@ -44,7 +45,10 @@ fn compare_account(ask: &impl Fn(Query) -> Answer, account: AccountId, known: &A
     let infos = known.names.iter().map(|(name, id)| MailboxInfo {
         name: name.clone(),
         special_use: known.boxes[id].special_use,
-        status: status(*id, &known.boxes[id]),
+        status: MailboxStatus {
+            keywords: Vec::new(),
+            ..status(*id, &known.boxes[id])
+        },
     });
     let list = MailboxList {
         mailboxes: infos.collect(),
@@ -296,6 +300,9 @@ fn compare_pieces(
     assert_eq!((&changed, &vanished), (&whole.changed, &whole.vanished));
 }
 
+/// Slot, key and value of an entry.
+type Found = (u16, Vec<u8>, Vec<u8>);
+
 fn compare_tables(ask: &impl Fn(Query) -> Answer, now: i64, reference: &Reference) {
     for table in 0..TABLES {
         let live = |key: &Vec<u8>| {
@@ -305,21 +312,109 @@ fn compare_tables(ask: &impl Fn(Query) -> Answer, now: i64, reference: &Referenc
         let mut expected = Vec::new();
         for number in 0..TABLE_KEYS {
             let key = vec![b'k', number];
-            let value = live(&key);
+            let here = reference.is_here(table, &key);
+            let value = live(&key).filter(|_| here);
             assert_eq!(
                 ask(Query::TableGet {
                     table: TableId(table),
                     key: key.clone()
                 }),
-                Answer::TableValue(value.clone())
+                match here {
+                    true => Answer::TableValue(value.clone()),
+                    false => Answer::SlotNotHere,
+                }
             );
             expected.extend(value.map(|value| (table_slot(TableId(table), &key), key, value)));
         }
         expected.sort();
+        let elsewhere = (reference.slots.iter()).filter(|(_, (_, state))| *state != State::Here);
+        let elsewhere: Vec<u16> = elsewhere.map(|(slot, _)| *slot).collect();
         for limit in [2, 100] {
-            assert_eq!(scan(ask, TableId(table), b"k", limit), expected);
-            assert_eq!(scan(ask, TableId(table), b"q", limit), []);
+            let by_slots = |prefix| scan_slots(ask, TableId(table), prefix, limit, &elsewhere);
+            assert_eq!(by_slots(b"k"), expected);
+            assert_eq!(by_slots(b"q"), []);
+            let whole = |prefix| scan(ask, TableId(table), prefix, limit);
+            if reference.slots.is_empty() {
+                assert_eq!(whole(b"k"), Some(expected.clone()));
+                assert_eq!(whole(b"q"), Some(Vec::new()));
+            } else {
+                assert_eq!(whole(b"k"), None);
+            }
         }
+    }
+    for (slot, (move_id, state)) in &reference.slots {
+        compare_fenced(ask, now, reference, *slot, *move_id, *state);
+    }
+}
+
+/// What is fenced can be read to be moved, and by that move alone.
+fn compare_fenced(
+    ask: &impl Fn(Query) -> Answer,
+    now: i64,
+    reference: &Reference,
+    slot: u16,
+    move_id: u64,
+    state: State,
+) {
+    let entries = |fenced_by| {
+        ask(Query::SlotEntries {
+            fenced_by: Some(fenced_by),
+            slots: vec![slot],
+            after: None,
+        })
+    };
+    let tables = reference.tables.iter();
+    let there = tables.filter(|((table, key), (_, expires))| {
+        table_slot(TableId(*table), key) == slot && expires.is_none_or(|at| at > now)
+    });
+    let there = there.map(|((table, key), (value, expires))| SlotEntry {
+        table: TableId(*table),
+        key: key.clone(),
+        value: value.clone(),
+        expires: expires.map(Timestamp),
+    });
+    let expected = match state {
+        State::Fenced => Answer::SlotEntries {
+            entries: there.collect(),
+            complete: true,
+        },
+        _ => Answer::SlotNotHere,
+    };
+    assert_eq!(entries(move_id), expected);
+    assert_eq!(entries(move_id + 1), Answer::SlotNotHere);
+}
+
+fn slots_in_use() -> Vec<u16> {
+    let keys = (0..TABLES).flat_map(|table| (0..TABLE_KEYS).map(move |key| (table, key)));
+    keys.map(|(table, key)| table_slot(TableId(table), &[b'k', key]))
+        .collect()
+}
+
+/// All slots, a few entries at a time.
+fn scan_slots(
+    ask: &impl Fn(Query) -> Answer,
+    table: TableId,
+    prefix: &[u8],
+    limit: u32,
+    not_here: &[u16],
+) -> Vec<Found> {
+    let mut found: Vec<Found> = Vec::new();
+    loop {
+        let query = Query::TableScanSlots {
+            table,
+            prefix: prefix.to_vec(),
+            slots: slots_in_use(),
+            after: found.last().map(|(slot, key, _)| (*slot, key.clone())),
+            limit,
+        };
+        let Answer::SlotsScanned { entries, elsewhere } = ask(query) else {
+            panic!("not a scan")
+        };
+        assert_eq!(elsewhere, not_here);
+        if entries.is_empty() {
+            return found;
+        }
+        found.extend(entries);
     }
 }
 
@@ -328,8 +423,8 @@ fn scan(
     table: TableId,
     prefix: &[u8],
     limit: u32,
-) -> Vec<(u16, Vec<u8>, Vec<u8>)> {
-    let mut found: Vec<(u16, Vec<u8>, Vec<u8>)> = Vec::new();
+) -> Option<Vec<Found>> {
+    let mut found: Vec<Found> = Vec::new();
     loop {
         let after = found.last().map(|(slot, key, _)| (*slot, key.clone()));
         let query = Query::TableScan {
@@ -338,11 +433,13 @@ fn scan(
             after,
             limit,
         };
-        let Answer::TableEntries(entries) = ask(query) else {
-            panic!("not a scan")
+        let entries = match ask(query) {
+            Answer::TableEntries(entries) => entries,
+            Answer::SlotNotHere => return None,
+            other => panic!("not a scan: {other:?}"),
         };
         if entries.is_empty() {
-            return found;
+            return Some(found);
         }
         found.extend(entries);
     }

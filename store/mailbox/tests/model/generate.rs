@@ -3,7 +3,8 @@
 use mailrook_mailbox::{
     AccountChange, AccountCommand, AppendTo, BodySource, Change, Chunk, ChunkCodec, Confirmation,
     Deliver, DeliveryKey, DeliveryOutcome, MailboxRef, NewBody, NewMailbox, NewMessage, QuotaLimit,
-    RecipientDelivery, ShardCommand, ShardReply, TableCommand, TableId, TableOp, UploadChunk,
+    RecipientDelivery, ShardCommand, ShardReply, SlotCommand, SlotEntry, SlotStep, TableCommand,
+    TableId, TableOp, UploadChunk, table_slot,
 };
 use mailrook_types::{
     AccountId, BlobHash, ClientId, FlagUpdate, Flags, Keyword, MailboxId, MailboxName, ModSeq,
@@ -26,6 +27,8 @@ pub struct Clients {
     answered: [u64; 3],
     pub sent: Vec<ShardCommand>,
     delivered: Vec<Confirmation>,
+    /// The highest move of slots so far.
+    moves: u64,
 }
 
 /// Random bytes being used up.
@@ -249,6 +252,7 @@ impl Clients {
             }
             3 => ShardCommand::Confirm(vec![self.confirmation(dice)]),
             4 => ShardCommand::Tick,
+            5 if dice.roll(2) == 0 => ShardCommand::Slots(self.slots(now, dice)),
             5 | 6 => ShardCommand::Table(TableCommand {
                 op: self.op(dice),
                 ops: table(now, dice),
@@ -280,6 +284,38 @@ impl Clients {
                 .map(|key| DeliveryKey([key; 32])),
             recipients,
             confirmed: (0..dice.roll(3)).map(|_| self.confirmation(dice)).collect(),
+        }
+    }
+
+    /// A step of a move, mostly of the last one.
+    fn slots(&mut self, now: i64, dice: &mut Dice<'_>) -> SlotCommand {
+        let entry = |dice: &mut Dice<'_>, keys: &[(TableId, Vec<u8>)]| {
+            let (table, key) = keys[dice.roll(keys.len() as u64) as usize].clone();
+            SlotEntry {
+                table,
+                key,
+                value: dice.one(&[b"v", b"w"]).to_vec(),
+                expires: dice.expires(now),
+            }
+        };
+        let keys: Vec<_> = (0..=dice.roll(2)).map(|_| table_key(dice)).collect();
+        let mut slots: Vec<u16> = (keys.iter())
+            .map(|(table, key)| table_slot(*table, key))
+            .collect();
+        slots.sort_unstable();
+        slots.dedup();
+        let step = match dice.roll(6) {
+            0 => SlotStep::Begin,
+            1 => SlotStep::Fence,
+            2 | 3 => SlotStep::Install((0..dice.roll(4)).map(|_| entry(dice, &keys)).collect()),
+            4 => SlotStep::Open,
+            _ => SlotStep::Drop,
+        };
+        self.moves += u64::from(dice.roll(4) == 0);
+        SlotCommand {
+            move_id: self.moves.saturating_sub(dice.one(&[0, 0, 0, 1])),
+            slots,
+            step,
         }
     }
 
@@ -341,10 +377,15 @@ fn table(now: i64, dice: &mut Dice<'_>) -> Vec<(TableId, Vec<u8>, TableOp)> {
             },
             _ => TableOp::Delete,
         };
-        let key = vec![b'k', dice.roll(TABLE_KEYS.into()) as u8];
-        ops.push((TableId(dice.roll(TABLES.into()) as u16), key, op));
+        let (table, key) = table_key(dice);
+        ops.push((table, key, op));
     }
     ops
+}
+
+fn table_key(dice: &mut Dice<'_>) -> (TableId, Vec<u8>) {
+    let key = vec![b'k', dice.roll(TABLE_KEYS.into()) as u8];
+    (TableId(dice.roll(TABLES.into()) as u16), key)
 }
 
 fn change(now: i64, dice: &mut Dice<'_>) -> Change {

@@ -6,6 +6,7 @@ mod account;
 mod compare;
 mod generate;
 mod reference;
+mod slots;
 
 use mailrook_kv::{Batch, MemorySnapshot, MemoryStore, Overlay, Read, StateMachine, Store};
 use mailrook_mailbox::{Shard, ShardCommand, ShardReply, account_digest, check, shard_digest};

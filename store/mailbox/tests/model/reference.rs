@@ -6,13 +6,17 @@ use mailrook_mailbox::{
     AccountChange, AccountCommand, AppendTo, Appended, BodySource, Change, ChangeReply,
     Confirmation, Deliver, Delivered, DeliveryKey, DeliveryOutcome, NewBody, NewMessage,
     QuotaLimit, Refusal, ShardCommand, ShardReply, TableCommand, TableOp, TableReply, UploadChunk,
+    table_slot,
 };
 use mailrook_types::{
     AccountId, BlobHash, MailboxId, MailboxName, ModSeq, SystemFlags, Uid, UidSet, UidValidity,
     UploadId,
 };
 
-use crate::account::{Account, Kept, Lanes, Outcome};
+use crate::{
+    account::{Account, Kept, Lanes, Outcome},
+    slots::State,
+};
 
 const DAY: i64 = 86_400_000;
 
@@ -23,10 +27,12 @@ type Entry = (Vec<u8>, Option<i64>);
 pub struct Reference {
     pub accounts: BTreeMap<u64, Account>,
     pub tables: BTreeMap<(u16, Vec<u8>), Entry>,
+    /// The last move of each slot that ever moved, and what that has made of it.
+    pub slots: BTreeMap<u16, (u64, State)>,
     table_lanes: Lanes,
     uploads: BTreeMap<u128, (BTreeMap<u32, [u8; 32]>, i64)>,
     stored: BTreeSet<BlobHash>,
-    now: i64,
+    pub now: i64,
     /// Whether the real one says that a body is missing: believed where only its clean-up decides.
     real_misses: bool,
 }
@@ -53,6 +59,7 @@ impl Reference {
             }
             ShardCommand::Table(command) => ShardReply::Table(self.table(command)),
             ShardCommand::Tick => ShardReply::Done,
+            ShardCommand::Slots(command) => ShardReply::Slots(self.step(command)),
         }
     }
 
@@ -357,14 +364,22 @@ impl Reference {
 
     fn table(&mut self, command: &TableCommand) -> Outcome<Vec<TableReply>> {
         match self.table_lanes.begin(self.now, &command.op)? {
-            Some(Kept::Table(replies)) => return Ok(replies),
+            Some(Kept::Table(replies)) => return replies,
             Some(other) => panic!("{other:?} is kept for the tables"),
             None => {}
         }
-        let replies = self.change_tables(command);
+        let ops = command.ops.iter();
+        let elsewhere = ops.filter(|(table, key, _)| !self.is_here(table.0, key));
+        let replies = match elsewhere
+            .map(|(table, key, _)| table_slot(*table, key))
+            .min()
+        {
+            Some(slot) => Err(Refusal::SlotNotHere(slot)),
+            None => Ok(self.change_tables(command)),
+        };
         let kept = Kept::Table(replies.clone());
         self.table_lanes.keep(self.now, &command.op, kept);
-        Ok(replies)
+        replies
     }
 
     fn change_tables(&mut self, command: &TableCommand) -> Vec<TableReply> {

@@ -12,22 +12,12 @@ pub const HEAL_AFTER_MAX: Duration = Duration::from_secs(31 * 24 * 3600);
 
 impl Machine<'_, '_> {
     pub(super) fn set_copies(&mut self, copies: u8) -> Outcome {
-        if ![1, 3, 5].contains(&copies) {
-            // An even number survives no more failures than the odd one below it.
-            return Err(invalid("a group has 1, 3 or 5 copies"));
-        }
+        ClusterSettings::check_copies(copies)?;
         self.change_settings(|settings| settings.copies = copies)
     }
 
     pub(super) fn set_heal_after(&mut self, ms: u64) -> Outcome {
-        let asked = Duration::from_millis(ms);
-        if !(HEAL_AFTER_MIN..=HEAL_AFTER_MAX).contains(&asked) {
-            return Err(invalid(format!(
-                "a node may be gone for {} s to {} days before its copies are made elsewhere",
-                HEAL_AFTER_MIN.as_secs(),
-                HEAL_AFTER_MAX.as_secs() / (24 * 3600),
-            )));
-        }
+        ClusterSettings::check_heal_after(ms)?;
         self.change_settings(|settings| settings.heal_after_ms = ms)
     }
 

@@ -12,6 +12,7 @@ mod operations;
 mod passwords;
 mod placement;
 mod settings;
+mod slots;
 
 use mailrook_kv::{Applied, ApplyError, KvError, StateMachine, View};
 use mailrook_types::{Address, Domain, Timestamp};
@@ -182,6 +183,14 @@ impl Machine<'_, '_> {
                 self.advance_ca_rotation(epoch_before)
             }
             MetaCommand::SkipIds { by } => self.skip_ids(by),
+            MetaCommand::BeginSlotMove {
+                epoch_before,
+                slots,
+                from,
+                to,
+            } => self.begin_slot_move(epoch_before, slots, from, to),
+            MetaCommand::FinishSlotMove { id } => self.finish_slot_move(id),
+            MetaCommand::ForgetSlotMove { id } => self.forget_slot_move(id),
         }
     }
 
@@ -212,6 +221,12 @@ impl Machine<'_, '_> {
         for name in [key::NEXT_ACCOUNT, key::NEXT_CLIENT] {
             let next = self.tables().counter(name)?.saturating_add(by);
             put(self.view, key::counter(name), &next);
+        }
+        // Programs of before there were moves leave these alone, and so does this one where there was none.
+        let moves = self.tables().counter(key::NEXT_SLOT_MOVE)?;
+        if moves > 0 {
+            let next = moves.saturating_add(by);
+            put(self.view, key::counter(key::NEXT_SLOT_MOVE), &next);
         }
         Ok(MetaReply::Done)
     }

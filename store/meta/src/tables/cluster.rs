@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Tables, behind};
 use crate::{
-    CaSigner, ClusterCa, ClusterSettings, ClusterTrust, NodeRecord, ShardRecord, SlotMap, key,
+    CaSigner, ClusterCa, ClusterSettings, ClusterTrust, NodeRecord, ShardRecord, SlotMap, SlotMove,
+    key,
 };
 
 /// A node with how it came in.
@@ -116,6 +117,11 @@ impl Tables<'_> {
         }
         let shards: Vec<_> = self.shards()?.into_iter().map(|(shard, _)| shard).collect();
         Ok(SlotMap::deal(0, &shards))
+    }
+
+    /// The move that is under way.
+    pub(crate) fn slot_move(&self) -> Result<Option<SlotMove>, KvError> {
+        self.get(&key::cluster(key::SLOT_MOVE))
     }
 
     pub(crate) fn cluster_ca(&self) -> Result<Option<ClusterCa>, KvError> {

@@ -4,7 +4,7 @@ mod cluster;
 
 use std::ops::ControlFlow;
 
-use mailrook_kv::{Direction, KvError, Read, Space, View, decode, encode, prefix_end};
+use mailrook_kv::{Direction, KvError, Read, Room, Space, View, decode, encode, prefix_end};
 use mailrook_types::{AccountId, Address, ClientId, Domain, ShardId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -82,6 +82,17 @@ impl Tables<'_> {
         start: &[u8],
         limit: usize,
     ) -> Result<Vec<T>, KvError> {
+        self.list_within(prefix, start, limit, Room::unbounded())
+    }
+
+    /// The same, and only as many as there is room for.
+    fn list_within<T: DeserializeOwned>(
+        &self,
+        prefix: &[u8],
+        start: &[u8],
+        limit: usize,
+        mut room: Room,
+    ) -> Result<Vec<T>, KvError> {
         let mut found = Vec::new();
         let mut broken = None;
         if limit > 0 {
@@ -93,6 +104,9 @@ impl Tables<'_> {
                 &end,
                 Direction::Forward,
                 &mut |_, value| {
+                    if !room.take(value.len()) {
+                        return ControlFlow::Break(());
+                    }
                     match decode(value) {
                         Ok(Stored::V1(value)) => found.push(value),
                         Err(error) => broken = Some(error),
@@ -144,6 +158,7 @@ impl Tables<'_> {
             .ok_or_else(|| KvError::Damaged(format!("account {id} has an address and no record")))
     }
 
+    /// As many as one answer holds.
     pub(crate) fn accounts(
         &self,
         domain: Option<&Domain>,
@@ -154,7 +169,16 @@ impl Tables<'_> {
             .map(|address| behind(key::address(address)))
             .unwrap_or_default();
         let ids: Vec<AccountId> = self.list(&key::addresses_of(domain), &start, limit)?;
-        ids.into_iter().map(|id| self.known_account(id)).collect()
+        let mut room = Room::default();
+        let mut accounts = Vec::new();
+        for id in ids {
+            let account = self.known_account(id)?;
+            if !room.take(encode(&account).len()) {
+                break;
+            }
+            accounts.push(account);
+        }
+        Ok(accounts)
     }
 
     /// The account of `domain` that was added first, or that of all domains.
@@ -175,6 +199,7 @@ impl Tables<'_> {
         self.get(&key::alias(address))
     }
 
+    /// As many as one answer holds.
     pub(crate) fn aliases(
         &self,
         domain: Option<&Domain>,
@@ -184,7 +209,7 @@ impl Tables<'_> {
         let start = after
             .map(|address| behind(key::alias(address)))
             .unwrap_or_default();
-        self.list(&key::aliases_of(domain), &start, limit)
+        self.list_within(&key::aliases_of(domain), &start, limit, Room::default())
     }
 
     /// The shards, ascending, with how many accounts each has.

@@ -2,11 +2,11 @@
 
 use mailrook_meta::{
     MetaAnswer, MetaCommand, MetaQuery, MetaRefusal, MetaReply, NewAccount, SHARDS_MAX,
-    ShardRecord, SlotMap, TABLE_SLOTS,
+    ShardRecord, SlotMap, SlotMove, TABLE_SLOTS,
 };
 use mailrook_types::{Address, Domain, NodeId, ShardId};
 
-use crate::rig::{Group, place, set_shards};
+use crate::rig::{Group, node, place, set_shards};
 
 fn slots(group: &Group) -> SlotMap {
     match group.ask(MetaQuery::SlotMap) {
@@ -161,4 +161,107 @@ fn an_older_cluster_keeps_its_slots() {
     group.done(set_shards(&[1, 2, 3, 4]));
     let map = slots(&group);
     assert_eq!((map.epoch(), dealt(&map)), (1, in_turn(&[1, 2, 3])));
+}
+
+fn begin(epoch_before: u64, slots: &[u16], from: u32, to: u32) -> MetaCommand {
+    MetaCommand::BeginSlotMove {
+        epoch_before,
+        slots: slots.to_vec(),
+        from: ShardId(from),
+        to: ShardId(to),
+    }
+}
+
+fn pending(group: &Group) -> Option<SlotMove> {
+    match group.ask(MetaQuery::SlotMove) {
+        MetaAnswer::SlotMove(pending) => pending.map(|pending| *pending),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn slots_move_to_a_shard_that_was_added() {
+    let mut group = Group::with_one_node();
+    group.done(set_shards(&[3]));
+    let before = slots(&group);
+    assert!(!before.has_moved());
+    let begun = SlotMove {
+        id: 1,
+        slots: vec![0, 2],
+        from: ShardId(1),
+        to: ShardId(3),
+        finished: false,
+    };
+    let reply = group.done(begin(1, &[0, 2], 1, 3));
+    assert_eq!(reply, MetaReply::SlotMove(Box::new(begun.clone())));
+    assert_eq!(pending(&group), Some(begun.clone()));
+    let map = slots(&group);
+    assert_eq!((map.epoch(), map.has_moved()), (2, true));
+    assert_eq!(dealt(&map), dealt(&before), "it has only begun");
+    let refused = group.refused(MetaCommand::ForgetSlotMove { id: 1 });
+    assert!(refused.contains("not finished"), "{refused}");
+    group.done_twice(MetaCommand::FinishSlotMove { id: 1 });
+    let map = slots(&group);
+    assert_eq!(map.epoch(), 3);
+    let mut expected = dealt(&before);
+    (expected[0], expected[2]) = (3, 3);
+    assert_eq!(dealt(&map), expected);
+    assert_eq!(pending(&group).map(|pending| pending.finished), Some(true));
+    group.done_twice(MetaCommand::ForgetSlotMove { id: 1 });
+    assert_eq!(pending(&group), None);
+    // Said late, once more: the next move goes on as it is.
+    let reply = group.done(begin(3, &[4], 1, 3));
+    assert!(matches!(reply, MetaReply::SlotMove(second) if second.id == 2));
+    group.done_twice(MetaCommand::FinishSlotMove { id: 1 });
+    group.done_twice(MetaCommand::ForgetSlotMove { id: 1 });
+    assert_eq!(slots(&group).epoch(), 4);
+    assert_eq!(pending(&group).map(|second| second.finished), Some(false));
+}
+
+#[test]
+fn a_move_that_cannot_be_is_refused() {
+    let mut group = Group::new();
+    let refused = group.refused(begin(0, &[0], 1, 2));
+    assert!(refused.contains("no shards"), "{refused}");
+    group.done(MetaCommand::AnnounceNode(node(1)));
+    group.done(set_shards(&[1, 2]));
+    group.done(MetaCommand::AddShards { to: 3 });
+    let many: Vec<u16> = (0..=64).map(|n| n * 2).collect();
+    for (command, why) in [
+        (begin(0, &[0], 1, 2), "its epoch is 1"),
+        (begin(1, &[], 1, 2), "1 to 64"),
+        (begin(1, &many, 1, 2), "1 to 64"),
+        (begin(1, &[2, 0], 1, 2), "ascending"),
+        (begin(1, &[0, 0], 1, 2), "ascending"),
+        (begin(1, &[4096], 1, 2), "below 4096"),
+        (begin(1, &[0], 1, 1), "another shard"),
+        (begin(1, &[0, 1], 1, 2), "slot 1 is not on shard 1"),
+        (begin(1, &[0], 1, 3), "no shard 3"),
+        (MetaCommand::FinishSlotMove { id: 1 }, "no move 1"),
+        (MetaCommand::FinishSlotMove { id: 0 }, "no move 0"),
+        (MetaCommand::ForgetSlotMove { id: 1 }, "no move 1"),
+    ] {
+        let refused = group.refused(command.clone());
+        assert!(refused.contains(why), "{command:?}: {refused}");
+    }
+    group.done(begin(1, &[0], 1, 2));
+    let refused = group.refused(begin(2, &[2], 1, 2));
+    assert!(refused.contains("by move 1"), "one at a time: {refused}");
+}
+
+/// A map that was never recorded is recorded by the first move, and counts as one that has moved.
+#[test]
+fn an_older_clusters_slots_move_too() {
+    let mut group = Group::with_one_node();
+    group.forget_slot_map();
+    assert_eq!(slots(&group).epoch(), 0);
+    group.done(begin(0, &[0], 1, 2));
+    assert!(slots(&group).has_moved());
+    group.done(MetaCommand::FinishSlotMove { id: 1 });
+    group.done(MetaCommand::ForgetSlotMove { id: 1 });
+    assert_eq!(slots(&group).shard_of(0), ShardId(2));
+    // A recovered meta group gives no id twice.
+    group.done(MetaCommand::SkipIds { by: 1000 });
+    let reply = group.done(begin(slots(&group).epoch(), &[0], 2, 1));
+    assert!(matches!(reply, MetaReply::SlotMove(next) if next.id == 1002));
 }

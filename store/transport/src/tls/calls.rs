@@ -10,9 +10,8 @@ use super::{
     connection::{Connection, Violation},
     frame::{Frame, Kind},
     outbox::Room,
-    served::too_long,
 };
-use crate::{CallError, ITEM_BYTES_MAX};
+use crate::{CallError, ITEM_BYTES_MAX, network::too_long};
 
 /// What came back.
 pub(crate) enum Answer {

@@ -15,7 +15,7 @@ use super::{
     stream,
     tls_network::Introduce,
 };
-use crate::{Handler, ITEM_BYTES_MAX};
+use crate::{Handler, ITEM_BYTES_MAX, network::too_long};
 
 /// What serves the dialer.
 pub(crate) struct Served {
@@ -143,10 +143,4 @@ impl Connection {
         tokio::spawn(async move { connection.carry(id, end, arriving, inner).await });
         Ok(())
     }
-}
-
-/// The words for a request, reply or item that cannot be sent.
-pub(crate) fn too_long(what: &str, bytes: &Bytes) -> String {
-    let len = bytes.len();
-    format!("the {what} has {len} bytes, more than the {ITEM_BYTES_MAX} that can be sent at once")
 }

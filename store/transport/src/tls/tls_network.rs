@@ -21,10 +21,12 @@ use super::{
     join::{JOINING_MAX, JoinHandler},
     link::keep,
     peer::{Peer, PeerStatus},
-    served::too_long,
     stream,
 };
-use crate::{CallError, CertificateError, Class, Duplex, Handlers, ITEM_BYTES_MAX, Link, Network};
+use crate::{
+    CallError, CertificateError, Class, Duplex, Handlers, ITEM_BYTES_MAX, Link, Network,
+    network::too_long,
+};
 
 /// What this release speaks.
 pub const WIRE_VERSIONS: WireVersions = WireVersions {

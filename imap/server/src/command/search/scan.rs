@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     SessionContext,
+    detail_pages::DetailPages,
     outcome::{Failure, GONE},
     uid_pages::uid_pages,
     view::View,
@@ -32,7 +33,7 @@ const INDEX_PAGE: u32 = if cfg!(test) { 64 } else { 4_096 };
 /// Signatures of a page: 2 MiB of the largest ones.
 const SIGNATURE_PAGE: u32 = if cfg!(test) { 16 } else { 256 };
 
-/// Details of a page: 16 MiB of the largest ones, usually a hundred kilobytes.
+/// Details of a page: usually a hundred kilobytes, and never more than the store answers with at once.
 const DETAIL_PAGE: u32 = if cfg!(test) { 5 } else { 64 };
 
 /// Messages being read or verified at a time: enough to hide the way to the store, and no more than a fair share.
@@ -164,13 +165,13 @@ impl Scan {
             self.ask_signatures(&mut pending, hits).await?;
         }
         let mut verifying = FuturesUnordered::new();
-        for page in pages(pending, DETAIL_PAGE) {
-            let uids = page.iter().map(|pending| pending.uid).collect();
-            let details = self
-                .store()
-                .details(self.account, self.mailbox, uids, DETAIL_PAGE)
-                .await?
-                .ok_or(GONE)?;
+        let uids = pending.iter().map(|pending| pending.uid).collect();
+        let mut pages = DetailPages::new(self.account, self.mailbox, uids, DETAIL_PAGE);
+        while let Some(details) = pages.next(self.store()).await? {
+            let last = details.last().map(|detail| detail.uid);
+            let later = pending.partition_point(|pending| Some(pending.uid) <= last);
+            let later = pending.split_off(later);
+            let page = std::mem::replace(&mut pending, later);
             // What is not there was expunged since, and matches nothing.
             for (mut pending, detail) in join(page, details, |detail| detail.uid) {
                 self.ask_prefix(&mut pending.verdicts, &detail.prefix);

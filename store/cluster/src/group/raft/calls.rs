@@ -18,6 +18,9 @@ use crate::{
     simulation::run_blocking,
 };
 
+/// How long a reader waits for an entry: a copy that is not there by then is far behind, or nothing is written.
+const ENTRY_MAX: Duration = Duration::from_secs(5);
+
 /// How long a shutdown waits for proposals under way.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -37,28 +40,29 @@ impl Group for RaftGroup {
     fn visit_state(&self, visit: &mut dyn FnMut(&dyn Read, i64)) -> Result<(), GroupError> {
         self.standing.check_running()?;
         let mut damage = None;
-        self.state
-            .visit(&mut |snapshot| {
-                let noting = Noting {
-                    read: snapshot,
-                    damage: RefCell::new(None),
-                };
-                // After the snapshot was taken. Not the last command's own stamp: an idle group's would stand still.
-                let time_ms = self.clock.stamp().max(self.state.applied_time_ms());
-                visit(&noting, time_ms);
-                damage = noting.damage.into_inner();
-            })
-            .map_err(|error| GroupError::Stopped {
-                cause: error.to_string(),
-            })?;
-        match damage {
-            // What was read is not to be believed, and another copy may have it right.
-            Some(cause) => {
-                self.stop(&cause);
-                Err(GroupError::Stopped { cause })
-            }
-            None => Ok(()),
-        }
+        let visited = self.state.visit(&mut |snapshot| {
+            let noting = Noting::new(snapshot);
+            // After the snapshot was taken. Not the last command's own stamp: an idle group's would stand still.
+            let time_ms = self.clock.stamp().max(self.state.applied_time_ms());
+            visit(&noting, time_ms);
+            damage = noting.damage.into_inner();
+        });
+        self.judge(visited, damage)
+    }
+
+    fn visit_state_at(
+        &self,
+        index: u64,
+        visit: &mut dyn FnMut(&dyn Read, u64),
+    ) -> Result<(), GroupError> {
+        self.standing.check_running()?;
+        let mut damage = None;
+        let visited = self.state.visit_at(index, ENTRY_MAX, &mut |snapshot, at| {
+            let noting = Noting::new(snapshot);
+            visit(&noting, at);
+            damage = noting.damage.into_inner();
+        });
+        self.judge(visited, damage)
     }
 
     fn watch(&self) -> Watch {
@@ -113,6 +117,11 @@ impl Group for RaftGroup {
         }
     }
 
+    /// Without what else there is to a status: it is asked before every call.
+    fn is_stopped(&self) -> bool {
+        !self.is_running()
+    }
+
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         async {
             self.shut_down.get_or_init(|| self.shut_down_once()).await;
@@ -162,6 +171,25 @@ impl RaftGroup {
         }
     }
 
+    /// What became of a visit.
+    fn judge(
+        &self,
+        visited: Result<(), KvError>,
+        damage: Option<String>,
+    ) -> Result<(), GroupError> {
+        visited.map_err(|error| GroupError::Stopped {
+            cause: error.to_string(),
+        })?;
+        match damage {
+            // What was read is not to be believed, and another copy may have it right.
+            Some(cause) => {
+                self.stop(&cause);
+                Err(GroupError::Stopped { cause })
+            }
+            None => Ok(()),
+        }
+    }
+
     async fn shut_down_once(&self) {
         // Proposals under way end first; new ones wait, and then hear that it is over.
         let drained =
@@ -188,7 +216,12 @@ struct Noting<'a> {
     damage: RefCell<Option<String>>,
 }
 
-impl Noting<'_> {
+impl<'a> Noting<'a> {
+    fn new(read: &'a dyn Read) -> Noting<'a> {
+        let damage = RefCell::new(None);
+        Noting { read, damage }
+    }
+
     fn note<T>(&self, result: Result<T, KvError>) -> Result<T, KvError> {
         if let Err(KvError::Damaged(what)) = &result {
             self.damage.borrow_mut().get_or_insert_with(|| what.clone());

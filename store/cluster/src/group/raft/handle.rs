@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -25,10 +25,11 @@ use super::{
     network::Ways,
     send::SnapshotSender,
     standing::Standing,
-    types::{LogId, Raft, Types},
+    types::{LogId, Raft, Types, log_mark},
 };
 use crate::{
-    GroupError, Plant, Touched, disk::Reserve, log::SharedLog, node::tell_gone, state::GroupState,
+    GroupError, Plant, Touched, data_dir::LogMark, disk::Reserve, log::SharedLog, node::tell_gone,
+    state::GroupState,
 };
 
 /// What may be in flight on a node: proposals that wait for the log or for apply, counted in KiB, each at least one.
@@ -57,8 +58,10 @@ const WATCH_BATCHES_MAX: usize = 1024;
 pub(crate) enum Origin {
     /// The group's first: it begins alone.
     Founded,
-    /// A further one: it waits for the group's leader.
-    Given,
+    /// A further one: it waits for the group's leader. It leads nothing itself until its log holds what was committed when
+    /// it was asked for. Before that it may replay memberships of long ago, by which this node alone, with an earlier
+    /// copy, was a majority.
+    Given(Option<LogMark>),
 }
 
 /// What a group is made of.
@@ -97,14 +100,19 @@ pub(crate) struct RaftGroup {
     pub(super) touched: broadcast::Sender<Touched>,
     /// The flushed entry that openraft was told of last.
     told_flushed: Arc<AtomicU64>,
+    /// What the log must hold before the copy may lead.
+    floor: Option<LogMark>,
+    /// The floor is reached, and the consensus engine may hold elections.
+    may_lead: AtomicBool,
     /// Held by who changes the voters.
     pub(super) changing: tokio::sync::Mutex<()>,
     runtime: tokio::runtime::Handle,
     pub(super) shut_down: OnceCell<()>,
 }
 
-pub(super) fn config(shard: ShardId) -> Result<Arc<Config>, GroupError> {
+pub(super) fn config(shard: ShardId, elects: bool) -> Result<Arc<Config>, GroupError> {
     let config = Config {
+        enable_elect: elects,
         cluster_name: format!("group-{shard}"),
         // Rarely: what a heartbeat tells of a node its connection tells sooner, and for all its groups at once
         // (`node::takeover`). With 500 ms a node of 64 groups took 7 % of a core when idle.
@@ -124,6 +132,16 @@ pub(super) fn config(shard: ShardId) -> Result<Arc<Config>, GroupError> {
         cause: error.to_string(),
     })?;
     Ok(Arc::new(config))
+}
+
+/// Whether a copy holds what it must. A longer log of an earlier term is not the one that was committed.
+fn has_reached(log: &GroupLog, state: &GroupState, floor: Option<LogMark>) -> bool {
+    let Some(floor) = floor else {
+        return true;
+    };
+    let applied = state.applied().log_id;
+    let ends = [log.last(), applied].into_iter().flatten();
+    ends.map(|end| log_mark(&end)).any(|end| end >= floor)
 }
 
 impl RaftGroup {
@@ -171,7 +189,13 @@ impl RaftGroup {
             snapshots: parts.snapshots.clone(),
             plant: parts.plant,
         };
-        let raft = Raft::new(node_id, config(shard)?, ways, log.clone(), machine)
+        let floor = match parts.origin {
+            Origin::Founded => None,
+            Origin::Given(floor) => floor,
+        };
+        let may_lead = has_reached(&log, &state, floor);
+        let config = config(shard, may_lead)?;
+        let raft = Raft::new(node_id, config, ways, log.clone(), machine)
             .await
             .map_err(|fatal| stopped(fatal.to_string()))?;
         standing.membership_appended(Some(&raft.metrics().borrow_watched().membership_config));
@@ -204,6 +228,8 @@ impl RaftGroup {
             in_flight_kib_max,
             touched,
             told_flushed: Arc::default(),
+            floor,
+            may_lead: AtomicBool::new(may_lead),
             changing: tokio::sync::Mutex::default(),
             runtime,
             shut_down: OnceCell::new(),
@@ -215,7 +241,7 @@ impl RaftGroup {
         let stopped = |fatal: Fatal<_>| self.stopped(&fatal);
         let node = self.network.node();
         if self.raft.is_initialized().await.map_err(stopped)? {
-            if !self.raft.voter_ids().eq([node.0]) {
+            if !self.may_lead() || !self.raft.voter_ids().eq([node.0]) {
                 return Ok(());
             }
             self.raft.trigger().elect(false).await.map_err(stopped)?;
@@ -296,6 +322,19 @@ impl RaftGroup {
     /// Whether this copy leads, as far as it knows.
     pub(crate) fn leads(&self) -> bool {
         self.raft.metrics().borrow_watched().state == ServerState::Leader
+    }
+
+    /// Whether this copy may lead, ask for votes and speak of leaders: see [`Origin::Given`].
+    pub(crate) fn may_lead(&self) -> bool {
+        if self.may_lead.load(Ordering::Acquire) {
+            return true;
+        }
+        if !has_reached(&self.log, &self.state, self.floor) {
+            return false;
+        }
+        self.raft.runtime_config().elect(true);
+        self.may_lead.store(true, Ordering::Release);
+        true
     }
 
     /// Whether the group has no other copy.

@@ -162,8 +162,9 @@ impl RaftStateMachine<Types> for Machine {
             if let EntryPayload::Normal(command) = &entry.payload {
                 bytes += command.bytes.len();
             }
+            let awaited = self.state.is_awaited(entry.log_id.index);
             batch.push((entry, responder));
-            if batch.len() >= BATCH_COMMANDS_MAX || bytes >= BATCH_BYTES_MAX {
+            if batch.len() >= BATCH_COMMANDS_MAX || bytes >= BATCH_BYTES_MAX || awaited {
                 self.apply_batch(&mut batch).await?;
                 bytes = 0;
             }

@@ -48,6 +48,9 @@ impl RaftGroup {
                 ))
             }
             Ask::WouldLead => Err("the node answers that".to_owned()),
+            Ask::Transfer { to, .. } if to == self.network.node().0 && !self.may_lead() => {
+                Err("this copy is still to be filled".to_owned())
+            }
             Ask::Transfer { from, to, last } => {
                 let request = TransferLeaderRequest::new(from.into(), to, last.map(LogId::from));
                 let response = self.raft.handle_transfer_leader(request).await;
@@ -98,6 +101,9 @@ impl RaftGroup {
 
     /// Asks for votes in the place of the leader that gave `gone`, or of a candidate.
     pub(crate) async fn take_over(&self, gone: Vote) {
+        if !self.may_lead() {
+            return;
+        }
         let own = self.network.node().0;
         let asked = if gone.committed {
             let request = TransferLeaderRequest::new(gone, own, None);
@@ -113,6 +119,9 @@ impl RaftGroup {
     /// Asks for votes, if the others would give them: who follows a leader that this copy has not heard of says no, and no
     /// term is used up.
     pub(crate) async fn stand(&self) {
+        if !self.may_lead() {
+            return;
+        }
         if let Err(fatal) = self.raft.trigger().elect(true).await {
             tracing::warn!(shard = %self.shard(), %fatal, "no votes were asked for");
         }

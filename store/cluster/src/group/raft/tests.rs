@@ -106,7 +106,7 @@ impl Copy {
             snapshots: SnapshotSender::default(),
             plant: None,
         };
-        Raft::new(node_id, config(ONE).unwrap(), ways, log, machine)
+        Raft::new(node_id, config(ONE, true).unwrap(), ways, log, machine)
             .await
             .unwrap()
     }

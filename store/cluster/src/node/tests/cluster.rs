@@ -22,7 +22,8 @@ use super::{
     open, options, parts,
 };
 use crate::{
-    DiskSpace, Group, GroupError, GroupRole, Node, NodeOptions, Parts,
+    DiskSpace, Group, GroupError, GroupRole, Node, NodeOptions, Parts, Reached,
+    data_dir::{LogMark, WitnessFile},
     log::{EngineLog, LogError, LogStore, LogWrite, OnFatal, RawEntry, RecordKey},
 };
 
@@ -300,7 +301,9 @@ impl Cluster {
         let leader = self.leader(shard).await;
         for (id, node) in &self.nodes {
             if *id != leader {
-                node.add_copy(shard).await.unwrap();
+                node.add_copy(shard, self.reached(shard).await)
+                    .await
+                    .unwrap();
                 self.nodes[&leader].add_learner(shard, *id).await.unwrap();
             }
         }
@@ -308,6 +311,12 @@ impl Cluster {
             .change_voters(shard, self.ids())
             .await
             .unwrap();
+    }
+
+    /// How far its leader is.
+    pub(super) async fn reached(&self, shard: ShardId) -> Reached {
+        let leader = self.leader(shard).await;
+        Reached::from(&self.group(leader, shard).status())
     }
 
     /// The node that leads and knows it.
@@ -546,7 +555,10 @@ async fn a_copy_is_dropped_and_comes_back() {
     assert!(cluster.nodes[&gone].group(ONE).is_none());
     assert!(cluster.path(gone).join("quarantine/group-1-1").is_dir());
     cluster.put(ONE, 2, b"meanwhile").await;
-    cluster.nodes[&gone].add_copy(ONE).await.unwrap();
+    cluster.nodes[&gone]
+        .add_copy(ONE, cluster.reached(ONE).await)
+        .await
+        .unwrap();
     let leader = cluster.leader(ONE).await;
     cluster.nodes[&leader].add_learner(ONE, gone).await.unwrap();
     cluster.nodes[&leader]
@@ -644,6 +656,66 @@ async fn a_disk_that_does_not_answer_gives_the_lead_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_reads_of_old_times_does_not_lead() {
+    let mut cluster = Cluster::new(0, |_| {}).await;
+    cluster.put(ONE, 1, b"before").await;
+    let own = cluster.leader(ONE).await;
+    cluster.stop(own).await;
+    // As one that was made anew and has read of the log so far only how this node began the group alone.
+    let witness = WitnessFile::open(cluster.path(own).join("witness")).unwrap();
+    let floor = |term| Some(LogMark { term, index: 1 });
+    witness.add_copy(ONE, true, floor(99)).unwrap();
+    drop(witness);
+    cluster.start(own).await;
+    let group = cluster.group(own, ONE);
+    assert_ne!(group.status().role, GroupRole::Leader);
+    assert!(!cluster.nodes[&own].inner.group(ONE).unwrap().may_lead());
+    drop(group);
+    // With what was committed it is a copy like any other.
+    cluster.stop(own).await;
+    let witness = WitnessFile::open(cluster.path(own).join("witness")).unwrap();
+    witness.add_copy(ONE, true, floor(1)).unwrap();
+    drop(witness);
+    cluster.start(own).await;
+    cluster.shows(ONE, 1, b"before").await;
+    assert_eq!(cluster.leader(ONE).await, own);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_made_and_dropped_to_the_end() {
+    let cluster = Cluster::of_three(|_| {}).await;
+    cluster.put(ONE, 1, b"before").await;
+    let leader = cluster.leader(ONE).await;
+    let gone = cluster.other_than(leader);
+    let mut left = cluster.ids();
+    left.remove(&gone);
+    let node = &cluster.nodes[&leader];
+    node.change_voters(ONE, left).await.unwrap();
+    node.remove_learner(ONE, gone).await.unwrap();
+    let reached = cluster.reached(ONE).await;
+    let vote = || {
+        let known = cluster.nodes[&gone].inner.witness.content();
+        let marks = known.groups.get(&ONE).and_then(|marks| marks.vote);
+        marks.max(known.dropped.get(&ONE).copied().flatten())
+    };
+    let before = vote();
+    assert!(before.is_some());
+    // Who asks gives up at once.
+    for _ in 0..3 {
+        assert!(cluster.nodes[&gone].drop_copy(ONE).now_or_never().is_none());
+        cluster.nodes[&gone].drop_copy(ONE).await.unwrap();
+        assert!(cluster.nodes[&gone].group(ONE).is_none());
+        let added = cluster.nodes[&gone].add_copy(ONE, reached);
+        assert!(added.now_or_never().is_none());
+        cluster.nodes[&gone].add_copy(ONE, reached).await.unwrap();
+        assert!(vote() >= before, "a vote is forgotten");
+    }
+    node.add_learner(ONE, gone).await.unwrap();
+    node.change_voters(ONE, cluster.ids()).await.unwrap();
+    cluster.shows(ONE, 1, b"before").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_is_found_damaged_leads_no_more_and_is_made_anew() {
     let cluster = Cluster::of_three(|_| {}).await;
     cluster.put(ONE, 1, b"before").await;
@@ -667,11 +739,16 @@ async fn a_copy_that_is_found_damaged_leads_no_more_and_is_made_anew() {
     others.remove(&damaged);
     node.change_voters(ONE, others).await.unwrap();
     node.remove_learner(ONE, damaged).await.unwrap();
-    let too_early = cluster.nodes[&damaged].add_copy(ONE).await;
+    let too_early = cluster.nodes[&damaged]
+        .add_copy(ONE, cluster.reached(ONE).await)
+        .await;
     assert!(matches!(too_early, Err(GroupError::Refused { .. })));
     cluster.nodes[&damaged].drop_copy(ONE).await.unwrap();
     assert!(cluster.path(damaged).join("quarantine/group-1-1").is_dir());
-    cluster.nodes[&damaged].add_copy(ONE).await.unwrap();
+    cluster.nodes[&damaged]
+        .add_copy(ONE, cluster.reached(ONE).await)
+        .await
+        .unwrap();
     node.add_learner(ONE, damaged).await.unwrap();
     node.change_voters(ONE, cluster.ids()).await.unwrap();
     cluster.shows(ONE, 1, b"before").await;

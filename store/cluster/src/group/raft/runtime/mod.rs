@@ -3,14 +3,40 @@
 
 mod watch;
 
-use std::{future::Future, io, time::Duration};
+use std::{future::Future, io, sync::LazyLock, time::Duration};
 
-use openraft::{AsyncRuntime, OptionalSend, impls::TokioRuntime};
+use openraft::{AsyncRuntime, Instant, OptionalSend, impls::TokioRuntime};
 
-use crate::simulation::{Chance, run_blocking};
+use crate::simulation::{self, Chance, run_blocking};
 use watch::OrderedWatch;
 
-/// tokio's runtime, but for what it draws at random.
+/// Groups look at their heartbeats and elections together, at multiples of this: a node of 64 idle groups wakes a few
+/// times a second for all of them and not for each, and what they have to say goes out together. It is as often as the
+/// consensus engine looks (`Config::tick_interval`).
+const TOGETHER_EVERY: Duration = Duration::from_millis(300);
+
+/// Below this a moment is meant as it is said.
+const TOGETHER_FROM: Duration = Duration::from_millis(100);
+
+/// What the multiples count from.
+static EPOCH: LazyLock<Moment> = LazyLock::new(Moment::now);
+
+type Moment = <TokioRuntime as AsyncRuntime>::Instant;
+
+/// A moment that is not near, moved to the multiple behind it.
+fn together(deadline: Moment) -> Moment {
+    let now = Moment::now();
+    if simulation::is_on() || deadline < now + TOGETHER_FROM {
+        return deadline;
+    }
+    let every = TOGETHER_EVERY.as_micros();
+    let since = (deadline - *EPOCH).as_micros();
+    // Less than a multiple.
+    let missing = (every - since % every) % every;
+    deadline + Duration::from_micros(u64::try_from(missing).unwrap_or(0))
+}
+
+/// tokio's runtime, but for what it draws at random, and for when groups look at the time.
 #[derive(Debug)]
 pub(crate) struct Runtime(TokioRuntime);
 
@@ -44,7 +70,7 @@ impl AsyncRuntime for Runtime {
 
     #[inline]
     fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
-        TokioRuntime::sleep_until(deadline)
+        TokioRuntime::sleep_until(together(deadline))
     }
 
     #[inline]
