@@ -15,9 +15,11 @@ use super::{Inner, Machines, Node, NodeOptions, OpenError, Parts, SHARDS_MAX, ta
 use crate::{
     data_dir::{DataDir, Marks, WitnessFile, damaged, io},
     disk::{FileSystemSpace, Reserve},
-    group::raft::{Correction, GroupParts, Origin, RaftGroup, SnapshotSender, WallClock},
-    guard::{FilesReport, GroupEvidence, check_entries, check_files, check_group},
-    log::{EngineOptions, LogStore, SharedLog, WriterOptions},
+    group::raft::{
+        Correction, GroupParts, Origin, RaftGroup, SnapshotSender, WallClock, vote_mark,
+    },
+    guard::{FilesReport, GroupEvidence, check_entries, check_files, check_group, log_group},
+    log::{EngineOptions, LogStore, RecordKey, SharedLog, WriterOptions, decode_vote},
     simulation::run_blocking,
     state::{GroupState, StateEngine, TableEngine},
 };
@@ -144,6 +146,7 @@ pub(super) fn look(options: &NodeOptions, parts: Parts) -> Result<Looked, OpenEr
         &states,
         &groups,
     )?;
+    note_votes(&dir, &*store, &witness)?;
     let writer = WriterOptions {
         on_fatal: parts.on_fatal,
         plant: options.plant,
@@ -306,6 +309,21 @@ fn open_log(
         }
     }
     Ok(log)
+}
+
+/// Has the witness know every vote that the log holds. A crash may have come between the two, and from now on such a vote
+/// counts as given: it has to outlive its copy.
+fn note_votes(dir: &DataDir, log: &dyn LogStore, witness: &WitnessFile) -> Result<(), OpenError> {
+    let mut votes = Vec::new();
+    for shard in witness.content().groups.into_keys() {
+        if let Some(bytes) = log.record(log_group(shard), RecordKey::Vote) {
+            let vote =
+                decode_vote(&bytes).map_err(|error| damaged(&dir.log(), error.to_string()))?;
+            votes.push((shard, vote_mark(&vote)));
+        }
+    }
+    let noted = witness.raise_votes(&votes);
+    noted.map_err(|source| io("writing", &dir.witness(), source))
 }
 
 async fn start(

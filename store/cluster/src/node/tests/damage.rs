@@ -11,7 +11,7 @@ use mailrook_types::ShardId;
 
 use super::{
     machine::{command, count},
-    options, start, try_start,
+    open, options, parts, start, try_start,
 };
 use crate::{
     OpenError,
@@ -309,6 +309,28 @@ async fn a_vote_that_went_back_is_refused() {
 }
 
 #[tokio::test]
+async fn a_vote_that_only_the_log_has_is_noted() {
+    let dir = stopped(3).await;
+    let vote = openraft::Vote {
+        leader_id: log_id(99, 1, 0).leader_id,
+        committed: false,
+    };
+    edit(
+        dir.path(),
+        vec![LogWrite::Record {
+            group: log_group(ONE),
+            key: RecordKey::Vote,
+            value: encode_vote(&vote),
+        }],
+    );
+    // Before any group starts.
+    let looked = open::look(&options(dir.path()), parts()).unwrap();
+    let known = looked.witness.content().groups[&ONE].vote;
+    assert_eq!(known.map(|vote| vote.term), Some(99));
+    looked.log.close();
+}
+
+#[tokio::test]
 async fn a_log_that_is_shorter_than_known_is_refused() {
     let dir = stopped(3).await;
     let witness = WitnessFile::open(dir.path().join("witness")).unwrap();
@@ -406,8 +428,6 @@ async fn the_options_of_a_later_start_do_not_change_the_groups() {
     let dir = stopped(3).await;
     let mut more = options(dir.path());
     more.first_shards = 5;
-    let node = super::open::open(more, super::machines(), super::parts())
-        .await
-        .unwrap();
+    let node = open::open(more, super::machines(), parts()).await.unwrap();
     assert_eq!(node.groups().count(), 3);
 }
