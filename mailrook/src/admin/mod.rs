@@ -13,6 +13,6 @@ mod time;
 
 pub use client::{Client, ClientError};
 pub use desk::{Desk, Starting};
-pub use handle::{Admin, ClusterHost, FIRST_PASSWORD, Failure, Host, PAGE, SESSIONS_MAX};
+pub use handle::{Admin, ClusterHost, FIRST_PASSWORD, Failure, Host, SESSIONS_MAX};
 pub use server::AdminDoor;
 pub use time::rfc3339;
