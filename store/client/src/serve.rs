@@ -164,6 +164,14 @@ mod tests {
             unreachable!("nobody reads")
         }
 
+        fn visit_state_at(
+            &self,
+            _index: u64,
+            _visit: &mut dyn FnMut(&dyn Read, u64),
+        ) -> Result<(), GroupError> {
+            unreachable!("nobody compares")
+        }
+
         fn watch(&self) -> Watch {
             Watch::new(self.0.subscribe())
         }

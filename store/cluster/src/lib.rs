@@ -25,7 +25,7 @@ pub use node::{
     CopyReport, DamagedNode, Machines, Node, NodeOptions, NodeStatus, OpenError, Parts, Plant,
     Reached, Recovery, SHARDS_MAX,
 };
-pub use state::{StateTables, TableEngine};
+pub use state::{StateTables, TableEngine, VisitWithRecord};
 
 /// What a panic said.
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

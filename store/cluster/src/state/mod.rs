@@ -36,7 +36,7 @@ use tokio::time::Instant;
 
 pub(crate) use applied::Applied;
 pub(crate) use engine::StateEngine;
-pub use seam::{StateTables, TableEngine};
+pub use seam::{StateTables, TableEngine, VisitWithRecord};
 
 use crate::{
     OpenError,

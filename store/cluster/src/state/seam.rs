@@ -13,6 +13,9 @@ pub trait TableEngine: Send + Sync + 'static {
     fn open(self: Arc<Self>, folder: &Path, create: bool) -> Result<Arc<dyn StateTables>, KvError>;
 }
 
+/// What [`StateTables::visit_with_record`] calls.
+pub type VisitWithRecord<'a> = &'a mut dyn FnMut(&dyn Read, Option<Vec<u8>>);
+
 /// One group's tables. Reading through them shows what is there at the moment of each read.
 pub trait StateTables: Read + Any + Send + Sync {
     /// The record that the last batch came with.
@@ -44,10 +47,7 @@ pub trait StateTables: Read + Any + Send + Sync {
     ///
     /// # Errors
     /// As reading files; `visit` is not called then.
-    fn visit_with_record(
-        &self,
-        visit: &mut dyn FnMut(&dyn Read, Option<Vec<u8>>),
-    ) -> Result<(), KvError>;
+    fn visit_with_record(&self, visit: VisitWithRecord<'_>) -> Result<(), KvError>;
 
     /// Makes `folder`, which must not exist, tables of their own with all that is written.
     ///

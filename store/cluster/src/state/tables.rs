@@ -9,7 +9,7 @@ use rocksdb::{
 };
 
 use super::{
-    StateTables, TableEngine,
+    StateTables, TableEngine, VisitWithRecord,
     engine::{OWN, StateEngine, family},
 };
 
@@ -108,10 +108,7 @@ impl StateTables for Tables {
         });
     }
 
-    fn visit_with_record(
-        &self,
-        visit: &mut dyn FnMut(&dyn Read, Option<Vec<u8>>),
-    ) -> Result<(), KvError> {
+    fn visit_with_record(&self, visit: VisitWithRecord<'_>) -> Result<(), KvError> {
         let snapshot = self.db.snapshot();
         let record = snapshot.get_cf(&self.handle(OWN)?, APPLIED);
         let record = record.map_err(|error| kv_error(&error))?;

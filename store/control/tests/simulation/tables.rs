@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use mailrook_cluster::{StateTables, TableEngine};
+use mailrook_cluster::{StateTables, TableEngine, VisitWithRecord};
 use mailrook_kv::{
     Batch, Direction, KvError, MemorySnapshot, MemoryStore, Read, Space, Store, decode, encode,
 };
@@ -96,10 +96,7 @@ impl StateTables for SimTables {
         visit(&snapshot);
     }
 
-    fn visit_with_record(
-        &self,
-        visit: &mut dyn FnMut(&dyn Read, Option<Vec<u8>>),
-    ) -> Result<(), KvError> {
+    fn visit_with_record(&self, visit: VisitWithRecord<'_>) -> Result<(), KvError> {
         // Nothing is written between both: one thread does all.
         let snapshot: MemorySnapshot = self.store.snapshot();
         visit(&snapshot, self.record()?);
