@@ -243,6 +243,7 @@ fn shard_command(choices: &mut Choices<'_>, now: i64, n: u64) -> ShardCommand {
                 .collect(),
         }),
         15 => ShardCommand::Slots(slots(choices, now)),
+        16 if choices.below(8) == 0 => ShardCommand::SkipNumbers,
         _ => ShardCommand::Tick,
     }
 }

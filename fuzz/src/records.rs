@@ -136,6 +136,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             },
         ),
         ShardCommand::Tick.encode(),
+        ShardCommand::SkipNumbers.encode(),
         Query::Changes {
             account: AccountId(1),
             mailbox: MailboxId(1),

@@ -43,8 +43,6 @@ pub trait Host: Send + Sync + 'static {
     fn reload(&self) -> Result<(Vec<String>, Vec<String>), String>;
     /// Asks it to stop.
     fn stop(&self);
-    /// Which node leads a shard, and which have copies.
-    fn replicas(&self, shard: u32) -> (Option<u64>, Vec<u64>);
     /// What concerns the cluster; none of a node that is alone.
     fn cluster(&self) -> Option<Arc<dyn ClusterHost>>;
 }
@@ -369,13 +367,34 @@ impl Admin {
 
     async fn find(&self, address: Address) -> Outcome {
         let record = self.known_account(&address).await?;
-        let (leader, replicas) = self.host.replicas(record.shard.0);
+        let shard = record.shard.0;
+        let (leader, replicas) = self.replicas(shard).await;
         Ok(Reply::Where(Where {
             user: record.address,
-            shard: record.shard.0,
+            shard,
             leader,
             replicas,
         }))
+    }
+
+    /// The names of the node that leads a shard and of those that have copies.
+    async fn replicas(&self, shard: u32) -> (Option<String>, Vec<String>) {
+        let status = self.host.status().await;
+        if let Some(cluster) = status.cluster {
+            let group = cluster
+                .groups
+                .into_iter()
+                .find(|group| group.shard == shard);
+            return group.map_or_else(Default::default, |group| {
+                (group.leader, [group.voters, group.learners].concat())
+            });
+        }
+        if let Some(own) = status.cluster_unreached {
+            let copy = own.copies.into_iter().find(|copy| copy.shard == shard);
+            return copy.map_or_else(Default::default, |copy| (copy.leader, copy.voters));
+        }
+        let alone = status.hostname.to_string();
+        (Some(alone.clone()), vec![alone])
     }
 
     async fn domains(&self, after: Option<Domain>) -> Outcome {

@@ -345,10 +345,10 @@ pub struct MailboxInfo {
 pub struct Where {
     pub user: Address,
     pub shard: u32,
-    /// The node that leads the shard, where known.
-    pub leader: Option<u64>,
-    /// The nodes with a copy.
-    pub replicas: Vec<u64>,
+    /// The name of the node that leads the shard, where known; of a node that is alone its host's.
+    pub leader: Option<String>,
+    /// The names of the nodes with a copy.
+    pub replicas: Vec<String>,
 }
 
 /// A session of a mail client.

@@ -67,15 +67,12 @@ pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
         }
         Command::Where { address } => match context.ask(&Request::MailboxWhere { address })? {
             Reply::Where(found) => context.output.print(&found, || {
-                let leader = found
-                    .leader
-                    .map_or("nobody just now".to_owned(), |node| format!("node {node}"));
-                let replicas: Vec<_> = found.replicas.iter().map(u64::to_string).collect();
                 format!(
-                    "{} is on shard {}, led by {leader}, with copies on nodes {}.",
+                    "{} is on shard {}, led by {}, with copies on {}.",
                     found.user,
                     found.shard,
-                    replicas.join(", ")
+                    found.leader.as_deref().unwrap_or("nobody just now"),
+                    found.replicas.join(", ")
                 )
             }),
             other => return Err(misfit(&other)),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use clap::Args;
 use mailrook_cluster::{CopyReport, Recovery};
 use mailrook_control::{Book, Recovered};
-use mailrook_store_api::meta::MetaCommand;
+use mailrook_store_api::{meta::MetaCommand, shard::ShardCommand};
 use mailrook_types::{NodeId, ShardId, Timestamp};
 use serde_json::{Value, json};
 
@@ -199,8 +199,12 @@ impl<'c> Patient<'c> {
         let noted = Recovered::open(&cluster_dir(config)).map_err(refused)?;
         noted.note(shards).map_err(refused)?;
         for shard in shards {
-            let skip = MetaCommand::SkipIds { by: IDS_SKIPPED };
-            let first = (*shard == ShardId::META).then(|| Bytes::from(skip.encode()));
+            // What is lost may have given numbers to mail, accounts and clients that others still know.
+            let first = match *shard {
+                ShardId::META => MetaCommand::SkipIds { by: IDS_SKIPPED }.encode(),
+                _ => ShardCommand::SkipNumbers.encode(),
+            };
+            let first = Some(Bytes::from(first));
             self.recovery.recover(*shard, first).map_err(refused)?;
         }
         let (output, name) = (self.context.output, self.name);

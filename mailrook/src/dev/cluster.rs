@@ -42,6 +42,10 @@ const NODES_MAX: u32 = 9;
 const START_MAX: Duration = Duration::from_secs(120);
 /// How often is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A node that ended is started again after so long: one sees what goes on without it, and it catches up.
+const START_AGAIN_AFTER: Duration = Duration::from_secs(20);
+/// How long a node may take to say who it is. One that cannot reach the directory tries that for two seconds first.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long nodes may take to end when asked to.
 const STOP_MAX: Duration = Duration::from_secs(60);
 /// A node's configuration, in its folder.
@@ -90,7 +94,7 @@ pub async fn run(arguments: &DevArgs, place: &Place, output: &Output) -> Result<
                 banner::cluster_text(&ready, &banner::program(), arguments.plaintext, temporary)
             });
             tokio::select! {
-                () = tell_ends(&mut members, output) => {}
+                () = look_after(&mut members, output) => {}
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
@@ -367,23 +371,38 @@ async fn cluster_status(members: &[Member]) -> Option<ClusterStatus> {
 fn is_whole(status: &ClusterStatus, nodes: usize) -> bool {
     let all_here = status.nodes.iter().filter(|node| node.reachable).count() == nodes;
     let all_led = status.groups.iter().all(|group| group.leader.is_some());
-    all_here && all_led && status.under_replicated.is_empty()
+    let everywhere =
+        (status.groups.iter()).all(|group| group.voters.len() + group.learners.len() == nodes);
+    // Two nodes are fewer than there should be copies.
+    all_here && all_led && (status.under_replicated.is_empty() || nodes == 2 && everywhere)
 }
 
-/// Says of nodes that they ended, until the last one has.
-async fn tell_ends(members: &mut [Member], output: &Output) {
+/// Says of nodes that they ended, and starts them again after a while, as a service manager would. Who asked for JSON starts
+/// them itself; then it is over once none runs.
+async fn look_after(members: &mut [Member], output: &Output) {
+    let mut looked_at: Vec<Instant> = members.iter().map(|_| Instant::now()).collect();
     loop {
         let mut running = 0;
-        for member in &mut *members {
+        for (member, looked_at) in members.iter_mut().zip(&mut looked_at) {
             match member.child.as_mut().map(Child::try_wait) {
                 Some(Ok(Some(status))) => {
                     member.child = None;
+                    *looked_at = Instant::now();
                     if !output.is_json() {
                         output.raw(&ended(member, status));
                     }
                 }
                 Some(_) => running += 1,
-                None => {}
+                None if output.is_json() => {
+                    running += usize::from(process_of(member).await.is_some())
+                }
+                None => {
+                    running += 1;
+                    if looked_at.elapsed() >= START_AGAIN_AFTER {
+                        *looked_at = Instant::now();
+                        start_again(member, output).await;
+                    }
+                }
             }
         }
         if running == 0 {
@@ -395,28 +414,60 @@ async fn tell_ends(members: &mut [Member], output: &Output) {
 
 fn ended(member: &Member, status: ExitStatus) -> String {
     format!(
-        "\nnode{} ended ({status}); the others go on. Start it again, in another terminal:\n  {} --config {} serve --keep-root\n",
+        "\nnode{} ended ({status}); the others go on. It is started again in {} seconds.\n",
         member.number,
-        banner::program().display(),
-        member.config_path.display()
+        START_AGAIN_AFTER.as_secs()
     )
+}
+
+/// Starts a node that ended, unless somebody else has.
+async fn start_again(member: &mut Member, output: &Output) {
+    if process_of(member).await.is_some() {
+        return;
+    }
+    match spawn(member) {
+        Ok(child) => {
+            let pid = child.id().unwrap_or(0);
+            output.raw(&format!(
+                "node{} is started again: process {pid}.\n",
+                member.number
+            ));
+            member.child = Some(child);
+        }
+        Err(why) => output.raw(&format!("{why}\n")),
+    }
+}
+
+/// The process that serves as a node, also one that somebody else started.
+async fn process_of(member: &Member) -> Option<u32> {
+    let client = client(member);
+    let reply = tokio::time::timeout(ANSWER_MAX, client.call(&Request::Status));
+    match reply.await {
+        Ok(Ok(Reply::Status(status))) => Some(status.pid),
+        _ => None,
+    }
 }
 
 /// All at once: one after the other would have each hand over to the next.
 async fn stop(mut members: Vec<Member>) {
-    for pid in members
-        .iter()
-        .filter_map(|member| member.child.as_ref()?.id())
-    {
-        process::terminate(pid);
+    for member in &members {
+        let pid = match &member.child {
+            Some(child) => child.id(),
+            None => process_of(member).await,
+        };
+        pid.into_iter().for_each(process::terminate);
     }
     let ended = async {
-        for child in members
-            .iter_mut()
-            .filter_map(|member| member.child.as_mut())
-        {
-            // It is killed when dropped.
-            let _ = child.wait().await;
+        for member in &mut members {
+            match &mut member.child {
+                // It is killed when dropped.
+                Some(child) => drop(child.wait().await),
+                None => {
+                    while process_of(member).await.is_some() {
+                        tokio::time::sleep(LOOK_EVERY).await;
+                    }
+                }
+            }
         }
     };
     let _ = tokio::time::timeout(STOP_MAX, ended).await;

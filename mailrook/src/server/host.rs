@@ -12,7 +12,7 @@ use std::{
 use futures::future::{BoxFuture, FutureExt};
 use mailrook_cluster::{GroupRole, GroupStatus, NodeStatus};
 use mailrook_net::{SessionEntry, ShutdownTrigger, TlsAcceptor};
-use mailrook_types::{ShardId, Timestamp};
+use mailrook_types::Timestamp;
 use murder_proxy::MailProtocol;
 use parking_lot::RwLock;
 use tracing::info;
@@ -249,22 +249,6 @@ impl Host for Running {
             neighbours: Arc::clone(&others.neighbours),
         };
         Some(Arc::new(door) as Arc<dyn ClusterHost>)
-    }
-
-    fn replicas(&self, shard: u32) -> (Option<u64>, Vec<u64>) {
-        let group = self.node_status().and_then(|status| {
-            status
-                .groups
-                .into_iter()
-                .find(|group| group.shard == ShardId(shard))
-        });
-        match group {
-            Some(group) => (
-                group.leader,
-                group.voters.into_iter().chain(group.learners).collect(),
-            ),
-            None => (None, Vec::new()),
-        }
     }
 }
 

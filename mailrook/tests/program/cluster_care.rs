@@ -4,7 +4,10 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 
-use crate::by_hand::{Machines, Node, until};
+use crate::{
+    by_hand::{Machines, Node, until},
+    harness::Session,
+};
 
 fn state_of(asked: &Node, name: &str) -> Result<String, String> {
     let nodes = asked.json(&["node", "list", "--json"])?;
@@ -224,12 +227,29 @@ fn added_shards_get_their_slots_once_all_nodes_know_how() {
     node.done(&["cluster", "verify"]);
 }
 
+const USER: &str = "someone@example.test";
+const PASSWORD: &str = "correct horse battery";
+
+/// The UID that the next message of the user's INBOX gets.
+fn uid_next(node: &Node) -> u64 {
+    let (mut imap, _) = Session::open(node.port("imap"));
+    let login = imap.tagged("a", &format!("LOGIN {USER} \"{PASSWORD}\""));
+    assert!(login.contains("a OK"), "{login}");
+    let status = imap.tagged("b", "STATUS INBOX (UIDNEXT)");
+    let number = status.split_once("UIDNEXT ").unwrap().1.split_once(')');
+    number.unwrap().0.parse().unwrap()
+}
+
 #[test]
 fn what_lost_its_quorum_is_brought_back_from_one_copy() {
     let mut machines = Machines::new(5);
     machines.start(3);
     let nodes = &mut machines.nodes;
     nodes[0].done(&["domain", "add", "example.test"]);
+    let add = ["account", "add", USER, "--password-stdin"];
+    let (code, printed, said) = nodes[0].run_typing(&add, PASSWORD);
+    assert_eq!(code, 0, "{printed}{said}");
+    let uid_before = uid_next(&nodes[1]);
     let said = nodes[1].refused(&["cluster", "recover"]);
     assert!(said.contains("in use by another process"), "{said}");
     nodes[0].kill();
@@ -256,6 +276,12 @@ fn what_lost_its_quorum_is_brought_back_from_one_copy() {
     let domains = nodes[1].done(&["domain", "list"]);
     assert!(domains.contains("example.test"), "{domains}");
     nodes[1].done(&["domain", "add", "after.test"]);
+    // What is lost may have had a million messages more.
+    let uid_after = uid_next(&nodes[1]);
+    assert!(
+        uid_after > uid_before + 1_000_000,
+        "{uid_before}, {uid_after}"
+    );
 
     // One of the others comes back after all: what it had is put aside, and it is filled anew.
     nodes[2].serve();

@@ -1,10 +1,16 @@
 //! `mailrook dev`: its line of JSON, its folder, its end, its second start.
 
-use std::path::Path;
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Dev, HeldPorts, Session, http, mailrook, outcome};
+use crate::harness::{Dev, HeldPorts, Session, http, mailrook, outcome, wait};
 
 #[test]
 fn keeps_its_contract_and_leaves_nothing_behind() {
@@ -138,6 +144,48 @@ fn a_cluster_is_found_again_where_its_nodes_know_each_other() {
     assert_ne!(second.port_of(1, "imaps"), ports[1]);
     drop(taken);
     assert_eq!(second.end(Signal::INT), Some(0));
+}
+
+#[test]
+fn a_node_that_is_killed_comes_back() {
+    let mut command = mailrook(&["dev", "--nodes", "2"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut printed = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut line_with = |words: &str| {
+        let mut lines = printed.by_ref().map(Result::unwrap);
+        lines.find(|line| line.contains(words)).unwrap()
+    };
+    let line = line_with("  kill -9 ");
+    let pid: i32 = line.split_whitespace().last().unwrap().parse().unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    line_with("node2 ended (signal: 9 (SIGKILL)); the others go on");
+    line_with("node2 is started again: process");
+    let own = Pid::from_raw(child.id().cast_signed()).unwrap();
+    kill_process(own, Signal::TERM).unwrap();
+    assert_eq!(wait(&mut child), Some(0));
+}
+
+#[test]
+fn nodes_that_were_started_by_hand_belong_to_it() {
+    let dev = Dev::start(&["--nodes", "3"], &[]);
+    dev.kill_node(2);
+    let mut command = mailrook(&["--config", dev.config_of(2).to_str().unwrap()]);
+    let serve = command.args(["serve", "--keep-root"]);
+    let mut by_hand = serve.stderr(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    while dev.admin_of(2, &["domain", "list"]).0 != 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        thread::sleep(Duration::from_millis(100));
+    }
+    // The last ones that it started itself.
+    dev.kill_node(0);
+    dev.kill_node(1);
+    thread::sleep(Duration::from_secs(1));
+    let folder = dev.config().parent().unwrap().parent().unwrap().to_owned();
+    assert!(folder.exists(), "{}", dev.log());
+    assert_eq!(dev.end(Signal::TERM), Some(0));
+    assert_eq!(wait(&mut by_hand), Some(0));
+    assert!(!folder.exists(), "{} is left", folder.display());
 }
 
 #[test]

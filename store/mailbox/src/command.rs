@@ -26,6 +26,9 @@ pub enum ShardCommand {
     Tick,
     /// A step of a move of table slots from one shard to another. From feature level 3 on.
     Slots(SlotCommand),
+    /// The shard was brought back from a copy that may lack what others acknowledged: UIDs, MODSEQs and ids that may have been
+    /// given in that are left out.
+    SkipNumbers,
 }
 
 /// A change of one account under an operation id: repeated, it answers as it did the first time.

@@ -40,7 +40,9 @@
 //! | Index | `41` account mailbox | a mailbox of which there are remains to be removed |
 //!
 //! The tables under `40` and `41` are queues of work and nothing else: an account that was moved here gets its
-//! entries in them anew from `0a`, `0b`, `0d` and `0e`.
+//! entries in them anew from `0a`, `0b`, `0d` and `0e`. Numbers that were left out are counted in `01` and, as far as
+//! they were left out there, in the records of accounts and mailboxes: what moves is brought to its own shard's count before, and the
+//! other shard's count is no lower than that afterwards.
 
 use mailrook_types::{AccountId, BlobHash, ClientId, MailboxId, MailboxName, UploadId};
 

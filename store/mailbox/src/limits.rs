@@ -44,6 +44,17 @@ pub const CHUNKS_MAX: u32 = (u32::MAX as u64).div_ceil(Chunk::RAW_LEN as u64) as
 /// ordinary one. It is held in memory while it is applied.
 pub const APPEND_CHUNKS_MAX: usize = 40;
 
+/// UIDs of each mailbox that a shard leaves out when it is brought back: far more than a mailbox is given in the time that may be
+/// lost, and 4,000 times in the 32 bits that there are. This and the next two are part of what the state machine makes of the log,
+/// and stay as they are.
+pub const SKIPPED_UIDS: u32 = 1 << 20;
+
+/// MODSEQs of each account that a shard leaves out when it is brought back.
+pub const SKIPPED_MODSEQS: u64 = 1 << 40;
+
+/// Ids of mailboxes, and of messages, of each account that a shard leaves out when it is brought back.
+pub const SKIPPED_IDS: u64 = 1 << 32;
+
 /// Records of 1,024 UIDs in a mailbox's history of expunged messages. One command expunges at most [`MESSAGES_MAX`], which is
 /// 9,767 records, so that the newest expunge is always told in full.
 pub const HISTORY_RECORDS_MAX: u32 = 16_384;

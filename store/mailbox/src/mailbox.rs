@@ -34,9 +34,11 @@ impl Mailbox {
     pub(crate) fn open(account: &Account<'_>, id: MailboxId) -> Outcome<Mailbox> {
         let key = key::of_mailbox(account.id, part::MAILBOX, id);
         let stored = account.get(&key)?.ok_or(Refusal::NoSuchMailbox)?;
+        let mut record = MailboxRecord::decode(&stored)?;
+        record.skip_to(account.record.skips);
         Ok(Mailbox {
             id,
-            record: MailboxRecord::decode(&stored)?,
+            record,
             stored: Some(stored),
             keywords: None,
         })

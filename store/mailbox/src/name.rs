@@ -195,6 +195,7 @@ pub(crate) fn create(
         size_bytes: 0,
         special_use,
         keywords: 0,
+        skips: account.record.skips,
     };
     account
         .record

@@ -15,6 +15,7 @@ use crate::{
     bits::Bits,
     digest::Sum,
     fields::{Damage, Fields},
+    limits::{SKIPPED_IDS, SKIPPED_MODSEQS, SKIPPED_UIDS},
 };
 
 /// Implements `encode` and `decode` of a record by an enum of its versions, of which there is one so far.
@@ -40,17 +41,57 @@ enum Versioned<T> {
 }
 
 versioned!(
-    AccountRecord,
     BodyRecord,
     KeywordTable,
     LaneRecord,
-    MailboxRecord,
-    ShardRecord,
     SlotRecord,
     SlotsRecord,
     TableRecord,
     UploadRecord
 );
+
+/// The second version adds [`Skips`], and is written only where there are some.
+#[derive(Serialize, Deserialize)]
+enum WithSkips<T> {
+    V1(T),
+    V2(T, Skips),
+}
+
+macro_rules! with_skips {
+    ($($name:ident),*) => {
+        $(impl $name {
+            pub(crate) fn encode(&self) -> Vec<u8> {
+                if self.skips == Skips::default() {
+                    encode(&WithSkips::V1(self))
+                } else {
+                    encode(&WithSkips::V2(self, self.skips))
+                }
+            }
+
+            pub(crate) fn decode(bytes: &[u8]) -> Result<$name, RecordError> {
+                Ok(match decode(bytes)? {
+                    WithSkips::V1(record) => record,
+                    WithSkips::V2(record, skips) => $name { skips, ..record },
+                })
+            }
+        })*
+    };
+}
+
+with_skips!(AccountRecord, MailboxRecord, ShardRecord);
+
+/// How often a shard was brought back from a copy that may lack what others acknowledged. Each time it leaves out the numbers
+/// that may have been given in what is lost: UIDs, MODSEQs and ids. What the shard has counted and a record has not yet, the
+/// record leaves out when it is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Skips(pub u32);
+
+impl Skips {
+    /// How often `of` is behind.
+    fn since(self, of: Skips) -> u64 {
+        self.0.saturating_sub(of.0).into()
+    }
+}
 
 /// What the shard knows of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +102,8 @@ pub(crate) struct ShardRecord {
     pub behind: bool,
     /// Mailboxes of which there are remains to be removed.
     pub pending: u64,
+    #[serde(skip)]
+    pub skips: Skips,
 }
 
 impl Default for ShardRecord {
@@ -69,6 +112,7 @@ impl Default for ShardRecord {
             swept_to_ms: i64::MIN,
             behind: false,
             pending: 0,
+            skips: Skips::default(),
         }
     }
 }
@@ -107,6 +151,21 @@ pub(crate) struct AccountRecord {
     pub special_uses: Vec<(SpecialUse, MailboxId)>,
     /// Over all other pairs of the account in the index.
     pub sum: Sum,
+    #[serde(skip)]
+    pub skips: Skips,
+}
+
+impl AccountRecord {
+    /// Leaves out what the shard has left out since the record was written.
+    pub(crate) fn skip_to(&mut self, skips: Skips) {
+        let times = skips.since(self.skips);
+        if times > 0 {
+            self.modseq.0 += times * SKIPPED_MODSEQS;
+            self.next_mailbox += times * SKIPPED_IDS;
+            self.next_message += times * SKIPPED_IDS;
+            self.skips = skips;
+        }
+    }
 }
 
 impl Default for AccountRecord {
@@ -124,6 +183,7 @@ impl Default for AccountRecord {
             subscriptions: 0,
             special_uses: Vec::new(),
             sum: Sum::default(),
+            skips: Skips::default(),
         }
     }
 }
@@ -142,6 +202,23 @@ pub(crate) struct MailboxRecord {
     pub size_bytes: u64,
     pub special_use: Option<SpecialUse>,
     pub keywords: u16,
+    #[serde(skip)]
+    pub skips: Skips,
+}
+
+impl MailboxRecord {
+    /// Leaves out what the shard has left out since the record was written. The history has a hole there, so that whoever
+    /// asks for what was expunged since before is told all that there is not.
+    pub(crate) fn skip_to(&mut self, skips: Skips) {
+        let times = skips.since(self.skips);
+        if times > 0 {
+            let uids = u64::from(self.uid_next) + times * u64::from(SKIPPED_UIDS);
+            self.uid_next = u32::try_from(uids).unwrap_or(u32::MAX);
+            self.highest_modseq.0 += times * SKIPPED_MODSEQS;
+            self.history_floor = self.highest_modseq;
+            self.skips = skips;
+        }
+    }
 }
 
 /// A mailbox's keywords in the order in which they were seen first: a keyword's number is its place.

@@ -105,12 +105,14 @@ impl<'a> Tx<'a> {
         Ok(self.account_with(id, record))
     }
 
-    fn account_with(&mut self, id: AccountId, record: AccountRecord) -> Account<'_> {
+    fn account_with(&mut self, id: AccountId, before: AccountRecord) -> Account<'_> {
+        let mut record = before.clone();
+        record.skip_to(self.shard.skips);
         Account {
             view: &mut *self.view,
             now: self.now,
             id,
-            before: record.clone(),
+            before,
             record,
             taken: None,
             shard: &mut self.shard,

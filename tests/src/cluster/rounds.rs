@@ -19,6 +19,9 @@ use crate::worker::Job;
 /// A long run says after so many rounds how far it is.
 const ROUNDS_TOLD: u32 = 20;
 
+/// After so many rounds all mail is removed, so that a long run needs no larger disks than a short one.
+const ROUNDS_KEPT: u32 = 30;
+
 /// What the loop is to do.
 #[derive(Debug, Clone)]
 pub struct Rounds {
@@ -61,6 +64,18 @@ pub struct RoundsReport {
     pub last: Vec<String>,
     /// What was not kept.
     pub violations: Vec<Violation>,
+}
+
+impl RoundsReport {
+    fn count_in(&mut self, clients: &Clients) {
+        let (sent, kept) = clients.counts();
+        self.sent += sent;
+        self.kept += kept;
+        self.excused += clients.excused();
+        for (job, acknowledged) in clients.acknowledged() {
+            *self.work.entry(job).or_default() += acknowledged;
+        }
+    }
 }
 
 impl fmt::Display for RoundsReport {
@@ -114,12 +129,14 @@ pub fn run_rounds(cluster: &mut Cluster, plan: &Rounds) -> io::Result<RoundsRepo
             io::Error::new(e.kind(), format!("{after}: {e}"))
         })?;
         tell(&report, plan);
+        if report.rounds % ROUNDS_KEPT < plan.look_every && report.rounds < plan.count {
+            report.count_in(&clients);
+            clients.remove_everything(&cluster.spaces())?;
+            let seed = plan.seed.wrapping_add(report.rounds.into());
+            clients = Clients::new(cluster.accounts(), seed, &cluster.spaces())?;
+        }
     }
-    (report.sent, report.kept) = clients.counts();
-    report.excused = clients.excused();
-    for (job, acknowledged) in clients.acknowledged() {
-        *report.work.entry(job).or_default() += acknowledged;
-    }
+    report.count_in(&clients);
     Ok(report)
 }
 

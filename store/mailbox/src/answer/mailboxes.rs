@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 use mailrook_kv::{KvError, Read, Space, prefix_end};
 use mailrook_types::{AccountId, Keyword, MailboxId, Uid};
 
-use super::{Absence, require_mailbox};
+use super::{Absence, require_mailbox, skips};
 use crate::{
     MailboxInfo, MailboxList, MailboxRef, MailboxStatus,
     fields::Damage,
@@ -17,6 +17,7 @@ use crate::{
 
 /// All mailboxes and subscriptions.
 pub(super) fn list(view: &dyn Read, account: AccountId) -> Result<MailboxList, KvError> {
+    let skips = skips(view)?;
     let mut records = BTreeMap::new();
     let prefix = key::part_prefix(account, part::MAILBOX);
     scan(
@@ -26,10 +27,9 @@ pub(super) fn list(view: &dyn Read, account: AccountId) -> Result<MailboxList, K
         &prefix_end(&prefix),
         |key, value| {
             let id = key.last_chunk().ok_or(Damage("a key is cut short"))?;
-            records.insert(
-                MailboxId(u64::from_be_bytes(*id)),
-                MailboxRecord::decode(value)?,
-            );
+            let mut record = MailboxRecord::decode(value)?;
+            record.skip_to(skips);
+            records.insert(MailboxId(u64::from_be_bytes(*id)), record);
             Ok(ControlFlow::Continue(()))
         },
     )?;
@@ -65,7 +65,8 @@ pub(super) fn status(
         MailboxRef::Id(id) => *id,
         MailboxRef::Name(name) => name::find(view, account, name)?.ok_or(Absence::Mailbox)?,
     };
-    let (source, record) = require_mailbox(view, account, id)?;
+    let (source, mut record) = require_mailbox(view, account, id)?;
+    record.skip_to(skips(view)?);
     Ok(status_of(&source, &record)?)
 }
 

@@ -14,7 +14,7 @@ use crate::{
     Answer, Changes, Query, QuotaUsage, body,
     index::{ChangesFrom, Source},
     key::{self, part, table_slot},
-    record::{AccountRecord, MailboxRecord, Standing},
+    record::{AccountRecord, MailboxRecord, ShardRecord, Skips, Standing},
     slot,
 };
 
@@ -82,7 +82,8 @@ fn answer_or_absence(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Ans
             after,
             limit,
         } => {
-            let (source, record) = require_mailbox(view, *account, *mailbox)?;
+            let (source, mut record) = require_mailbox(view, *account, *mailbox)?;
+            record.skip_to(skips(view)?);
             let from = after.map_or(ChangesFrom::Start(*since), ChangesFrom::After);
             let (changed, next) = messages::changed(&source, &record, uids.as_ref(), from, *limit)?;
             Answer::Changes(Changes {
@@ -184,6 +185,14 @@ fn answer_or_absence(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Ans
             slots,
             after,
         } => slots::entries(view, time_ms, *fenced_by, slots, after.as_ref())?,
+    })
+}
+
+/// What the shard leaves out; for answers that show a mailbox's counters.
+fn skips(view: &dyn Read) -> Result<Skips, KvError> {
+    Ok(match view.get(Space::Index, &key::shard())? {
+        Some(bytes) => ShardRecord::decode(&bytes)?.skips,
+        None => Skips::default(),
     })
 }
 

@@ -11,6 +11,7 @@ mod delete_mailbox;
 mod deliver;
 mod expunge;
 mod rename_mailbox;
+mod skip_numbers;
 mod slots;
 mod store_flags;
 mod table;
@@ -65,6 +66,10 @@ pub(crate) fn apply(
                 sweep_units += 2 * entries.len() as u32;
             }
             ShardReply::Slots(settle(slots::apply(&mut tx, command))?)
+        }
+        ShardCommand::SkipNumbers => {
+            skip_numbers::apply(&mut tx);
+            ShardReply::Done
         }
     };
     sweep::run(&mut tx, sweep_units)?;

@@ -9,7 +9,7 @@ use super::{Check, account::Totals, pairs};
 use crate::{
     bits::{Bits, block_of},
     key::{self, part},
-    record::{AccountRecord, BlockRecord, IndexRecord, KeywordTable, MailboxRecord},
+    record::{AccountRecord, BlockRecord, IndexRecord, KeywordTable, MailboxRecord, Skips},
 };
 
 /// A mailbox as its messages say it should be.
@@ -153,7 +153,9 @@ fn check_history(
         format!("{id} {mailbox} miscounts its history")
     });
     for ((modseq, block), bits) in &expunged {
-        let in_order = *modseq > record.history_floor.0 && *modseq <= record.highest_modseq.0;
+        // What was skipped raises the floor above what is kept, which then goes with the years.
+        let above = *modseq > record.history_floor.0 || record.skips != Skips::default();
+        let in_order = above && *modseq <= record.highest_modseq.0;
         let gone = found
             .blocks
             .get(block)

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mailrook_mailbox::{
     ChangeReply, Copied, DeliveryOutcome, FlagsStored, MailboxRef, NewBody, NewMailbox, NewMessage,
     QuotaLimit, Refusal, TableReply,
+    limits::{SKIPPED_IDS, SKIPPED_MODSEQS, SKIPPED_UIDS},
 };
 use mailrook_types::{
     FlagUpdate, Flags, Keyword, MailboxId, MailboxName, ModSeq, OpId, SpecialUse, SystemFlags, Uid,
@@ -37,6 +38,7 @@ pub struct Mailbox {
     pub uid_validity: u32,
     pub uid_next: u32,
     pub highest: u64,
+    pub floor: u64,
     pub special_use: Option<SpecialUse>,
     pub keywords: Vec<Keyword>,
     pub messages: BTreeMap<u32, Message>,
@@ -111,6 +113,17 @@ pub struct Account {
 }
 
 impl Account {
+    pub fn skip_numbers(&mut self) {
+        self.modseq += SKIPPED_MODSEQS;
+        self.next_mailbox += SKIPPED_IDS;
+        self.next_message += SKIPPED_IDS;
+        for mailbox in self.boxes.values_mut() {
+            mailbox.uid_next = mailbox.uid_next.saturating_add(SKIPPED_UIDS);
+            mailbox.highest += SKIPPED_MODSEQS;
+            mailbox.floor = mailbox.highest;
+        }
+    }
+
     pub fn take_modseq(&mut self) -> u64 {
         if self.now_modseq.is_none() {
             self.modseq += 1;
@@ -173,6 +186,7 @@ impl Account {
             uid_validity: self.last_uid_validity,
             uid_next: 1,
             highest,
+            floor: 0,
             special_use,
             keywords: Vec::new(),
             messages: BTreeMap::new(),

@@ -97,7 +97,7 @@ fn status(id: u64, mailbox: &Mailbox) -> MailboxStatus {
         uid_validity: UidValidity::new(mailbox.uid_validity).unwrap(),
         uid_next: uid(mailbox.uid_next),
         highest_modseq: ModSeq(mailbox.highest),
-        history_floor: ModSeq::ZERO,
+        history_floor: ModSeq(mailbox.floor),
         messages: having(|_| true),
         unseen: having(unseen),
         deleted: having(|message| message.system.contains(SystemFlags::DELETED)),
@@ -224,7 +224,8 @@ fn compare_mailbox(
             changed: changed
                 .map(|(number, message)| entry(mailbox, *number, message))
                 .collect(),
-            vanished: Some(vanished.map(|(_, number)| uid(*number)).collect()),
+            vanished: (since.0 >= mailbox.floor)
+                .then(|| vanished.map(|(_, number)| uid(*number)).collect()),
             next: None,
         };
         assert_eq!(

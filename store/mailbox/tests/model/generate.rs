@@ -251,6 +251,7 @@ impl Clients {
                 })
             }
             3 => ShardCommand::Confirm(vec![self.confirmation(dice)]),
+            4 if dice.roll(8) == 0 => ShardCommand::SkipNumbers,
             4 => ShardCommand::Tick,
             5 if dice.roll(2) == 0 => ShardCommand::Slots(self.slots(now, dice)),
             5 | 6 => ShardCommand::Table(TableCommand {

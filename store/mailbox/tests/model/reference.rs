@@ -33,6 +33,8 @@ pub struct Reference {
     uploads: BTreeMap<u128, (BTreeMap<u32, [u8; 32]>, i64)>,
     stored: BTreeSet<BlobHash>,
     pub now: i64,
+    /// How often numbers were left out.
+    skips: u64,
     /// Whether the real one says that a body is missing: believed where only its clean-up decides.
     real_misses: bool,
 }
@@ -60,7 +62,21 @@ impl Reference {
             ShardCommand::Table(command) => ShardReply::Table(self.table(command)),
             ShardCommand::Tick => ShardReply::Done,
             ShardCommand::Slots(command) => ShardReply::Slots(self.step(command)),
+            ShardCommand::SkipNumbers => {
+                self.skips += 1;
+                self.accounts.values_mut().for_each(Account::skip_numbers);
+                ShardReply::Done
+            }
         }
+    }
+
+    fn account(&mut self, id: u64) -> &mut Account {
+        let skips = self.skips;
+        self.accounts.entry(id).or_insert_with(|| {
+            let mut account = Account::default();
+            (0..skips).for_each(|_| account.skip_numbers());
+            account
+        })
     }
 
     fn account_command(&mut self, command: &AccountCommand) -> Result<ChangeReply, Refusal> {
@@ -69,11 +85,12 @@ impl Reference {
             Change::Account(AccountChange::Create { .. })
         );
         let deletes = command.change == Change::Account(AccountChange::Delete);
-        let account = self.accounts.entry(command.account.0).or_default();
+        let now = self.now;
+        let account = self.account(command.account.0);
         if !account.ever && !creates && !deletes {
             return Err(Refusal::NoSuchAccount);
         }
-        match account.lanes.begin(self.now, &command.op)? {
+        match account.lanes.begin(now, &command.op)? {
             Some(Kept::Change(reply)) => return reply,
             Some(_) => return Err(Refusal::StaleOperation),
             None => {}
@@ -264,11 +281,12 @@ impl Reference {
 
     fn deliver_to(&mut self, command: &Deliver, id: u64, places: &[usize]) -> Vec<DeliveryOutcome> {
         let all = |refusal: Refusal| vec![DeliveryOutcome::Refused(refusal); places.len()];
-        let account = self.accounts.entry(id).or_default();
+        let now = self.now;
+        let account = self.account(id);
         if !account.ever {
             return all(Refusal::NoSuchAccount);
         }
-        match account.lanes.begin(self.now, &command.op) {
+        match account.lanes.begin(now, &command.op) {
             Err(refusal) => return all(refusal),
             Ok(Some(Kept::Delivery(outcomes))) if outcomes.len() == places.len() => {
                 return outcomes;
@@ -339,7 +357,7 @@ impl Reference {
 
     fn confirm(&mut self, confirmations: &[Confirmation]) {
         for confirmation in confirmations {
-            let account = self.accounts.entry(confirmation.account.0).or_default();
+            let account = self.account(confirmation.account.0);
             let at = (confirmation.mailbox.0, confirmation.key.0);
             if account.deliveries.get(&at).map(|(uid, _)| *uid) == Some(confirmation.uid.get()) {
                 account.deliveries.remove(&at);
