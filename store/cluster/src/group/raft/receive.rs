@@ -219,11 +219,22 @@ impl Incoming {
         let there = current.join(&info.name);
         let same_len = fs::metadata(&there).is_ok_and(|there| there.len() == info.len);
         let is_table = info.name.ends_with(".sst") || info.name.ends_with(".blob");
-        if !is_table || !same_len || digest(&there)?.1 != info.digest {
+        if !is_table || !same_len {
             return Ok(false);
         }
-        fs::hard_link(&there, self.whole(info))?;
-        Ok(true)
+        match self.link_if_same(&there, info) {
+            // A compaction has removed it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            linked => linked,
+        }
+    }
+
+    fn link_if_same(&self, there: &Path, info: &FileInfo) -> io::Result<bool> {
+        let same = digest(there)?.1 == info.digest;
+        if same {
+            fs::hard_link(there, self.whole(info))?;
+        }
+        Ok(same)
     }
 
     /// Gives the files their names, in a folder of their own.
