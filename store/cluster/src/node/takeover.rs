@@ -168,6 +168,7 @@ pub(super) fn start(inner: &Arc<Inner>) -> JoinHandle<()> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut handed_over = Instant::now();
+        let mut giving_way: Option<JoinHandle<()>> = None;
         let mut down = Down::default();
         let mut stuck = Stuck::default();
         loop {
@@ -192,9 +193,12 @@ pub(super) fn start(inner: &Arc<Inner>) -> JoinHandle<()> {
                     for group in inner.groups() {
                         group.may_lead();
                     }
-                    if handed_over.elapsed() >= HAND_OVER_EVERY {
+                    // It may take longer: what is under way is not begun again.
+                    if handed_over.elapsed() >= HAND_OVER_EVERY
+                        && giving_way.as_ref().is_none_or(JoinHandle::is_finished)
+                    {
                         handed_over = Instant::now();
-                        inner.give_way_if_unfit(&weak);
+                        giving_way = inner.give_way_if_unfit(&weak);
                     }
                 }
             }
@@ -400,18 +404,18 @@ impl Inner {
     }
 
     /// Hands over what it leads while its disk is no good: others may have a better one.
-    fn give_way_if_unfit(self: &Arc<Self>, weak: &Weak<Inner>) {
+    fn give_way_if_unfit(self: &Arc<Self>, weak: &Weak<Inner>) -> Option<JoinHandle<()>> {
         let why = match (self.reserve.is_full(), self.is_stalled()) {
             (true, _) => "the disk is nearly full",
             (false, true) => "the disk does not answer",
-            (false, false) => return,
+            (false, false) => return None,
         };
         let weak = weak.clone();
-        self.runtime.spawn(async move {
+        Some(self.runtime.spawn(async move {
             if let Some(inner) = weak.upgrade() {
                 inner.hand_over(why).await;
             }
-        });
+        }))
     }
 
     /// Whether the disk keeps a write waiting for too long.

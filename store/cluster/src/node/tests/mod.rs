@@ -4,6 +4,7 @@ mod basics;
 mod cluster;
 mod crash;
 mod damage;
+mod hand_over;
 mod machine;
 mod power;
 mod recover;
