@@ -170,6 +170,10 @@ impl RaftGroup {
         let shard = parts.shard;
         let node_id = parts.network.node().0;
         let standing = Arc::new(Standing::new(node_id));
+        let floor = match parts.origin {
+            Origin::Founded => None,
+            Origin::Given(floor) => floor,
+        };
         let state = Arc::clone(&parts.state);
         let shared = Arc::clone(&parts.log);
         let log = GroupLog::open(shard, shared, Arc::clone(&standing), parts.log_cache_bytes)
@@ -183,15 +187,15 @@ impl RaftGroup {
             touched: touched.clone(),
             plant: parts.plant,
         };
+        if let Some(floor) = floor {
+            standing.heard_of_term(floor.term);
+        }
         let ways = Ways {
             shard,
             network: Arc::clone(&parts.network),
             snapshots: parts.snapshots.clone(),
+            standing: Arc::clone(&standing),
             plant: parts.plant,
-        };
-        let floor = match parts.origin {
-            Origin::Founded => None,
-            Origin::Given(floor) => floor,
         };
         let may_lead = has_reached(&log, &state, floor);
         let config = config(shard, may_lead)?;

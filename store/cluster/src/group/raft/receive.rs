@@ -15,6 +15,7 @@ use std::{
 use bytes::Bytes;
 use mailrook_kv::decode;
 use mailrook_transport::Duplex;
+use mailrook_types::NodeId;
 
 use super::{
     handle::RaftGroup,
@@ -37,9 +38,9 @@ struct Incoming {
 
 impl RaftGroup {
     /// Takes what is offered, and installs it. One at a time: who comes second is sent away.
-    pub(crate) async fn receive_snapshot(&self, offer: Bytes, mut stream: Duplex) {
+    pub(crate) async fn receive_snapshot(&self, from: NodeId, offer: Bytes, mut stream: Duplex) {
         let received = match self.receiving.try_lock() {
-            Ok(_one) => self.take_snapshot(&offer, &mut stream).await,
+            Ok(_one) => self.take_snapshot(from, &offer, &mut stream).await,
             Err(_) => Err(io::Error::other("another snapshot is on its way")),
         };
         let answer = match received {
@@ -53,13 +54,19 @@ impl RaftGroup {
         let _ = stream.outgoing.send(wire::reply(&answer)).await;
     }
 
-    async fn take_snapshot(&self, offer: &[u8], stream: &mut Duplex) -> io::Result<WireVote> {
+    async fn take_snapshot(
+        &self,
+        from: NodeId,
+        offer: &[u8],
+        stream: &mut Duplex,
+    ) -> io::Result<WireVote> {
         let offer: Offer = decode(offer).map_err(io::Error::other)?;
+        let meta = self.judge_offer(from, &offer)?;
         check_names(&offer.files)?;
         self.reserve.check().map_err(io::Error::other)?;
         let incoming = Incoming {
             folder: self.state.incoming_folder(),
-            files: offer.files,
+            files: offer.files.clone(),
         };
         let current = self.state.current_folder()?;
         let (incoming, missing) = run_blocking(move || {
@@ -78,10 +85,8 @@ impl RaftGroup {
         }
         let whole = self.state.whole_folder();
         let folder = run_blocking(move || incoming.assemble(whole)).await??;
-        let meta = SnapshotMeta {
-            last_log_id: Some(LogId::from(offer.last)),
-            last_membership: decode_membership(&offer.membership)?,
-        };
+        // Again: it took its time.
+        self.judge_offer(from, &offer)?;
         let snapshot = Snapshot {
             meta,
             snapshot: SnapshotSource::Folder(folder),
@@ -92,6 +97,16 @@ impl RaftGroup {
             .await
             .map_err(io::Error::other)?;
         Ok((&installed.vote).into())
+    }
+
+    /// What is offered, if the sender may offer it.
+    fn judge_offer(&self, from: NodeId, offer: &Offer) -> io::Result<SnapshotMeta> {
+        self.admit(from, offer.vote, true)
+            .map_err(io::Error::other)?;
+        Ok(SnapshotMeta {
+            last_log_id: Some(LogId::from(offer.last)),
+            last_membership: decode_membership(&offer.membership)?,
+        })
     }
 
     async fn take_file(

@@ -104,6 +104,7 @@ impl Copy {
             shard: ONE,
             network: Arc::new(Alone(NodeId(node_id))),
             snapshots: SnapshotSender::default(),
+            standing: Arc::new(Standing::new(node_id)),
             plant: None,
         };
         Raft::new(node_id, config(ONE, true).unwrap(), ways, log, machine)

@@ -1,5 +1,6 @@
 //! Tests of the whole back end, with a toy state machine.
 
+mod admission;
 mod basics;
 mod cluster;
 mod crash;
