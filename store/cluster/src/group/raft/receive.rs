@@ -22,7 +22,7 @@ use super::{
     send::digest,
     snapshot::SnapshotSource,
     transfer::{Answer, FILES_MAX, FileInfo, Missing, Offer, read_chunk},
-    types::{LogId, Snapshot, SnapshotMeta},
+    types::{LogId, Snapshot, SnapshotMeta, Vote},
     wire::{self, WireVote},
 };
 use crate::{data_dir::sync_dir, log::decode_membership, simulation::run_blocking};
@@ -61,7 +61,7 @@ impl RaftGroup {
         stream: &mut Duplex,
     ) -> io::Result<WireVote> {
         let offer: Offer = decode(offer).map_err(io::Error::other)?;
-        let meta = self.judge_offer(from, &offer)?;
+        let meta = self.judge_offer(from, &offer).await?;
         check_names(&offer.files)?;
         self.reserve.check().map_err(io::Error::other)?;
         let incoming = Incoming {
@@ -86,7 +86,7 @@ impl RaftGroup {
         let whole = self.state.whole_folder();
         let folder = run_blocking(move || incoming.assemble(whole)).await??;
         // Again: it took its time.
-        self.judge_offer(from, &offer)?;
+        self.judge_offer(from, &offer).await?;
         let snapshot = Snapshot {
             meta,
             snapshot: SnapshotSource::Folder(folder),
@@ -99,14 +99,31 @@ impl RaftGroup {
         Ok((&installed.vote).into())
     }
 
-    /// What is offered, if the sender may offer it.
-    fn judge_offer(&self, from: NodeId, offer: &Offer) -> io::Result<SnapshotMeta> {
+    /// What is offered, if it can be: the consensus engine ends where it cannot.
+    async fn judge_offer(&self, from: NodeId, offer: &Offer) -> io::Result<SnapshotMeta> {
         self.admit(from, offer.vote, true)
             .map_err(io::Error::other)?;
-        Ok(SnapshotMeta {
-            last_log_id: Some(LogId::from(offer.last)),
-            last_membership: decode_membership(&offer.membership)?,
-        })
+        let last = LogId::from(offer.last);
+        let membership = decode_membership(&offer.membership)?;
+        if last.leader_id > Vote::from(offer.vote).leader_id {
+            return Err(io::Error::other("it is of a later leader than its sender"));
+        }
+        if *membership.log_id() > Some(last) {
+            return Err(io::Error::other("its members are of a later entry than it"));
+        }
+        let committed = self
+            .raft
+            .with_raft_state(|state| state.local_committed().copied());
+        let committed = committed.await.map_err(io::Error::other)?;
+        match committed.filter(|committed| last > *committed && last.index <= committed.index) {
+            None => Ok(SnapshotMeta {
+                last_log_id: Some(last),
+                last_membership: membership,
+            }),
+            Some(committed) => Err(io::Error::other(format!(
+                "it ends in {last}, and {committed} is committed here"
+            ))),
+        }
     }
 
     async fn take_file(
