@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use mailrook_cluster::{DamagedNode, Node};
 use mailrook_kv::{decode, encode};
-use mailrook_transport::Introduce;
+use mailrook_transport::{Introduce, RejectCode, Rejection};
 use mailrook_types::NodeId;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -121,12 +121,32 @@ impl Introduce for Introductions {
         encode(&Introduction::V1 { beat, wall_ms }).into()
     }
 
-    fn admit(&self, from: NodeId, introduction: Bytes) -> Result<(), String> {
+    fn admit(&self, from: NodeId, introduction: Bytes) -> Result<(), Rejection> {
         let Introduction::V1 { beat, wall_ms } = decode(&introduction)
             .map_err(|error| format!("your introduction cannot be read: {error}"))?;
         self.book.hear(from, beat)?;
         self.hear_clock(from, wall_ms);
         Ok(())
+    }
+
+    /// Another node may know more of this one than it does itself. Then what it holds is not served any more, and is left as
+    /// it is: that a node was removed is never taken back, and a beat that it is not at is of a directory that went on.
+    fn rejected(&self, by: NodeId, rejection: &Rejection) {
+        let for_good = match rejection.code {
+            RejectCode::Unspecified => false,
+            RejectCode::Removed => true,
+            // Not if a later word of this node has overtaken an earlier one.
+            RejectCode::OldCopy { heard } => (self.own.get()).is_some_and(|own| own.beat() < heard),
+        };
+        if !for_good {
+            return;
+        }
+        let name = self.book.name(by).unwrap_or_else(|| by.to_string());
+        match self.own.get() {
+            Some(Own::Open(node)) => node.fence(&format!("{name} says: {rejection}")),
+            // It serves nothing.
+            Some(Own::Damaged(_)) | None => tracing::error!(by = name, %rejection, "rejected"),
+        }
     }
 
     fn admit_level(&self, _from: NodeId, level: u32) -> Result<(), String> {
@@ -136,7 +156,41 @@ impl Introduce for Introductions {
 
 #[cfg(test)]
 mod tests {
-    use super::correction_ms;
+    use std::sync::Arc;
+
+    use mailrook_cluster::{Node, NodeOptions};
+    use mailrook_store_client::machines;
+    use mailrook_transport::{Introduce, RejectCode, Rejection};
+    use mailrook_types::NodeId;
+
+    use super::{Introductions, correction_ms};
+    use crate::book::Book;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_node_that_is_rejected_for_good_serves_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = NodeOptions {
+            first_shards: 1,
+            disk_reserve_bytes: 0,
+            ..NodeOptions::new(dir.path().join("store"))
+        };
+        let node = Arc::new(Node::open(options, machines()).await.unwrap());
+        let book = Book::open(dir.path().join("nodes"), node.node_id()).unwrap();
+        let introductions = Introductions::new(Arc::new(book));
+        introductions.opened(&node);
+        let rejected = |code| {
+            let words = "for a reason".to_owned();
+            introductions.rejected(NodeId(2), &Rejection { code, words });
+        };
+        rejected(RejectCode::Unspecified);
+        // Overtaken on the way.
+        rejected(RejectCode::OldCopy { heard: node.beat() });
+        assert!(node.groups().all(|group| !group.is_stopped()));
+        let heard = node.beat() + 1000;
+        rejected(RejectCode::OldCopy { heard });
+        assert!(node.groups().all(|group| group.is_stopped()));
+        node.shutdown().await;
+    }
 
     #[test]
     fn the_majority_s_clock_counts() {

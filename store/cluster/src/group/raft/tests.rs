@@ -155,6 +155,7 @@ async fn leader(path: &Path) -> Arc<RaftGroup> {
         log_cache_bytes: 1 << 20,
         groups: 1,
         wall: Arc::new(super::wall_ms),
+        heard: super::Heard::of(false),
         plant: None,
         reserve: Arc::new(Reserve::new(space, 0).unwrap()),
         correction: super::Correction::default(),

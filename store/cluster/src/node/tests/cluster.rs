@@ -231,7 +231,7 @@ pub(super) struct Cluster {
 
 impl Cluster {
     /// A node that has founded a cluster, and `more` that were enrolled.
-    async fn new(more: usize, change: fn(&mut NodeOptions)) -> Cluster {
+    pub(super) async fn new(more: usize, change: fn(&mut NodeOptions)) -> Cluster {
         // RUST_LOG=mailrook=debug,openraft=info shows what happens. An earlier test may have set it up.
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())

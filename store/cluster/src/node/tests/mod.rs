@@ -5,6 +5,7 @@ mod basics;
 mod cluster;
 mod crash;
 mod damage;
+mod fence;
 mod hand_over;
 mod machine;
 mod power;
