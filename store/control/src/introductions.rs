@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -54,6 +57,8 @@ impl Own {
 pub struct Introductions {
     book: Arc<Book>,
     own: OnceLock<Own>,
+    /// The highest beat that was told.
+    told: AtomicU64,
     /// By how much the other nodes' clocks are ahead of this one's, in milliseconds, as last heard.
     ahead_ms: Mutex<BTreeMap<NodeId, i64>>,
 }
@@ -65,6 +70,7 @@ impl Introductions {
         Introductions {
             book,
             own: OnceLock::new(),
+            told: AtomicU64::new(0),
             ahead_ms: Mutex::default(),
         }
     }
@@ -118,6 +124,7 @@ impl Introduce for Introductions {
         // Nobody hears it before the store is open.
         let own = self.own.get().map(|own| (own.beat(), own.wall_ms()));
         let (beat, wall_ms) = own.unwrap_or_default();
+        self.told.fetch_max(beat, Ordering::AcqRel);
         encode(&Introduction::V1 { beat, wall_ms }).into()
     }
 
@@ -135,8 +142,8 @@ impl Introduce for Introductions {
         let for_good = match rejection.code {
             RejectCode::Unspecified => false,
             RejectCode::Removed => true,
-            // Not if a later word of this node has overtaken an earlier one.
-            RejectCode::OldCopy { heard } => (self.own.get()).is_some_and(|own| own.beat() < heard),
+            // What this process has told itself may have overtaken an earlier word of it.
+            RejectCode::OldCopy { heard } => self.told.load(Ordering::Acquire) < heard,
         };
         if !for_good {
             return;
@@ -182,9 +189,11 @@ mod tests {
             let words = "for a reason".to_owned();
             introductions.rejected(NodeId(2), &Rejection { code, words });
         };
+        let told = node.beat();
+        introductions.introduce();
         rejected(RejectCode::Unspecified);
         // Overtaken on the way.
-        rejected(RejectCode::OldCopy { heard: node.beat() });
+        rejected(RejectCode::OldCopy { heard: told });
         assert!(node.groups().all(|group| !group.is_stopped()));
         let heard = node.beat() + 1000;
         rejected(RejectCode::OldCopy { heard });
