@@ -293,6 +293,7 @@ impl Place<'_> {
             plant: self.plant,
             runtime: Some(tokio::runtime::Handle::current()),
             network: wires.map(|wires| Arc::clone(&wires.tls) as _),
+            others: wires.map_or_else(Vec::new, |wires| wires.book.nodes()),
             ..NodeOptions::new(self.dir)
         };
         Node::open(options, machines()).await.map(Arc::new)

@@ -168,7 +168,7 @@ fn a_data_directory_that_was_put_back_is_refused() {
     nodes[2].serve();
     until("the others refuse it", || {
         let log = nodes[2].log();
-        if log.contains("old copy") {
+        if log.contains("old copy") && log.contains("must not serve what it holds") {
             Ok(())
         } else {
             Err(log)
@@ -200,6 +200,59 @@ fn a_data_directory_that_was_put_back_is_refused() {
             true => Ok(()),
             false => Err(listed.to_string()),
         }
+    });
+}
+
+#[test]
+fn an_old_copy_of_the_only_voter_serves_nothing() {
+    let mut machines = Machines::new(2);
+    machines.start(1);
+    machines.join(1, 0);
+    until("the other one follows", || {
+        let status = machines.nodes[0].json(&["status", "--json"])?;
+        let groups = status["cluster"]["groups"].as_array();
+        let groups = groups.ok_or("no groups")?;
+        let follows = |group: &Value| group["learners"][0] == "n2" && group["voters"][0] == "n1";
+        match groups.iter().all(follows) {
+            true => Ok(()),
+            false => Err(status.to_string()),
+        }
+    });
+    let data = machines.data("n1");
+    let (backup, newer) = (machines.data("backup"), machines.data("newer"));
+    let nodes = &mut machines.nodes;
+    nodes[0].stop();
+    copy(&data, &backup);
+    nodes[0].serve();
+    // It promises something since, and needs nobody for it.
+    for round in 0..3 {
+        let domain = format!("d{round}.test");
+        until("a domain", || {
+            let (code, _, said) = nodes[0].run(&["domain", "add", &domain]);
+            if code == 0 { Ok(()) } else { Err(said) }
+        });
+        std::thread::sleep(Duration::from_millis(1100));
+    }
+    nodes[0].stop();
+    fs::rename(&data, &newer).unwrap();
+    copy(&backup, &data);
+    nodes[0].serve();
+    until("it stops serving", || {
+        let log = nodes[0].log();
+        match log.contains("must not serve what it holds") {
+            true => Ok(()),
+            false => Err(log),
+        }
+    });
+    assert_ne!(nodes[0].run(&["domain", "add", "late.test"]).0, 0);
+    // With what it had last it goes on.
+    nodes[0].kill();
+    fs::remove_dir_all(&data).unwrap();
+    fs::rename(&newer, &data).unwrap();
+    nodes[0].serve();
+    until("a domain", || {
+        let (code, _, said) = nodes[0].run(&["domain", "add", "after.test"]);
+        if code == 0 { Ok(()) } else { Err(said) }
     });
 }
 

@@ -16,6 +16,7 @@ mod node;
 pub mod simulation;
 mod state;
 
+pub use data_dir::replace_file;
 pub use disk::{DiskSpace, FileSystemSpace};
 pub use group::{
     COMMAND_BYTES_MAX, Group, GroupError, GroupRole, GroupStatus, Progress, Touched, Watch,

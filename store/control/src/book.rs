@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use mailrook_kv::{decode, encode};
 use mailrook_meta::{NodeRecord, NodeState};
 use mailrook_store_client::Peers;
+use mailrook_transport::{RejectCode, Rejection};
 use mailrook_types::NodeId;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -156,8 +157,8 @@ impl Book {
         Ok(true)
     }
 
-    /// A node told its beat. An error, with words for it, if it cannot be who it says.
-    pub(crate) fn hear(&self, node: NodeId, beat: u64) -> Result<(), String> {
+    /// A node told its beat. An error if it cannot be who it says.
+    pub(crate) fn hear(&self, node: NodeId, beat: u64) -> Result<(), Rejection> {
         let mut nodes = self.nodes.lock();
         let saved = nodes.saved_beats.get(&node).copied().unwrap_or(0);
         let Some(known) = nodes.known.get_mut(&node) else {
@@ -165,18 +166,22 @@ impl Book {
             return Ok(());
         };
         if known.removed {
-            return Err(format!(
+            let words = format!(
                 "{} was removed from the cluster, and cannot come back: what it holds may be older than what was acknowledged \
                  since. Its data directory is left as it is; with an empty one it can join as a new node",
                 known.name
-            ));
+            );
+            let code = RejectCode::Removed;
+            return Err(Rejection { code, words });
         }
         if beat < known.beat {
-            return Err(format!(
+            let words = format!(
                 "the data directory of {} is an old copy: it was at beat {} before, and is at {beat} now. A node that was put \
                  back from a backup could vote twice or show old mail. Join it anew with an empty data directory",
                 known.name, known.beat
-            ));
+            );
+            let code = RejectCode::OldCopy { heard: known.beat };
+            return Err(Rejection { code, words });
         }
         known.beat = beat;
         if beat > saved.saturating_add(BEATS_UNSAVED_MAX)
@@ -271,8 +276,10 @@ mod tests {
         .unwrap();
         book.hear(NodeId(2), 70).unwrap();
         book.hear(NodeId(2), 70).unwrap();
-        assert!(book.hear(NodeId(2), 69).unwrap_err().contains("old copy"));
-        assert!(book.hear(NodeId(3), 1).unwrap_err().contains("removed"));
+        let old = book.hear(NodeId(2), 69).unwrap_err();
+        assert!(old.words.contains("old copy") && old.code == RejectCode::OldCopy { heard: 70 });
+        let removed = book.hear(NodeId(3), 1).unwrap_err();
+        assert!(removed.words.contains("removed") && removed.code == RejectCode::Removed);
         assert_eq!(book.nodes(), [NodeId(2)]);
     }
 }

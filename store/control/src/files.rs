@@ -1,9 +1,8 @@
 //! Small files that are replaced as a whole, so that a crash leaves the old one or the new one.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs, io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -71,19 +70,7 @@ pub(crate) fn read_text(path: &Path) -> Result<Option<String>, FileError> {
 
 /// Replaces a file, which only its owner reads, and returns once that survives a power cut.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let beside = path.with_file_name(name);
-    let write = || {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().map_err(at("writing", path))
+    mailrook_cluster::replace_file(path, bytes).map_err(at("writing", path))
 }
 
 /// Removes a file that may not be there.

@@ -2,13 +2,16 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use mailrook_cluster::{DamagedNode, Node};
 use mailrook_kv::{decode, encode};
-use mailrook_transport::Introduce;
+use mailrook_transport::{Introduce, RejectCode, Rejection};
 use mailrook_types::NodeId;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -54,6 +57,8 @@ impl Own {
 pub struct Introductions {
     book: Arc<Book>,
     own: OnceLock<Own>,
+    /// The highest beat that was told.
+    told: AtomicU64,
     /// By how much the other nodes' clocks are ahead of this one's, in milliseconds, as last heard.
     ahead_ms: Mutex<BTreeMap<NodeId, i64>>,
 }
@@ -65,6 +70,7 @@ impl Introductions {
         Introductions {
             book,
             own: OnceLock::new(),
+            told: AtomicU64::new(0),
             ahead_ms: Mutex::default(),
         }
     }
@@ -118,15 +124,36 @@ impl Introduce for Introductions {
         // Nobody hears it before the store is open.
         let own = self.own.get().map(|own| (own.beat(), own.wall_ms()));
         let (beat, wall_ms) = own.unwrap_or_default();
+        self.told.fetch_max(beat, Ordering::AcqRel);
         encode(&Introduction::V1 { beat, wall_ms }).into()
     }
 
-    fn admit(&self, from: NodeId, introduction: Bytes) -> Result<(), String> {
+    fn admit(&self, from: NodeId, introduction: Bytes) -> Result<(), Rejection> {
         let Introduction::V1 { beat, wall_ms } = decode(&introduction)
             .map_err(|error| format!("your introduction cannot be read: {error}"))?;
         self.book.hear(from, beat)?;
         self.hear_clock(from, wall_ms);
         Ok(())
+    }
+
+    /// Another node may know more of this one than it does itself. Then what it holds is not served any more, and is left as
+    /// it is: that a node was removed is never taken back, and a beat that it is not at is of a directory that went on.
+    fn rejected(&self, by: NodeId, rejection: &Rejection) {
+        let for_good = match rejection.code {
+            RejectCode::Unspecified => false,
+            RejectCode::Removed => true,
+            // What this process has told itself may have overtaken an earlier word of it.
+            RejectCode::OldCopy { heard } => self.told.load(Ordering::Acquire) < heard,
+        };
+        if !for_good {
+            return;
+        }
+        let name = self.book.name(by).unwrap_or_else(|| by.to_string());
+        match self.own.get() {
+            Some(Own::Open(node)) => node.fence(&format!("{name} says: {rejection}")),
+            // It serves nothing.
+            Some(Own::Damaged(_)) | None => tracing::error!(by = name, %rejection, "rejected"),
+        }
     }
 
     fn admit_level(&self, _from: NodeId, level: u32) -> Result<(), String> {
@@ -136,7 +163,43 @@ impl Introduce for Introductions {
 
 #[cfg(test)]
 mod tests {
-    use super::correction_ms;
+    use std::sync::Arc;
+
+    use mailrook_cluster::{Node, NodeOptions};
+    use mailrook_store_client::machines;
+    use mailrook_transport::{Introduce, RejectCode, Rejection};
+    use mailrook_types::NodeId;
+
+    use super::{Introductions, correction_ms};
+    use crate::book::Book;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_node_that_is_rejected_for_good_serves_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = NodeOptions {
+            first_shards: 1,
+            disk_reserve_bytes: 0,
+            ..NodeOptions::new(dir.path().join("store"))
+        };
+        let node = Arc::new(Node::open(options, machines()).await.unwrap());
+        let book = Book::open(dir.path().join("nodes"), node.node_id()).unwrap();
+        let introductions = Introductions::new(Arc::new(book));
+        introductions.opened(&node);
+        let rejected = |code| {
+            let words = "for a reason".to_owned();
+            introductions.rejected(NodeId(2), &Rejection { code, words });
+        };
+        let told = node.beat();
+        introductions.introduce();
+        rejected(RejectCode::Unspecified);
+        // Overtaken on the way.
+        rejected(RejectCode::OldCopy { heard: told });
+        assert!(node.groups().all(|group| !group.is_stopped()));
+        let heard = node.beat() + 1000;
+        rejected(RejectCode::OldCopy { heard });
+        assert!(node.groups().all(|group| group.is_stopped()));
+        node.shutdown().await;
+    }
 
     #[test]
     fn the_majority_s_clock_counts() {

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use mailrook_transport::{
     Class, ClusterCa, Credentials, Duplex, FEATURE_LEVEL_UNKNOWN, Handler, Handlers, Introduce,
-    Link, NODE_VALIDITY, Network, NodeKey, TlsNetwork, TlsNetworkOptions, WIRE_VERSIONS,
+    Link, NODE_VALIDITY, Network, NodeKey, Rejection, TlsNetwork, TlsNetworkOptions, WIRE_VERSIONS,
 };
 use mailrook_types::NodeId;
 use rustix::time::{ClockId, clock_gettime};
@@ -59,7 +59,7 @@ impl Introduce for Anyone {
         Bytes::new()
     }
 
-    fn admit(&self, _from: NodeId, _introduction: Bytes) -> Result<(), String> {
+    fn admit(&self, _from: NodeId, _introduction: Bytes) -> Result<(), Rejection> {
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ mod ca;
 mod certificate;
 mod memory;
 mod network;
+mod rejection;
 mod tls;
 mod token;
 
@@ -22,6 +23,7 @@ pub use network::{
     Alone, CallError, Class, Duplex, Handler, Handlers, ITEM_BYTES_MAX, Link, Network,
     STREAM_ITEMS_MAX,
 };
+pub use rejection::{RejectCode, Rejection};
 pub use tls::{
     Credentials, FEATURE_LEVEL_UNKNOWN, INTRODUCTION_BYTES_MAX, Introduce, JOIN_BYTES_MAX,
     JoinError, JoinHandler, PeerStatus, TlsNetwork, TlsNetworkOptions, WIRE_VERSIONS, WireVersions,

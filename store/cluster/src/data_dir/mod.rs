@@ -27,7 +27,8 @@ use mailrook_types::ShardId;
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 
-pub(crate) use durable::{replace_file, sync_dir};
+pub use durable::replace_file;
+pub(crate) use durable::sync_dir;
 pub(crate) use format::Identity;
 pub(crate) use witness::{LogMark, Marks, VoteMark, Witness, WitnessFile};
 

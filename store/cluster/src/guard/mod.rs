@@ -9,8 +9,8 @@
 //! - each group's vote and last entry are at least what the witness says, its entries begin where the log was cut,
 //!   and reach to what the tables hold ([`groups`]).
 //!
-//! What fails is refused, and left as it is. A replica of several could give up its identity and join again (not
-//! yet built); a single voter must stop and say what to do.
+//! What fails is refused, and left as it is. A node of several then waits until the others do without its copies, and is
+//! filled anew ([`DamagedNode`](crate::DamagedNode)); one that is alone must stop and say what to do.
 
 mod batch;
 mod files;

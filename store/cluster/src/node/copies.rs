@@ -156,6 +156,7 @@ fn refused(cause: String) -> GroupError {
 impl Inner {
     async fn add(self: &Arc<Self>, shard: ShardId, origin: Origin) -> Result<(), GroupError> {
         let _one = self.making.lock().await;
+        self.check_fence()?;
         match self.group(shard) {
             Some(group) if group.is_running() => return Ok(()),
             None if !self.damaged.lock().contains_key(&shard) => {}
@@ -171,9 +172,20 @@ impl Inner {
             return Err(refused(format!("this node has {count} copies already")));
         }
         let group = self.make_copy(shard, origin).await?;
+        let made = Arc::clone(&group);
         self.groups.write().insert(shard, group);
+        // It may have come meanwhile.
+        self.check_fence()
+            .inspect_err(|error| made.stop(&error.to_string()))?;
         tracing::info!(%shard, "a copy of the group is made");
         Ok(())
+    }
+
+    fn check_fence(&self) -> Result<(), GroupError> {
+        match &*self.fenced.lock() {
+            Some(cause) => Err(refused(cause.clone())),
+            None => Ok(()),
+        }
     }
 
     async fn drop_copy(self: &Arc<Self>, shard: ShardId) -> Result<(), GroupError> {
@@ -239,6 +251,7 @@ impl Inner {
             reserve: Arc::clone(&self.reserve),
             correction: self.correction.clone(),
             wall: Arc::clone(&self.wall),
+            heard: self.heard.clone(),
             plant: self.plant,
         };
         // On the groups' runtime, wherever the caller is.

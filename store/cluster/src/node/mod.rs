@@ -40,7 +40,7 @@ use crate::{
     Group, GroupStatus,
     data_dir::{DataDir, Identity, WitnessFile},
     disk::Reserve,
-    group::raft::{Correction, RaftGroup, SnapshotSender, WallClock},
+    group::raft::{Correction, Heard, RaftGroup, SnapshotSender, WallClock},
     log::SharedLog,
     simulation::run_blocking,
     state::TableEngine,
@@ -74,6 +74,11 @@ struct Inner {
     reports: takeover::Reports,
     /// Leaderships are given away, and none is sought.
     leaving: AtomicBool,
+    /// The other nodes, as far as they were known at the start.
+    others: Vec<NodeId>,
+    heard: Heard,
+    /// Why this node serves no more.
+    fenced: Mutex<Option<String>>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -102,7 +107,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Opens the data directory, or makes it; returns once this node's copies have replayed the log and serve.
+    /// Opens the data directory, or makes it; returns once this node's copies have replayed the log and serve, but for what
+    /// waits for [`NodeOptions::others`].
     ///
     /// # Errors
     /// See [`OpenError`]: each says what to do. Nothing in the directory is then changed, but for what a crash left
@@ -193,6 +199,26 @@ impl Node {
     /// Counts up with what the node has promised to remember: lower than what others heard, the directory is an old copy.
     pub fn beat(&self) -> u64 {
         self.inner.witness.content().beat
+    }
+
+    /// Stops every copy, for as long as the node is open: others know that what it holds is not to be served. Nothing of that
+    /// is changed.
+    pub fn fence(&self, cause: &str) {
+        let first = self.inner.fenced.lock().replace(cause.to_owned()).is_none();
+        if first {
+            tracing::error!(
+                cause,
+                "this node must not serve what it holds, and stops its copies"
+            );
+        }
+        for group in self
+            .inner
+            .groups()
+            .iter()
+            .filter(|group| group.is_running())
+        {
+            group.stop(cause);
+        }
     }
 
     /// How the node fares.

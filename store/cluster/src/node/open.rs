@@ -16,7 +16,7 @@ use crate::{
     data_dir::{DataDir, Marks, WitnessFile, damaged, io},
     disk::{FileSystemSpace, Reserve},
     group::raft::{
-        Correction, GroupParts, Origin, RaftGroup, SnapshotSender, WallClock, vote_mark,
+        Correction, GroupParts, Heard, Origin, RaftGroup, SnapshotSender, WallClock, vote_mark,
     },
     guard::{FilesReport, GroupEvidence, check_entries, check_files, check_group, log_group},
     log::{EngineOptions, LogStore, RecordKey, SharedLog, WriterOptions, decode_vote},
@@ -348,6 +348,11 @@ async fn start(
     let snapshots = SnapshotSender::default();
     let correction = Correction::default();
     let has_others = options.network.is_some();
+    let own = network.node();
+    let others: Vec<NodeId> = (options.others.iter().copied())
+        .filter(|other| has_others && *other != own)
+        .collect();
+    let heard = Heard::of(!others.is_empty());
     let started = states.into_iter().map(|(shard, state)| {
         let known = marks.get(&shard).copied().unwrap_or_default();
         let parts = GroupParts {
@@ -366,6 +371,7 @@ async fn start(
             reserve: Arc::clone(&reserve),
             correction: correction.clone(),
             wall: Arc::clone(&wall),
+            heard: heard.clone(),
             plant: options.plant,
         };
         async move { (shard, RaftGroup::start(parts).await) }
@@ -402,6 +408,9 @@ async fn start(
         making: tokio::sync::Mutex::default(),
         reports: takeover::Reports::default(),
         leaving: AtomicBool::new(false),
+        others,
+        heard,
+        fenced: Mutex::default(),
         runtime: tokio::runtime::Handle::current(),
     })
 }

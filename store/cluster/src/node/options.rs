@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf, sync::Arc};
 
 use mailrook_transport::Network;
+use mailrook_types::NodeId;
 use tokio::runtime::Handle;
 
 /// How to open a node.
@@ -28,6 +29,9 @@ pub struct NodeOptions {
     pub runtime: Option<Handle>,
     /// The way to other nodes; none for a node that is alone.
     pub network: Option<Arc<dyn Network>>,
+    /// The other nodes of the cluster that are known. Until one of them has taken this node's hello, or some seconds have
+    /// gone by, it leads no group in which it alone votes: one of them may know that its directory is an old copy.
+    pub others: Vec<NodeId>,
     /// A fault that tests plant, to see that they would catch it.
     pub plant: Option<Plant>,
 }
@@ -57,6 +61,7 @@ impl NodeOptions {
             disk_reserve_bytes: 512 << 20,
             runtime: None,
             network: None,
+            others: Vec::new(),
             plant: None,
         }
     }

@@ -1,7 +1,8 @@
 //! Bringing groups back that lost their quorum for good, from one copy, in a data directory that nobody has open.
 //!
 //! Nothing in the log is edited. Behind what the copy has comes an entry that names this node as the only voter, in a term
-//! above any that others may have reached; started again, the copy elects itself. What the others acknowledged after the
+//! above any that others may have reached, and by which they are known for copies of before; started again, the copy
+//! elects itself. What the others acknowledged after the
 //! copy's last entry is not there, and nobody can say what that was. Entries of the copy that were never acknowledged
 //! come to count.
 
@@ -21,7 +22,9 @@ use super::{
 };
 use crate::{
     data_dir::{DataDir, damaged},
-    group::raft::{Command, Entry, LogId, StoredMembership, Vote, log_mark, vote_mark},
+    group::raft::{
+        Command, Entry, LogId, StoredMembership, Vote, log_mark, recovery_term, vote_mark,
+    },
     guard::log_group,
     log::{
         LogError, LogStore, LogWrite, RecordKey, decode_entry, decode_log_id, decode_vote,
@@ -29,10 +32,6 @@ use crate::{
     },
     state::GroupState,
 };
-
-/// How far the new term is above the highest that this copy knows of. The others may have held elections since: each takes
-/// a second at least, so that this many take twelve days in which nobody leads.
-const TERM_JUMP: u64 = 1 << 20;
 
 /// How much of the log is read at a time.
 const READ_BYTES: usize = 8 << 20;
@@ -143,7 +142,7 @@ impl Recovery {
     ) -> Result<(), OpenError> {
         let own = self.node_id().0;
         let known = copy.vote.map_or(0, |vote| vote.leader_id.term);
-        let term = known.max(copy.last.leader_id.term) + TERM_JUMP;
+        let term = recovery_term(known.max(copy.last.leader_id.term));
         let vote = Vote {
             leader_id: LeaderId { term, node_id: own },
             committed: true,

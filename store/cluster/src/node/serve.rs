@@ -43,14 +43,14 @@ impl Handler for Consensus {
                 Some(_) if matches!(wire::read_ask(&body), Ok((wire::Ask::WouldLead, _))) => {
                     Ok(wire::reply(&wire::Told::WouldLead(inner.would_lead())))
                 }
-                Some(group) => group.answer(body).await,
+                Some(group) => group.answer(from, body).await,
                 None => Err(format!("there is no copy of group {shard} here")),
             }
         }
         .boxed()
     }
 
-    fn open(&self, _from: NodeId, request: Bytes, stream: Duplex) -> BoxFuture<'static, ()> {
+    fn open(&self, from: NodeId, request: Bytes, stream: Duplex) -> BoxFuture<'static, ()> {
         let inner = self.0.upgrade();
         async move {
             let (Some(inner), Ok((shard, _))) = (inner, wire::split(request)) else {
@@ -60,7 +60,7 @@ impl Handler for Consensus {
             // The stream may last as long as the leader does: it does not keep the node.
             drop(inner);
             if let Some(group) = group {
-                group.take_entries(stream).await;
+                group.take_entries(from, stream).await;
             }
         }
         .boxed()
@@ -72,14 +72,14 @@ impl Handler for Bulk {
         async { Err("snapshots come as streams".to_owned()) }.boxed()
     }
 
-    fn open(&self, _from: NodeId, request: Bytes, stream: Duplex) -> BoxFuture<'static, ()> {
+    fn open(&self, from: NodeId, request: Bytes, stream: Duplex) -> BoxFuture<'static, ()> {
         let inner = self.0.upgrade();
         async move {
             let (Some(inner), Ok((shard, offer))) = (inner, wire::split(request)) else {
                 return;
             };
             if let Some(group) = inner.group(shard) {
-                group.receive_snapshot(offer, stream).await;
+                group.receive_snapshot(from, offer, stream).await;
             }
         }
         .boxed()

@@ -49,6 +49,10 @@ const DOWN_MAX: Duration = Duration::from_secs(2);
 /// A disk that takes longer for one write is no disk to lead with. An ordinary one takes 3 ms when busy.
 const STALL_MAX: Duration = Duration::from_millis(1500);
 
+/// How long others are waited for before a node leads alone what it can: as long as one try to reach one of them may take, from
+/// looking its name up to its hello.
+const HEAR_MAX: Duration = Duration::from_secs(5);
+
 /// How often a node that should not lead tries to hand over.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(2);
 
@@ -167,7 +171,9 @@ pub(super) fn start(inner: &Arc<Inner>) -> JoinHandle<()> {
     inner.runtime.spawn(async move {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut handed_over = Instant::now();
+        let started = Instant::now();
+        let mut handed_over = started;
+        let mut giving_way: Option<JoinHandle<()>> = None;
         let mut down = Down::default();
         let mut stuck = Stuck::default();
         loop {
@@ -177,6 +183,7 @@ pub(super) fn start(inner: &Arc<Inner>) -> JoinHandle<()> {
                 _ = tick.tick() => None,
             };
             let Some(inner) = weak.upgrade() else { return };
+            inner.hear_others(started);
             match event {
                 Some(Ok((node, link))) => inner.link_changed(node, link),
                 // Some were missed: the tick looks at all.
@@ -192,9 +199,12 @@ pub(super) fn start(inner: &Arc<Inner>) -> JoinHandle<()> {
                     for group in inner.groups() {
                         group.may_lead();
                     }
-                    if handed_over.elapsed() >= HAND_OVER_EVERY {
+                    // It may take longer: what is under way is not begun again.
+                    if handed_over.elapsed() >= HAND_OVER_EVERY
+                        && giving_way.as_ref().is_none_or(JoinHandle::is_finished)
+                    {
                         handed_over = Instant::now();
-                        inner.give_way_if_unfit(&weak);
+                        giving_way = inner.give_way_if_unfit(&weak);
                     }
                 }
             }
@@ -203,6 +213,29 @@ pub(super) fn start(inner: &Arc<Inner>) -> JoinHandle<()> {
 }
 
 impl Inner {
+    /// Has what this node leads alone wait until another node has taken its hello, or none has in time.
+    fn hear_others(self: &Arc<Self>, started: Instant) {
+        if self.heard.is_over() {
+            return;
+        }
+        let mut others = self.others.iter();
+        let heard = others.any(|other| self.network.link(*other) == Link::Up);
+        if !heard && started.elapsed() < HEAR_MAX {
+            return;
+        }
+        if !heard {
+            tracing::warn!("no other node answers: this one leads what it leads alone");
+        }
+        self.heard.end();
+        for group in self.groups() {
+            self.runtime.spawn(async move {
+                if let Err(error) = group.lead_alone().await {
+                    tracing::warn!(shard = %group.shard(), %error, "the group is not led");
+                }
+            });
+        }
+    }
+
     fn link_changed(self: &Arc<Self>, node: NodeId, link: Link) {
         let own = self.network.node();
         match link {
@@ -400,18 +433,18 @@ impl Inner {
     }
 
     /// Hands over what it leads while its disk is no good: others may have a better one.
-    fn give_way_if_unfit(self: &Arc<Self>, weak: &Weak<Inner>) {
+    fn give_way_if_unfit(self: &Arc<Self>, weak: &Weak<Inner>) -> Option<JoinHandle<()>> {
         let why = match (self.reserve.is_full(), self.is_stalled()) {
             (true, _) => "the disk is nearly full",
             (false, true) => "the disk does not answer",
-            (false, false) => return,
+            (false, false) => return None,
         };
         let weak = weak.clone();
-        self.runtime.spawn(async move {
+        Some(self.runtime.spawn(async move {
             if let Some(inner) = weak.upgrade() {
                 inner.hand_over(why).await;
             }
-        });
+        }))
     }
 
     /// Whether the disk keeps a write waiting for too long.

@@ -12,7 +12,7 @@ use mailrook_control::{
     Addresses, Book, Controller, Desk, DeskParts, FEATURE_LEVELS, Introductions, Keeper, Member,
     Papers, Presents, Recovered,
 };
-use mailrook_store_client::{Client, ClientOptions, Reach, machines};
+use mailrook_store_client::{Client, ClientOptions, Peers, Reach, machines};
 use mailrook_transport::{CertificateError, Credentials, Handlers, Network};
 use mailrook_types::NodeId;
 use parking_lot::Mutex;
@@ -92,7 +92,14 @@ pub fn nonce() -> [u8; 16] {
 /// Runs the process, as far as it is not in tasks of its own.
 pub async fn boot(boot: Boot) {
     let network: Arc<dyn Network> = boot.shared.net.network(boot.id);
-    let opened = Node::open_with(options(&boot, &network), machines(), parts(&boot)).await;
+    let cluster = boot.dir.join("cluster");
+    std::fs::create_dir_all(&cluster).unwrap();
+    let book = Arc::new(Book::open(cluster.join("nodes"), boot.id).unwrap());
+    let options = NodeOptions {
+        others: book.nodes(),
+        ..options(&boot, &network)
+    };
+    let opened = Node::open_with(options, machines(), parts(&boot)).await;
     let node = match opened {
         Ok(node) => Arc::new(node),
         Err(error) => {
@@ -114,9 +121,6 @@ pub async fn boot(boot: Boot) {
         peers: Arc::new(boot.peers.clone()),
     };
     let client = Client::new(reach, nonce(), ClientOptions::default());
-    let cluster = boot.dir.join("cluster");
-    std::fs::create_dir_all(&cluster).unwrap();
-    let book = Arc::new(Book::open(cluster.join("nodes"), boot.id).unwrap());
     let keeper = Arc::new(keeper(&cluster, boot.id));
     let recovered = Arc::new(Recovered::open(&cluster).unwrap());
     let desk = Arc::new(Desk::default());

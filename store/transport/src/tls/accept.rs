@@ -28,7 +28,7 @@ use super::{
     tcp,
     tls_network::Shared,
 };
-use crate::{Handlers, ITEM_BYTES_MAX, certificate::certified_node};
+use crate::{Handlers, ITEM_BYTES_MAX, Rejection, certificate::certified_node};
 
 /// Connections that have not said who they are.
 const UNKNOWN_MAX: usize = 128;
@@ -141,9 +141,9 @@ async fn welcome(
     };
     let theirs = match judged {
         Ok(theirs) => theirs,
-        Err(cause) => {
-            reject(&mut tls, &cause).await;
-            return Err(cause);
+        Err(rejection) => {
+            reject(&mut tls, &rejection).await;
+            return Err(rejection.words);
         }
     };
     drop(place);
@@ -165,7 +165,7 @@ async fn first_frame(
         Ok(frame) => Ok((tls, decoder, frame)),
         Err(error) => {
             let cause = error.to_string();
-            reject(&mut tls, &cause).await;
+            reject(&mut tls, &cause.as_str().into()).await;
             Err(cause)
         }
     }
@@ -177,7 +177,11 @@ fn certificate_of(tls: &TlsStream<TcpStream>) -> Option<CertificateDer<'static>>
     Some(certificates.first()?.clone().into_owned())
 }
 
-fn judge(shared: &Shared, certificate: &CertificateDer<'_>, frame: Frame) -> Result<Hello, String> {
+fn judge(
+    shared: &Shared,
+    certificate: &CertificateDer<'_>,
+    frame: Frame,
+) -> Result<Hello, Rejection> {
     let certified = certified_node(certificate);
     let (cluster, node) = certified.ok_or("its certificate names no node of a cluster")?;
     let theirs = Hello::decode(frame.body).map_err(|error| error.to_string())?;
@@ -186,10 +190,10 @@ fn judge(shared: &Shared, certificate: &CertificateDer<'_>, frame: Frame) -> Res
         .agree(&ours, node)
         .map_err(|error| error.to_string())?;
     if cluster != ours.cluster {
-        return Err(format!("its certificate is of cluster {cluster:032x}"));
+        return Err(format!("its certificate is of cluster {cluster:032x}").into());
     }
     if node == shared.node {
-        return Err(format!("this is {node} itself: is there a copy of it?"));
+        return Err(format!("this is {node} itself: is there a copy of it?").into());
     }
     shared.introduce.admit_level(node, theirs.feature_level)?;
     shared.introduce.admit(node, theirs.introduction.clone())?;
@@ -207,7 +211,7 @@ async fn start(
     let (node, class) = (theirs.node, theirs.class);
     if shared.incoming.lock().len() >= CONNECTIONS_MAX {
         let cause = "too many nodes are connected";
-        reject(&mut tls, cause).await;
+        reject(&mut tls, &cause.into()).await;
         return Err(cause.into());
     }
     let hello = Frame::new(Kind::Hello, 0, shared.hello(class).encode());
@@ -230,9 +234,9 @@ async fn start(
 }
 
 /// Says why, and waits a moment until it is read: what is closed with unread bytes is reset.
-pub(crate) async fn reject(tls: &mut TlsStream<TcpStream>, cause: &str) {
+pub(crate) async fn reject(tls: &mut TlsStream<TcpStream>, rejection: &Rejection) {
     let farewell = async {
-        write_frame(tls, &Frame::text(Kind::Reject, 0, cause)).await?;
+        write_frame(tls, &Frame::reject(rejection)).await?;
         tls.shutdown().await?;
         let mut rest = [0; 4096];
         while tls.read(&mut rest).await? > 0 {}

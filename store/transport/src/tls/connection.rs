@@ -31,6 +31,8 @@ use super::{
     served::Served,
     stream::{Carried, Inner, StreamEnd},
 };
+use crate::Rejection;
+
 /// Requests of one connection that are in work at once. The next one waits at the caller.
 pub(crate) const REQUESTS_MAX: usize = 1024;
 
@@ -55,14 +57,14 @@ enum Ending {
     /// The other side went, or said why it goes.
     Gone(String),
     /// We end it, and say why.
-    Refused(String),
+    Refused(Rejection),
 }
 
 impl From<ReadError> for Ending {
     fn from(error: ReadError) -> Ending {
         match error {
             ReadError::Io(_) | ReadError::End => Ending::Gone(error.to_string()),
-            ReadError::Frame(_) => Ending::Refused(error.to_string()),
+            ReadError::Frame(_) => Ending::Refused(error.to_string().into()),
         }
     }
 }
@@ -75,10 +77,8 @@ impl From<FrameError> for Ending {
 
 impl From<Violation> for Ending {
     fn from(violation: Violation) -> Ending {
-        Ending::Refused(format!(
-            "the other node broke the protocol: {}",
-            violation.0
-        ))
+        let words = format!("the other node broke the protocol: {}", violation.0);
+        Ending::Refused(words.into())
     }
 }
 
@@ -171,9 +171,9 @@ impl Connection {
     }
 
     /// Ends it, and tells the other side why.
-    pub(crate) fn reject(&self, cause: &str) {
-        self.outbox.push(Frame::text(Kind::Reject, 0, cause), None);
-        self.close(cause);
+    pub(crate) fn reject(&self, rejection: &Rejection) {
+        self.outbox.push(Frame::reject(rejection), None);
+        self.close(&rejection.words);
     }
 
     /// Reads and writes until the end. `decoder` holds what was read behind the hello.
@@ -195,9 +195,9 @@ impl Connection {
         };
         match ending {
             Ending::Gone(cause) => self.close(&cause),
-            Ending::Refused(cause) => {
-                tracing::warn!(peer = %self.peer(), class = %self.hello.class, %cause, "connection refused");
-                self.reject(&cause);
+            Ending::Refused(rejection) => {
+                tracing::warn!(peer = %self.peer(), class = %self.hello.class, cause = %rejection, "connection refused");
+                self.reject(&rejection);
             }
         }
         self.break_off();
@@ -238,9 +238,16 @@ impl Connection {
     }
 
     fn arrived(self: &Arc<Connection>, frame: Frame) -> Result<(), Ending> {
+        if frame.kind == Kind::Reject {
+            let rejection = frame.rejection();
+            // On a connection of our own a new one is tried, and hears the same.
+            if let Some(served) = &self.served {
+                served.introduce.rejected(self.peer(), &rejection);
+            }
+            return Err(Ending::Gone(format!("it says: {rejection}")));
+        }
         let Frame { kind, id, body } = frame;
         match (kind, &self.served) {
-            (Kind::Reject, _) => return Err(Ending::Gone(format!("it says: {}", text_of(&body)))),
             (Kind::Request, Some(served)) => {
                 self.new_id(id)?;
                 self.serve_call(served, id, body)?;

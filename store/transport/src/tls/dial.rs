@@ -13,12 +13,12 @@ use tokio_rustls::client::TlsStream;
 
 use super::{
     connection::Connection,
-    frame::{Decoder, Frame, Kind, text_of},
+    frame::{Decoder, Frame, Kind},
     hello::{HELLO_BYTES_MAX, Hello},
     tcp::{self, ConnectError},
     tls_network::Shared,
 };
-use crate::{Class, ITEM_BYTES_MAX, node_name};
+use crate::{Class, ITEM_BYTES_MAX, Rejection, node_name};
 
 /// TLS and hellos, which take two round trips. A process that is stopped accepts connections and says nothing.
 const GREETING_MAX: Duration = Duration::from_secs(2);
@@ -64,18 +64,26 @@ async fn greet(
         .map_err(|error| error.to_string())?;
     let theirs = match frame.kind {
         Kind::Hello => Hello::decode(frame.body).map_err(|error| error.to_string())?,
-        Kind::Reject => return Err(format!("it says: {}", text_of(&frame.body))),
+        Kind::Reject => {
+            let rejection = frame.rejection();
+            shared.introduce.rejected(to, &rejection);
+            return Err(format!("it says: {rejection}"));
+        }
         _ => return Err("it broke the protocol: no hello".into()),
     };
-    let judged = theirs.agree(&ours, to).map_err(|error| error.to_string());
+    let judged = theirs.agree(&ours, to);
+    let judged = judged.map_err(|error| Rejection::from(error.to_string()));
     let introduce = &shared.introduce;
-    let judged = judged.and_then(|_| introduce.admit_level(to, theirs.feature_level));
+    let judged = judged.and_then(|_| {
+        let admitted = introduce.admit_level(to, theirs.feature_level);
+        admitted.map_err(Rejection::from)
+    });
     let judged = judged.and_then(|()| introduce.admit(to, theirs.introduction.clone()));
-    if let Err(cause) = judged {
+    if let Err(rejection) = judged {
         // It is closed either way.
-        let _ = write_frame(&mut tls, &Frame::text(Kind::Reject, 0, &cause)).await;
+        let _ = write_frame(&mut tls, &Frame::reject(&rejection)).await;
         let _ = tls.shutdown().await;
-        return Err(cause);
+        return Err(rejection.words);
     }
     decoder.set_body_max(ITEM_BYTES_MAX);
     Ok((tls, decoder, theirs))

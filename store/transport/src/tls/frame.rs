@@ -3,7 +3,7 @@
 //! ```text
 //! length  4   of what follows: 9 + body
 //! kind    1
-//! id      8   of the request or stream; 0 where there is none
+//! id      8   of the request or stream; the code of a rejection; 0 where there is none
 //! body
 //! ```
 //!
@@ -30,6 +30,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::{RejectCode, Rejection};
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +110,19 @@ impl Frame {
             end -= 1;
         }
         Frame::new(kind, id, Bytes::copy_from_slice(&text.as_bytes()[..end]))
+    }
+
+    /// Why the sender closes the connection.
+    pub(crate) fn reject(rejection: &Rejection) -> Frame {
+        Frame::text(Kind::Reject, rejection.code.to_wire(), &rejection.words)
+    }
+
+    /// Reads [`Frame::reject`].
+    pub(crate) fn rejection(&self) -> Rejection {
+        Rejection {
+            code: RejectCode::from_wire(self.id),
+            words: text_of(&self.body),
+        }
     }
 
     /// What precedes the body.

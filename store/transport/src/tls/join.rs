@@ -271,7 +271,7 @@ pub(crate) async fn answer(
         Ok(answer) => answer,
         Err(cause) => {
             tracing::warn!(%from, %cause, "a request to join was refused");
-            reject(&mut tls, &cause).await;
+            reject(&mut tls, &cause.as_str().into()).await;
             return Err(cause);
         }
     };

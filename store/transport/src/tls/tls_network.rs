@@ -24,7 +24,7 @@ use super::{
     stream,
 };
 use crate::{
-    CallError, CertificateError, Class, Duplex, Handlers, ITEM_BYTES_MAX, Link, Network,
+    CallError, CertificateError, Class, Duplex, Handlers, ITEM_BYTES_MAX, Link, Network, Rejection,
     network::too_long,
 };
 
@@ -74,7 +74,10 @@ pub trait Introduce: Send + Sync + 'static {
 
     /// Judges what another node says of itself. An error closes the connection, and its text goes to the other node. It is
     /// called where frames are read, and must not block.
-    fn admit(&self, from: NodeId, introduction: Bytes) -> Result<(), String>;
+    fn admit(&self, from: NodeId, introduction: Bytes) -> Result<(), Rejection>;
+
+    /// Another node, which has proven to be `by`, does not speak to this one. It must not block, either.
+    fn rejected(&self, _by: NodeId, _rejection: &Rejection) {}
 
     /// Judges the feature level of another node's program, when a connection begins. An error refuses it, as with
     /// [`Introduce::admit`].

@@ -6,14 +6,14 @@ use std::{
 };
 
 use mailrook_transport::{
-    CertificateError, Class, ClusterCa, Credentials, Link, NODE_VALIDITY, Network, TlsNetwork,
-    WireVersions,
+    CertificateError, Class, ClusterCa, Credentials, Link, NODE_VALIDITY, Network, RejectCode,
+    TlsNetwork, WireVersions,
 };
 use mailrook_types::NodeId;
 
 use crate::{
     raw::{HELLO, JOIN, PING, PONG, REPLY, REQUEST, Raw, Said},
-    rig::{CLUSTER, Guard, Node, certificate, credentials, options},
+    rig::{CLUSTER, Guard, Node, PATIENCE, certificate, credentials, options},
 };
 
 async fn node(ca: &ClusterCa, id: u64) -> Node {
@@ -222,7 +222,12 @@ async fn who_is_not_admitted_is_told_why() {
     );
     ours.introduce = guard.clone();
     let one = Node::start(ours).await;
-    let two = node(&ca, 2).await;
+    let (theirs, mut second) = (
+        Arc::new(Guard::default()),
+        options(credentials(&ca, 2, &[&ca])),
+    );
+    second.introduce = theirs.clone();
+    let two = Node::start(second).await;
     two.knows(&one);
     two.until(one.id, Link::Up).await;
     assert_eq!(guard.admitted.lock()[0], (two.id, "hello from here".into()));
@@ -230,11 +235,34 @@ async fn who_is_not_admitted_is_told_why() {
     guard.strict.store(true, Ordering::SeqCst);
     two.trouble(one.id, "it says: your disk is an old copy")
         .await;
+    // With a code, as who dials.
+    let told = || std::mem::take(&mut *theirs.rejected.lock());
+    until_told(told).await;
+    two.network.forget(one.id);
+    told();
+    // And as who is dialled.
     one.knows(&two);
     one.trouble(two.id, "your disk is an old copy").await;
+    until_told(told).await;
+    two.knows(&one);
     guard.strict.store(false, Ordering::SeqCst);
     two.until(one.id, Link::Up).await;
     one.until(two.id, Link::Up).await;
+}
+
+/// Waits until somebody was told by node 1 that it is an old copy.
+async fn until_told(told: impl Fn() -> Vec<(NodeId, RejectCode)>) {
+    let heard = async {
+        loop {
+            let told = told();
+            if !told.is_empty() {
+                return told;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let told = tokio::time::timeout(PATIENCE, heard).await.unwrap();
+    assert_eq!(told[0], (NodeId(1), RejectCode::OldCopy { heard: 9 }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use mailrook_transport::{
     CallError, Certificate, Class, ClusterCa, Credentials, Duplex, FEATURE_LEVEL_UNKNOWN, Handler,
-    Handlers, Introduce, Link, NODE_VALIDITY, Network, NodeKey, TlsNetwork, TlsNetworkOptions,
-    WIRE_VERSIONS,
+    Handlers, Introduce, Link, NODE_VALIDITY, Network, NodeKey, RejectCode, Rejection, TlsNetwork,
+    TlsNetworkOptions, WIRE_VERSIONS,
 };
 use mailrook_types::NodeId;
 use parking_lot::Mutex;
@@ -121,6 +121,7 @@ impl Obedient {
 pub struct Guard {
     pub strict: AtomicBool,
     pub admitted: Mutex<Vec<(NodeId, Bytes)>>,
+    pub rejected: Mutex<Vec<(NodeId, RejectCode)>>,
 }
 
 impl Introduce for Guard {
@@ -128,12 +129,19 @@ impl Introduce for Guard {
         Bytes::from_static(b"hello from here")
     }
 
-    fn admit(&self, from: NodeId, introduction: Bytes) -> Result<(), String> {
+    fn admit(&self, from: NodeId, introduction: Bytes) -> Result<(), Rejection> {
         if self.strict.load(Ordering::SeqCst) {
-            return Err("your disk is an old copy".into());
+            return Err(Rejection {
+                code: RejectCode::OldCopy { heard: 9 },
+                words: "your disk is an old copy".into(),
+            });
         }
         self.admitted.lock().push((from, introduction));
         Ok(())
+    }
+
+    fn rejected(&self, by: NodeId, rejection: &Rejection) {
+        self.rejected.lock().push((by, rejection.code));
     }
 }
 

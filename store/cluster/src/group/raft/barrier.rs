@@ -1,6 +1,6 @@
 //! Read barriers: callers that wait at the same time share one round of read index.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use openraft::{
     ReadPolicy,
@@ -21,20 +21,77 @@ const ROUND: Duration = Duration::from_millis(500);
 /// Between two rounds without a leader or a quorum.
 const PAUSE: Duration = Duration::from_millis(20);
 
-type Waiting = Vec<oneshot::Sender<Result<(), GroupError>>>;
+type Told = oneshot::Sender<Result<(), GroupError>>;
 
 #[derive(Default)]
 struct Queue {
     /// For the next round: one under way may have begun before they came.
-    waiting: Waiting,
+    waiting: Vec<Told>,
     running: bool,
+}
+
+/// Has callers that come while a round is under way share the next one.
+#[derive(Default)]
+struct Turns {
+    queue: Mutex<Queue>,
+}
+
+/// Rounds are run. Should that end before its time, those who wait are told, and who comes next begins anew.
+struct Running<'a> {
+    turns: &'a Turns,
+    ended: bool,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            // Whose sender is gone takes that for a timeout.
+            *self.turns.queue.lock() = Queue::default();
+        }
+    }
+}
+
+impl Turns {
+    /// Waits for the next round; true if the caller is to have the rounds [`run`](Turns::run).
+    fn join(&self, told: Told) -> bool {
+        let mut queue = self.queue.lock();
+        queue.waiting.push(told);
+        !std::mem::replace(&mut queue.running, true)
+    }
+
+    /// Runs one round after the other, until nobody waits.
+    async fn run<F>(&self, round: impl Fn() -> F)
+    where
+        F: Future<Output = Result<(), GroupError>>,
+    {
+        let mut running = Running {
+            turns: self,
+            ended: false,
+        };
+        loop {
+            let waiting = {
+                let mut queue = self.queue.lock();
+                queue.running = !queue.waiting.is_empty();
+                running.ended = !queue.running;
+                std::mem::take(&mut queue.waiting)
+            };
+            if waiting.is_empty() {
+                return;
+            }
+            let result = round().await;
+            for told in waiting {
+                // Who gave up is not told.
+                let _ = told.send(result.clone());
+            }
+        }
+    }
 }
 
 /// The barriers of one group.
 pub(super) struct Barrier {
     raft: Raft,
     standing: Arc<Standing>,
-    queue: Mutex<Queue>,
+    turns: Turns,
     runtime: tokio::runtime::Handle,
     plant: Option<Plant>,
 }
@@ -49,7 +106,7 @@ impl Barrier {
         Barrier {
             raft,
             standing,
-            queue: Mutex::default(),
+            turns: Turns::default(),
             runtime,
             plant,
         }
@@ -65,34 +122,13 @@ impl Barrier {
             return Ok(());
         }
         let (told, passed) = oneshot::channel();
-        let start = {
-            let mut queue = self.queue.lock();
-            queue.waiting.push(told);
-            !std::mem::replace(&mut queue.running, true)
-        };
-        if start {
+        if self.turns.join(told) {
+            let barrier = Arc::clone(self);
             // A task of its own: the caller may give up, the others still wait.
-            self.runtime.spawn(Arc::clone(self).run());
+            self.runtime
+                .spawn(async move { barrier.turns.run(|| barrier.rounds()).await });
         }
         passed.await.unwrap_or(Err(GroupError::Timeout))
-    }
-
-    async fn run(self: Arc<Self>) {
-        loop {
-            let waiting = {
-                let mut queue = self.queue.lock();
-                queue.running = !queue.waiting.is_empty();
-                std::mem::take(&mut queue.waiting)
-            };
-            if waiting.is_empty() {
-                return;
-            }
-            let result = self.rounds().await;
-            for told in waiting {
-                // Who gave up is not told.
-                let _ = told.send(result.clone());
-            }
-        }
     }
 
     async fn rounds(&self) -> Result<(), GroupError> {
@@ -120,5 +156,45 @@ impl Barrier {
             }
         }
         Err(GroupError::Timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use tokio::sync::oneshot;
+
+    use super::Turns;
+
+    #[tokio::test]
+    async fn a_round_that_panics_is_not_the_last_one() {
+        let turns = Arc::new(Turns::default());
+        let panics = Arc::new(AtomicBool::new(true));
+        let pass = || {
+            let (told, passed) = oneshot::channel();
+            if turns.join(told) {
+                let (turns, panics) = (Arc::clone(&turns), Arc::clone(&panics));
+                let round = move || {
+                    let panics = panics.swap(false, Ordering::Relaxed);
+                    async move {
+                        tokio::task::yield_now().await;
+                        assert!(!panics, "on purpose");
+                        Ok(())
+                    }
+                };
+                tokio::spawn(async move { turns.run(round).await });
+            }
+            passed
+        };
+        let first = pass();
+        tokio::task::yield_now().await;
+        // Waits for the round after the one that panics.
+        let second = pass();
+        assert!(first.await.is_err() && second.await.is_err());
+        assert_eq!(pass().await, Ok(Ok(())));
     }
 }

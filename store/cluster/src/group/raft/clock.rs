@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use parking_lot::Mutex;
@@ -30,9 +30,14 @@ impl Correction {
     }
 }
 
-/// Stamps that never go back, and from the first one on advance at most as fast as the monotonic clock: setting the
-/// machine's clock forward expires nothing early. The first is made when there is something to stamp, by the majority's
-/// clock: a leader has heard of a majority by then.
+/// How much faster than time passes stamps catch up with a clock that is ahead of them: by one part in so many. An hour is
+/// made up for within eight. Should the clock be wrong nevertheless, what lasts a week expires less than a day early.
+const CATCH_UP: u32 = 8;
+
+/// Stamps that never go back, and advance at most a little faster than the monotonic clock: setting the machine's clock
+/// forward expires nothing at once. They begin when there is something to stamp, with the majority's clock: a leader has
+/// heard of a majority by then. What they begin with need not stay wrong for that: behind a clock that was set right since, or a
+/// machine that stood still, they catch up.
 pub(super) struct LogClock {
     wall: WallClock,
     correction: Correction,
@@ -40,8 +45,8 @@ pub(super) struct LogClock {
 }
 
 struct Stamps {
-    /// When the first one was made, and what it was.
-    first: Option<(Instant, i64)>,
+    /// The latest that may be stamped, since 1970, as of this moment; none before the first stamp.
+    bound: Option<(Instant, Duration)>,
     last_ms: i64,
 }
 
@@ -49,7 +54,7 @@ impl LogClock {
     /// Stamps from `reached_ms` on, what the log had reached.
     pub(super) fn new(wall: WallClock, reached_ms: i64, correction: Correction) -> LogClock {
         let stamps = Stamps {
-            first: None,
+            bound: None,
             last_ms: reached_ms,
         };
         LogClock {
@@ -62,17 +67,27 @@ impl LogClock {
     /// The time to stamp a proposal with, in milliseconds since 1970.
     pub(super) fn stamp(&self) -> i64 {
         let correction_ms = self.correction.0.load(Ordering::Relaxed);
-        self.stamp_at((self.wall)().saturating_add(correction_ms))
-    }
-
-    fn stamp_at(&self, wall_ms: i64) -> i64 {
+        let wall_ms = (self.wall)().saturating_add(correction_ms);
         let mut stamps = self.stamps.lock();
-        let (begun, first_ms) = *stamps.first.get_or_insert((Instant::now(), wall_ms));
-        let elapsed_ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
-        stamps.last_ms = wall_ms
-            .min(first_ms.saturating_add(elapsed_ms))
-            .max(stamps.last_ms);
-        stamps.last_ms
+        stamps.next(Instant::now(), wall_ms)
+    }
+}
+
+impl Stamps {
+    fn next(&mut self, now: Instant, wall_ms: i64) -> i64 {
+        let wall = Duration::from_millis(u64::try_from(wall_ms).unwrap_or(0));
+        let bound = match self.bound {
+            None => wall,
+            Some((at, bound)) => {
+                let elapsed = now.saturating_duration_since(at);
+                let bound = bound.saturating_add(elapsed);
+                bound.saturating_add(wall.saturating_sub(bound).min(elapsed / CATCH_UP))
+            }
+        };
+        self.bound = Some((now, bound));
+        let bound_ms = i64::try_from(bound.as_millis()).unwrap_or(i64::MAX);
+        self.last_ms = wall_ms.min(bound_ms).max(self.last_ms);
+        self.last_ms
     }
 }
 
@@ -87,37 +102,62 @@ pub(crate) fn wall_ms() -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{sync::Arc, time::Duration};
 
-    use super::{Correction, LogClock, wall_ms};
+    use tokio::time::Instant;
 
-    fn clock(reached_ms: i64, correction: Correction) -> LogClock {
-        LogClock::new(Arc::new(wall_ms), reached_ms, correction)
+    use super::{Correction, LogClock, Stamps, wall_ms};
+
+    fn stamps(reached_ms: i64) -> Stamps {
+        Stamps {
+            bound: None,
+            last_ms: reached_ms,
+        }
     }
 
     #[test]
     fn a_clock_that_jumps_moves_no_stamp() {
-        let clock = clock(0, Correction::default());
-        assert_eq!(clock.stamp_at(1_000_000), 1_000_000);
-        assert_eq!(clock.stamp_at(900_000), 1_000_000, "not back");
-        let forward = clock.stamp_at(9_000_000);
-        assert!(
-            (1_000_000..1_010_000).contains(&forward),
-            "not ahead of the monotonic clock"
+        let (mut stamps, begun) = (stamps(0), Instant::now());
+        assert_eq!(stamps.next(begun, 1_000_000), 1_000_000);
+        assert_eq!(stamps.next(begun, 900_000), 1_000_000, "not back");
+        let later = begun + Duration::from_secs(8);
+        let forward = stamps.next(later, 9_000_000);
+        assert_eq!(forward, 1_009_000, "hardly ahead of the monotonic clock");
+        assert_eq!(stamps.next(later, 0), forward);
+    }
+
+    #[test]
+    fn a_first_stamp_that_is_wrong_does_not_stay_so() {
+        let (mut stamps, begun) = (stamps(0), Instant::now());
+        let hour_ms = 3_600_000;
+        // The clock was an hour behind, and is set right.
+        let first = stamps.next(begun, hour_ms);
+        let wall_ms = |passed: Duration| first + hour_ms + passed.as_millis() as i64;
+        // However often it is looked at.
+        let mut last = first;
+        for micros in 0..=2_000_000 {
+            let passed = Duration::from_micros(micros);
+            last = stamps.next(begun + passed, wall_ms(passed));
+        }
+        // Two milliseconds less for what is lost in rounding.
+        assert!((first + 2_248..=first + 2_250).contains(&last), "{last}");
+        let passed = Duration::from_secs(9 * 3600);
+        assert_eq!(
+            stamps.next(begun + passed, wall_ms(passed)),
+            wall_ms(passed)
         );
-        assert!(clock.stamp_at(0) >= forward);
     }
 
     #[test]
     fn the_log_does_not_go_back_behind_what_it_reached() {
-        let clock = clock(5_000_000, Correction::default());
-        assert_eq!(clock.stamp_at(1_000_000), 5_000_000);
+        let mut stamps = stamps(5_000_000);
+        assert_eq!(stamps.next(Instant::now(), 1_000_000), 5_000_000);
     }
 
     #[test]
     fn the_majority_s_clock_counts() {
         let correction = Correction::default();
-        let clock = clock(0, correction.clone());
+        let clock = LogClock::new(Arc::new(wall_ms), 0, correction.clone());
         let day_ms = 86_400_000;
         correction.set(-day_ms);
         let stamp = clock.stamp();

@@ -20,6 +20,7 @@ use tokio::sync::{OnceCell, Semaphore, broadcast};
 use super::{
     barrier::Barrier,
     clock::{Correction, LogClock, WallClock},
+    heard::Heard,
     log::GroupLog,
     machine::Machine,
     network::Ways,
@@ -79,6 +80,7 @@ pub(crate) struct GroupParts {
     pub(crate) reserve: Arc<Reserve>,
     pub(crate) correction: Correction,
     pub(crate) wall: WallClock,
+    pub(crate) heard: Heard,
     pub(crate) plant: Option<Plant>,
 }
 
@@ -102,7 +104,8 @@ pub(crate) struct RaftGroup {
     told_flushed: Arc<AtomicU64>,
     /// What the log must hold before the copy may lead.
     floor: Option<LogMark>,
-    /// The floor is reached, and the consensus engine may hold elections.
+    heard: Heard,
+    /// The floor is reached, another node was heard of where none votes, and the consensus engine may hold elections.
     may_lead: AtomicBool,
     /// Held by who changes the voters.
     pub(super) changing: tokio::sync::Mutex<()>,
@@ -170,6 +173,10 @@ impl RaftGroup {
         let shard = parts.shard;
         let node_id = parts.network.node().0;
         let standing = Arc::new(Standing::new(node_id));
+        let floor = match parts.origin {
+            Origin::Founded => None,
+            Origin::Given(floor) => floor,
+        };
         let state = Arc::clone(&parts.state);
         let shared = Arc::clone(&parts.log);
         let log = GroupLog::open(shard, shared, Arc::clone(&standing), parts.log_cache_bytes)
@@ -183,17 +190,18 @@ impl RaftGroup {
             touched: touched.clone(),
             plant: parts.plant,
         };
+        if let Some(floor) = floor {
+            standing.heard_of_term(floor.term);
+        }
         let ways = Ways {
             shard,
             network: Arc::clone(&parts.network),
             snapshots: parts.snapshots.clone(),
+            standing: Arc::clone(&standing),
             plant: parts.plant,
         };
-        let floor = match parts.origin {
-            Origin::Founded => None,
-            Origin::Given(floor) => floor,
-        };
-        let may_lead = has_reached(&log, &state, floor);
+        // With the members, which are not known yet, in `may_lead`.
+        let may_lead = parts.heard.is_over() && has_reached(&log, &state, floor);
         let config = config(shard, may_lead)?;
         let raft = Raft::new(node_id, config, ways, log.clone(), machine)
             .await
@@ -229,6 +237,7 @@ impl RaftGroup {
             touched,
             told_flushed: Arc::default(),
             floor,
+            heard: parts.heard.clone(),
             may_lead: AtomicBool::new(may_lead),
             changing: tokio::sync::Mutex::default(),
             runtime,
@@ -236,15 +245,14 @@ impl RaftGroup {
         })
     }
 
-    /// The only voter needs nobody's vote: at once, not after the time a silent leader is given.
+    /// Begins the group, or leads it, if that takes nobody else.
     async fn take_the_lead(&self, origin: Origin) -> Result<(), GroupError> {
         let stopped = |fatal: Fatal<_>| self.stopped(&fatal);
         let node = self.network.node();
         if self.raft.is_initialized().await.map_err(stopped)? {
-            if !self.may_lead() || !self.raft.voter_ids().eq([node.0]) {
+            if !self.lead_alone().await? {
                 return Ok(());
             }
-            self.raft.trigger().elect(false).await.map_err(stopped)?;
         } else if origin == Origin::Founded {
             let members = BTreeMap::from([(node.0, EmptyNode {})]);
             self.raft
@@ -257,6 +265,21 @@ impl RaftGroup {
             return Ok(());
         }
         self.standing.wait_until(Standing::caught_up).await
+    }
+
+    /// The only voter needs nobody's vote: at once, not after the time a silent leader is given. False if others vote, or
+    /// this copy may not lead yet.
+    pub(crate) async fn lead_alone(&self) -> Result<bool, GroupError> {
+        let leads = self.may_lead() && self.is_sole_voter();
+        if leads {
+            let asked = self.raft.trigger().elect(false).await;
+            asked.map_err(|fatal| self.stopped(&fatal))?;
+        }
+        Ok(leads)
+    }
+
+    fn is_sole_voter(&self) -> bool {
+        self.raft.voter_ids().eq([self.network.node().0])
     }
 
     /// A copy that is stopped neither leads nor votes: others are to take over what it led.
@@ -324,12 +347,14 @@ impl RaftGroup {
         self.raft.metrics().borrow_watched().state == ServerState::Leader
     }
 
-    /// Whether this copy may lead, ask for votes and speak of leaders: see [`Origin::Given`].
+    /// Whether this copy may lead, ask for votes and speak of leaders: see [`Origin::Given`] and [`Heard`].
     pub(crate) fn may_lead(&self) -> bool {
         if self.may_lead.load(Ordering::Acquire) {
             return true;
         }
-        if !has_reached(&self.log, &self.state, self.floor) {
+        if !has_reached(&self.log, &self.state, self.floor)
+            || !self.heard.is_over() && self.is_sole_voter()
+        {
             return false;
         }
         self.raft.runtime_config().elect(true);

@@ -23,8 +23,10 @@ use openraft::{
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
+    admission::stop_behind,
     send::SnapshotSender,
     snapshot::SnapshotSource,
+    standing::Standing,
     types::{LogId, Snapshot, Types, Vote},
     wire::{self, Ask, Told, WireAppended},
 };
@@ -43,6 +45,7 @@ pub(super) struct Ways {
     pub(super) shard: ShardId,
     pub(super) network: Arc<dyn Network>,
     pub(super) snapshots: SnapshotSender,
+    pub(super) standing: Arc<Standing>,
     pub(super) plant: Option<Plant>,
 }
 
@@ -54,6 +57,16 @@ impl RaftNetworkFactory<Types> for Ways {
             to: NodeId(target),
             ways: self.clone(),
         }
+    }
+}
+
+impl Ways {
+    /// The copy at `by` says that this one is of before the group was brought back.
+    fn outdated(&self, by: NodeId, recoveries: u64) -> RPCError<Types> {
+        if recoveries > self.standing.recoveries() {
+            stop_behind(&self.standing, by);
+        }
+        broken("it was brought back since")
     }
 }
 
@@ -88,7 +101,10 @@ impl Way {
             .network
             .call(self.to, Class::Consensus, request, deadline);
         let reply = call.await.map_err(rpc_error)?;
-        wire::read_reply(&reply).map_err(broken)
+        match wire::read_reply(&reply).map_err(broken)? {
+            Told::Outdated { recoveries } => Err(self.ways.outdated(self.to, recoveries)),
+            told => Ok(told),
+        }
     }
 
     async fn ask_for_vote(
@@ -129,7 +145,8 @@ impl Way {
             waiting,
             broken: false,
             answered: 0,
-            plant: self.ways.plant,
+            by: self.to,
+            ways: self.ways.clone(),
         };
         Ok(stream::unfold(answers, Answers::next).boxed())
     }
@@ -171,7 +188,8 @@ struct Answers {
     waiting: mpsc::UnboundedReceiver<Option<LogId>>,
     broken: bool,
     answered: u64,
-    plant: Option<Plant>,
+    by: NodeId,
+    ways: Ways,
 }
 
 impl Answers {
@@ -184,7 +202,7 @@ impl Answers {
         // None once all is sent and answered.
         let last = self.waiting.recv().await?;
         // The first answer says that the other log is the same so far.
-        let at_once = self.plant == Some(Plant::AckBeforeQuorum) && self.answered > 0;
+        let at_once = self.ways.plant == Some(Plant::AckBeforeQuorum) && self.answered > 0;
         let answer = if at_once && !self.incoming.is_closed() {
             // Nobody looks at it, but it has to go.
             let _ = self.incoming.try_recv();
@@ -199,18 +217,20 @@ impl Answers {
 
     async fn answer(&mut self) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
         match tokio::time::timeout(ANSWER_MAX, self.incoming.recv()).await {
-            Ok(Some(item)) => read_answer(&item),
+            Ok(Some(item)) => self.read(&item),
             Ok(None) => Err(RPCError::Unreachable(Unreachable::new(&io::Error::other(
                 "the stream of entries broke",
             )))),
             Err(_) => Err(broken("no answer to entries")),
         }
     }
-}
 
-fn read_answer(item: &[u8]) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
-    let appended: WireAppended = wire::read_reply(item).map_err(broken)?;
-    wire::to_stream_result(appended).map_err(broken)
+    fn read(&self, item: &[u8]) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
+        match wire::read_reply(item).map_err(broken)? {
+            WireAppended::Outdated { recoveries } => Err(self.ways.outdated(self.by, recoveries)),
+            appended => wire::to_stream_result(appended).map_err(broken),
+        }
+    }
 }
 
 impl RaftNetworkV2<Types> for Way {

@@ -15,13 +15,14 @@ use std::{
 use bytes::Bytes;
 use mailrook_kv::decode;
 use mailrook_transport::Duplex;
+use mailrook_types::NodeId;
 
 use super::{
     handle::RaftGroup,
     send::digest,
     snapshot::SnapshotSource,
     transfer::{Answer, FILES_MAX, FileInfo, Missing, Offer, read_chunk},
-    types::{LogId, Snapshot, SnapshotMeta},
+    types::{LogId, Snapshot, SnapshotMeta, Vote},
     wire::{self, WireVote},
 };
 use crate::{data_dir::sync_dir, log::decode_membership, simulation::run_blocking};
@@ -37,9 +38,9 @@ struct Incoming {
 
 impl RaftGroup {
     /// Takes what is offered, and installs it. One at a time: who comes second is sent away.
-    pub(crate) async fn receive_snapshot(&self, offer: Bytes, mut stream: Duplex) {
+    pub(crate) async fn receive_snapshot(&self, from: NodeId, offer: Bytes, mut stream: Duplex) {
         let received = match self.receiving.try_lock() {
-            Ok(_one) => self.take_snapshot(&offer, &mut stream).await,
+            Ok(_one) => self.take_snapshot(from, &offer, &mut stream).await,
             Err(_) => Err(io::Error::other("another snapshot is on its way")),
         };
         let answer = match received {
@@ -53,13 +54,19 @@ impl RaftGroup {
         let _ = stream.outgoing.send(wire::reply(&answer)).await;
     }
 
-    async fn take_snapshot(&self, offer: &[u8], stream: &mut Duplex) -> io::Result<WireVote> {
+    async fn take_snapshot(
+        &self,
+        from: NodeId,
+        offer: &[u8],
+        stream: &mut Duplex,
+    ) -> io::Result<WireVote> {
         let offer: Offer = decode(offer).map_err(io::Error::other)?;
+        let meta = self.judge_offer(from, &offer).await?;
         check_names(&offer.files)?;
         self.reserve.check().map_err(io::Error::other)?;
         let incoming = Incoming {
             folder: self.state.incoming_folder(),
-            files: offer.files,
+            files: offer.files.clone(),
         };
         let current = self.state.current_folder()?;
         let (incoming, missing) = run_blocking(move || {
@@ -78,10 +85,8 @@ impl RaftGroup {
         }
         let whole = self.state.whole_folder();
         let folder = run_blocking(move || incoming.assemble(whole)).await??;
-        let meta = SnapshotMeta {
-            last_log_id: Some(LogId::from(offer.last)),
-            last_membership: decode_membership(&offer.membership)?,
-        };
+        // Again: it took its time.
+        self.judge_offer(from, &offer).await?;
         let snapshot = Snapshot {
             meta,
             snapshot: SnapshotSource::Folder(folder),
@@ -92,6 +97,33 @@ impl RaftGroup {
             .await
             .map_err(io::Error::other)?;
         Ok((&installed.vote).into())
+    }
+
+    /// What is offered, if it can be: the consensus engine ends where it cannot.
+    async fn judge_offer(&self, from: NodeId, offer: &Offer) -> io::Result<SnapshotMeta> {
+        self.admit(from, offer.vote, true)
+            .map_err(io::Error::other)?;
+        let last = LogId::from(offer.last);
+        let membership = decode_membership(&offer.membership)?;
+        if last.leader_id > Vote::from(offer.vote).leader_id {
+            return Err(io::Error::other("it is of a later leader than its sender"));
+        }
+        if *membership.log_id() > Some(last) {
+            return Err(io::Error::other("its members are of a later entry than it"));
+        }
+        let committed = self
+            .raft
+            .with_raft_state(|state| state.local_committed().copied());
+        let committed = committed.await.map_err(io::Error::other)?;
+        match committed.filter(|committed| last > *committed && last.index <= committed.index) {
+            None => Ok(SnapshotMeta {
+                last_log_id: Some(last),
+                last_membership: membership,
+            }),
+            Some(committed) => Err(io::Error::other(format!(
+                "it ends in {last}, and {committed} is committed here"
+            ))),
+        }
     }
 
     async fn take_file(
@@ -219,11 +251,22 @@ impl Incoming {
         let there = current.join(&info.name);
         let same_len = fs::metadata(&there).is_ok_and(|there| there.len() == info.len);
         let is_table = info.name.ends_with(".sst") || info.name.ends_with(".blob");
-        if !is_table || !same_len || digest(&there)?.1 != info.digest {
+        if !is_table || !same_len {
             return Ok(false);
         }
-        fs::hard_link(&there, self.whole(info))?;
-        Ok(true)
+        match self.link_if_same(&there, info) {
+            // A compaction has removed it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            linked => linked,
+        }
+    }
+
+    fn link_if_same(&self, there: &Path, info: &FileInfo) -> io::Result<bool> {
+        let same = digest(there)?.1 == info.digest;
+        if same {
+            fs::hard_link(there, self.whole(info))?;
+        }
+        Ok(same)
     }
 
     /// Gives the files their names, in a folder of their own.

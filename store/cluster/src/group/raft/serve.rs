@@ -6,22 +6,39 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use mailrook_transport::Duplex;
 use mailrook_types::NodeId;
-use openraft::{async_runtime::watch::WatchReceiver, raft::TransferLeaderRequest};
+use openraft::{
+    async_runtime::watch::WatchReceiver,
+    raft::{AppendEntriesRequest, TransferLeaderRequest},
+};
+use thiserror::Error;
+use tokio::sync::mpsc;
 
 use super::{
+    admission::NotAdmitted,
     handle::RaftGroup,
     types::{LogId, Types, Vote},
-    wire::{self, Ask, Told, WireError},
+    wire::{self, Ask, Told, WireAppended, WireError},
 };
 
 impl RaftGroup {
     /// Answers a request of another copy. The error goes to who asked.
-    pub(crate) async fn answer(&self, body: Bytes) -> Result<Bytes, String> {
+    pub(crate) async fn answer(&self, from: NodeId, body: Bytes) -> Result<Bytes, String> {
         self.standing
             .check_running()
             .map_err(|error| error.to_string())?;
         let (ask, rest) = wire::read_ask(&body).map_err(|error| error.to_string())?;
-        let told = self.told(ask, rest).await?;
+        let admitted = match &ask {
+            Ask::Append { vote, .. } | Ask::Transfer { from: vote, .. } => {
+                self.admit(from, *vote, true)
+            }
+            Ask::Vote(request) | Ask::PreVote(request) => self.admit(from, request.vote, false),
+            Ask::WouldLead => Ok(()),
+        };
+        let told = match admitted {
+            Ok(()) => self.told(ask, rest).await?,
+            Err(NotAdmitted::Outdated { recoveries }) => Told::Outdated { recoveries },
+            Err(refused) => return Err(refused.to_string()),
+        };
         Ok(wire::reply(&told))
     }
 
@@ -63,18 +80,15 @@ impl RaftGroup {
     }
 
     /// Takes a stream of entries, and answers each request in turn.
-    pub(crate) async fn take_entries(self: Arc<Self>, stream: Duplex) {
+    pub(crate) async fn take_entries(self: Arc<Self>, from: NodeId, stream: Duplex) {
         let Duplex { outgoing, incoming } = stream;
-        let requests = stream::unfold(incoming, |mut incoming| async {
-            let item = incoming.recv().await?;
-            match read_item(item) {
-                Ok(request) => Some((request, incoming)),
-                Err(error) => {
-                    tracing::warn!(%error, "a stream of entries ends");
-                    None
-                }
-            }
-        });
+        let entries = Entries {
+            group: Arc::clone(&self),
+            from,
+            incoming,
+            answers: outgoing.clone(),
+        };
+        let requests = stream::unfold(entries, Entries::next);
         let mut answers = std::pin::pin!(self.raft.stream_append(requests));
         loop {
             let answer = tokio::select! {
@@ -138,8 +152,45 @@ impl RaftGroup {
     }
 }
 
-fn read_item(item: Bytes) -> Result<openraft::raft::AppendEntriesRequest<Types>, WireError> {
-    let (_shard, body) = wire::split(item)?;
-    let (ask, rest) = wire::read_ask(&body)?;
-    wire::read_append(ask, rest)
+/// Why a stream of entries ends.
+#[derive(Debug, Error)]
+enum EntriesError {
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
+}
+
+/// Requests with entries, as they arrive.
+struct Entries {
+    group: Arc<RaftGroup>,
+    from: NodeId,
+    incoming: mpsc::Receiver<Bytes>,
+    answers: mpsc::Sender<Bytes>,
+}
+
+impl Entries {
+    async fn next(mut self) -> Option<(AppendEntriesRequest<Types>, Entries)> {
+        let item = self.incoming.recv().await?;
+        let error = match self.read(item) {
+            Ok(request) => return Some((request, self)),
+            Err(error) => error,
+        };
+        tracing::warn!(shard = %self.group.shard(), from = %self.from, %error, "a stream of entries ends");
+        if let EntriesError::NotAdmitted(NotAdmitted::Outdated { recoveries }) = error {
+            let told = wire::reply(&WireAppended::Outdated { recoveries });
+            // Who is gone hears it the next time.
+            let _ = self.answers.send(told).await;
+        }
+        None
+    }
+
+    fn read(&self, item: Bytes) -> Result<AppendEntriesRequest<Types>, EntriesError> {
+        let (_shard, body) = wire::split(item)?;
+        let (ask, rest) = wire::read_ask(&body)?;
+        if let Ask::Append { vote, .. } = &ask {
+            self.group.admit(self.from, *vote, true)?;
+        }
+        Ok(wire::read_append(ask, rest)?)
+    }
 }

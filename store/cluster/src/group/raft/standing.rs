@@ -1,12 +1,15 @@
 //! Where this copy stands in its group: what its log, its machine and its callers must agree on at once, without
 //! asking the consensus engine's task.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::types::{LogId, StoredMembership, Vote};
+use super::{
+    admission::recovery_number,
+    types::{LogId, StoredMembership, Vote},
+};
 use crate::GroupError;
 
 #[derive(Default)]
@@ -26,6 +29,8 @@ pub(crate) struct Standing {
     node_id: u64,
     inner: Mutex<Inner>,
     reads_at_once: AtomicBool,
+    /// How often the group was brought back, as far as this copy knows: see [`admission`](super::admission).
+    recoveries: AtomicU64,
     changed: Notify,
 }
 
@@ -35,6 +40,7 @@ impl Standing {
             node_id,
             inner: Mutex::default(),
             reads_at_once: AtomicBool::new(false),
+            recoveries: AtomicU64::new(0),
             changed: Notify::new(),
         }
     }
@@ -76,7 +82,19 @@ impl Standing {
         });
     }
 
+    /// How often the group was brought back, as far as this copy knows.
+    pub(super) fn recoveries(&self) -> u64 {
+        self.recoveries.load(Ordering::Acquire)
+    }
+
+    /// The group had reached this term.
+    pub(super) fn heard_of_term(&self, term: u64) {
+        self.recoveries
+            .fetch_max(recovery_number(term), Ordering::AcqRel);
+    }
+
     pub(super) fn vote_saved(&self, vote: &Vote) {
+        self.heard_of_term(vote.leader_id.term);
         self.change(|inner| {
             inner.caught_up &= inner.vote.as_ref() == Some(vote);
             inner.vote = Some(*vote);

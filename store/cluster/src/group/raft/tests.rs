@@ -3,11 +3,11 @@
 use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
-use mailrook_kv::{Applied, ApplyError, Space, StateMachine, View};
-use mailrook_transport::Alone;
+use mailrook_kv::{Applied, ApplyError, Space, StateMachine, View, encode};
+use mailrook_transport::{Alone, Duplex};
 use mailrook_types::{NodeId, ShardId};
 use openraft::{EntryPayload, raft::AppendEntriesRequest};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 
 use super::{
     Command, Entry, GroupParts, Origin, RaftGroup,
@@ -18,7 +18,9 @@ use super::{
     send::SnapshotSender,
     snapshot::SnapshotSource,
     standing::Standing,
-    types::{Raft, Snapshot, SnapshotMeta, Vote},
+    transfer::{Answer, Offer},
+    types::{Raft, Snapshot, SnapshotMeta, StoredMembership, Vote},
+    wire::{self, WireLogId, WireVote},
 };
 use crate::{
     Group,
@@ -27,7 +29,7 @@ use crate::{
     guard::{GroupEvidence, check_group, log_group},
     log::{
         EngineLog, EngineOptions, LogWrite, OnFatal, RecordKey, SharedLog, WriterOptions,
-        encode_entry, encode_log_id, log_id,
+        encode_entry, encode_log_id, encode_membership, log_id,
     },
     state::{GroupState, StateEngine, TableEngine},
 };
@@ -104,6 +106,7 @@ impl Copy {
             shard: ONE,
             network: Arc::new(Alone(NodeId(node_id))),
             snapshots: SnapshotSender::default(),
+            standing: Arc::new(Standing::new(node_id)),
             plant: None,
         };
         Raft::new(node_id, config(ONE, true).unwrap(), ways, log, machine)
@@ -135,14 +138,12 @@ impl Copy {
     }
 }
 
-/// What a leader of node 1 with fifty commands sends to the copy at `to`.
-async fn snapshot_for(to: &Path) -> (Vote, SnapshotMeta, SnapshotSource) {
-    let from = tempfile::tempdir().unwrap();
-    let leader = Copy::open(from.path());
+/// Node 1, with fifty commands in a group that it has begun at `path`.
+async fn leader(path: &Path) -> Arc<RaftGroup> {
     let space = Box::new(FileSystemSpace {
-        path: from.path().to_owned(),
+        path: path.to_owned(),
     });
-    let Copy { log, state, .. } = leader;
+    let Copy { log, state, .. } = Copy::open(path);
     let group = RaftGroup::start(GroupParts {
         shard: ONE,
         network: Arc::new(Alone(NodeId(1))),
@@ -154,6 +155,7 @@ async fn snapshot_for(to: &Path) -> (Vote, SnapshotMeta, SnapshotSource) {
         log_cache_bytes: 1 << 20,
         groups: 1,
         wall: Arc::new(super::wall_ms),
+        heard: super::Heard::of(false),
         plant: None,
         reserve: Arc::new(Reserve::new(space, 0).unwrap()),
         correction: super::Correction::default(),
@@ -166,6 +168,13 @@ async fn snapshot_for(to: &Path) -> (Vote, SnapshotMeta, SnapshotSource) {
             .await
             .unwrap();
     }
+    group
+}
+
+/// What a leader of node 1 with fifty commands sends to the copy at `to`.
+async fn snapshot_for(to: &Path) -> (Vote, SnapshotMeta, SnapshotSource) {
+    let from = tempfile::tempdir().unwrap();
+    let group = leader(from.path()).await;
     let (meta, folder) = SnapshotSource::Live(Arc::clone(&group.state))
         .checkpoint("for-2")
         .unwrap();
@@ -236,6 +245,51 @@ async fn a_snapshot_takes_the_place_of_the_log_and_the_log_goes_on_behind_it() {
     drop(log);
     let raft = copy.follow(2).await;
     raft.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_cannot_be_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let group = leader(dir.path()).await;
+    let committed = group.status().committed_index;
+    let vote = |term, node| WireVote {
+        term,
+        node,
+        committed: true,
+    };
+    let last = |term, node, index| WireLogId::from(&log_id(term, node, index));
+    let contradicts = (vote(9, 2), last(9, 2, committed));
+    let later_than_its_sender = (vote(9, 2), last(9, 3, committed + 10));
+    let of_another = (vote(9, 1), last(9, 1, committed + 10));
+    let of_a_candidate = WireVote {
+        committed: false,
+        ..vote(9, 2)
+    };
+    for (vote, last) in [
+        contradicts,
+        later_than_its_sender,
+        of_another,
+        (of_a_candidate, last(9, 2, committed + 10)),
+    ] {
+        let offer = Offer {
+            vote,
+            last,
+            membership: encode_membership(&StoredMembership::default()),
+            files: Vec::new(),
+        };
+        let (outgoing, mut answers) = mpsc::channel(8);
+        let (_nothing, incoming) = mpsc::channel(1);
+        let stream = Duplex { outgoing, incoming };
+        group
+            .receive_snapshot(NodeId(2), encode(&offer).into(), stream)
+            .await;
+        let answer = answers.recv().await.unwrap();
+        let answer: Answer = wire::read_reply(&answer).unwrap();
+        assert!(matches!(answer, Answer::Failed(_)), "{offer:?}: {answer:?}");
+    }
+    // It goes on.
+    group.propose(Bytes::from_static(&[51])).await.unwrap();
+    group.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

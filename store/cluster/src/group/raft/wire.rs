@@ -113,7 +113,7 @@ pub(crate) enum Ask {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct WireVoteRequest {
-    vote: WireVote,
+    pub(super) vote: WireVote,
     last: Option<WireLogId>,
     by_transfer: bool,
 }
@@ -129,6 +129,10 @@ pub(crate) enum Told {
     },
     Transferred,
     WouldLead(bool),
+    /// Nothing: the sender's copy is of before the group was brought back for the so manieth time.
+    Outdated {
+        recoveries: u64,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -140,6 +144,10 @@ pub(crate) enum WireAppended {
     /// What should come before is not there; which, where that is known.
     Conflict(Option<WireLogId>),
     HigherVote(WireVote),
+    /// As [`Told::Outdated`].
+    Outdated {
+        recoveries: u64,
+    },
 }
 
 /// Which shard a request is for, and what follows.
@@ -306,7 +314,7 @@ pub(crate) fn to_stream_result(
         WireAppended::To(to) => Ok(to.map(LogId::from)),
         WireAppended::Conflict(Some(at)) => Err(StreamAppendError::Conflict(at.into())),
         WireAppended::HigherVote(vote) => Err(StreamAppendError::HigherVote(vote.into())),
-        WireAppended::All | WireAppended::Conflict(None) => {
+        WireAppended::All | WireAppended::Conflict(None) | WireAppended::Outdated { .. } => {
             return Err(unreadable("an answer that streams do not give"));
         }
     })

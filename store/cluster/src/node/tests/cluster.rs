@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -24,12 +24,13 @@ use super::{
 use crate::{
     DiskSpace, Group, GroupError, GroupRole, Node, NodeOptions, Parts, Reached,
     data_dir::{LogMark, WitnessFile},
+    group::raft::wire::{self, Ask},
     log::{EngineLog, LogError, LogStore, LogWrite, OnFatal, RawEntry, RecordKey},
 };
 
 pub(super) const ONE: ShardId = ShardId(1);
 /// A busy machine gets as long.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Nobody;
 
@@ -179,6 +180,43 @@ impl Handler for Breaking {
     }
 }
 
+/// Answers as `inner` does, and counts.
+struct Listening {
+    inner: Arc<dyn Handler>,
+    heard: Arc<Heard>,
+}
+
+/// What nodes asked each other.
+#[derive(Default)]
+pub(super) struct Heard {
+    /// Whether they would lead [`ONE`].
+    pub(super) would_lead: AtomicU64,
+    /// To take a leadership over is not answered.
+    pub(super) no_transfer: AtomicBool,
+}
+
+impl Handler for Listening {
+    fn call(&self, from: NodeId, request: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
+        let ask = wire::split(request.clone()).map(|(shard, body)| (shard, wire::read_ask(&body)));
+        match ask {
+            Ok((ONE, Ok((Ask::WouldLead, _)))) => {
+                self.heard.would_lead.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok((_, Ok((Ask::Transfer { .. }, _))))
+                if self.heard.no_transfer.load(Ordering::Relaxed) =>
+            {
+                return futures::future::pending().boxed();
+            }
+            _ => {}
+        }
+        self.inner.call(from, request)
+    }
+
+    fn open(&self, from: NodeId, request: Bytes, stream: Duplex) -> BoxFuture<'static, ()> {
+        self.inner.open(from, request, stream)
+    }
+}
+
 /// Nodes that can be stopped, crashed and started again.
 pub(super) struct Cluster {
     hub: MemoryHub,
@@ -187,12 +225,13 @@ pub(super) struct Cluster {
     pub(super) dirs: BTreeMap<NodeId, tempfile::TempDir>,
     disks: BTreeMap<NodeId, Arc<Disk>>,
     snapshots: Arc<Breaks>,
+    pub(super) heard: Arc<Heard>,
     change: fn(&mut NodeOptions),
 }
 
 impl Cluster {
     /// A node that has founded a cluster, and `more` that were enrolled.
-    async fn new(more: usize, change: fn(&mut NodeOptions)) -> Cluster {
+    pub(super) async fn new(more: usize, change: fn(&mut NodeOptions)) -> Cluster {
         // RUST_LOG=mailrook=debug,openraft=info shows what happens. An earlier test may have set it up.
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
@@ -210,6 +249,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             disks: BTreeMap::new(),
             snapshots: Arc::default(),
+            heard: Arc::default(),
             change,
         };
         for number in 1..=more as u64 {
@@ -271,7 +311,10 @@ impl Cluster {
             }
         };
         let handlers = Handlers {
-            consensus: node.consensus_handler(),
+            consensus: Arc::new(Listening {
+                inner: node.consensus_handler(),
+                heard: Arc::clone(&self.heard),
+            }),
             bulk: Arc::new(Breaking {
                 inner: node.bulk_handler(),
                 breaks: Arc::clone(&self.snapshots),
@@ -367,6 +410,10 @@ impl Cluster {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
+    }
+
+    pub(super) fn set_free_bytes(&self, id: NodeId, bytes: u64) {
+        self.disks[&id].free_bytes.store(bytes, Ordering::Relaxed);
     }
 
     fn other_than(&self, id: NodeId) -> NodeId {
@@ -612,11 +659,7 @@ async fn until_led_by_another(cluster: &Cluster, old: NodeId) {
 async fn a_full_disk_gives_the_lead_away_and_takes_part_again_when_there_is_room() {
     let cluster = Cluster::of_three(|options| options.disk_reserve_bytes = 1000).await;
     let old = cluster.leader(ONE).await;
-    let free = |bytes| {
-        cluster.disks[&old]
-            .free_bytes
-            .store(bytes, Ordering::Relaxed)
-    };
+    let free = |bytes| cluster.set_free_bytes(old, bytes);
     free(500);
     until_led_by_another(&cluster, old).await;
     cluster.put(ONE, 1, b"while one is full").await;

@@ -1,9 +1,12 @@
 //! Tests of the whole back end, with a toy state machine.
 
+mod admission;
 mod basics;
 mod cluster;
 mod crash;
 mod damage;
+mod fence;
+mod hand_over;
 mod machine;
 mod power;
 mod recover;

@@ -1,9 +1,11 @@
 //! Groups that lost their quorum for good.
 
+use std::time::{Duration, Instant};
+
 use mailrook_types::{NodeId, ShardId};
 
 use super::{
-    cluster::{Cluster, ONE},
+    cluster::{Cluster, ONE, PATIENCE},
     machine::{command, value},
 };
 use crate::{OpenError, Recovery};
@@ -62,6 +64,66 @@ async fn one_copy_of_three_is_brought_back() {
     }
     cluster.spread(ONE).await;
     cluster.shows(ONE, 23, b"later").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_of_before_neither_lead_nor_are_followed() {
+    let mut cluster = Cluster::of_three(|_| {}).await;
+    cluster.put(ONE, 1, b"before").await;
+    cluster.shows(ONE, 1, b"before").await;
+    let survivor = cluster.leader(ONE).await;
+    let ids = cluster.ids();
+    for id in &ids {
+        cluster.stop(*id).await;
+    }
+    let recovery = Recovery::open(&cluster.path(survivor)).unwrap();
+    for shard in [ShardId::META, ONE] {
+        recovery.recover(shard, None).unwrap();
+    }
+    recovery.close();
+    cluster.start(survivor).await;
+    cluster.put(ONE, 2, b"after").await;
+
+    // The others are a quorum of the members that they know.
+    let others: Vec<NodeId> = ids.into_iter().filter(|id| *id != survivor).collect();
+    for id in &others {
+        cluster.start(*id).await;
+    }
+    let after = |cluster: &Cluster| value(&*cluster.group(survivor, ONE), 2);
+    for shard in [ShardId::META, ONE] {
+        for id in &others {
+            let begun = Instant::now();
+            while !cluster.group(*id, shard).is_stopped() {
+                assert_eq!(after(&cluster).as_deref(), Some(&b"after"[..]));
+                assert!(begun.elapsed() < PATIENCE, "{id} goes on with {shard}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+    assert_eq!(cluster.leader(ONE).await, survivor);
+    // Not for this time alone.
+    cluster.crash(survivor);
+    cluster.start(survivor).await;
+    assert_eq!(cluster.leader(ONE).await, survivor);
+    assert_eq!(after(&cluster).as_deref(), Some(&b"after"[..]));
+    for id in &others {
+        for shard in [ShardId::META, ONE] {
+            cluster.nodes[id].drop_copy(shard).await.unwrap();
+        }
+    }
+    cluster.spread(ONE).await;
+    cluster.shows(ONE, 2, b"after").await;
+    // And is brought back once more, from another copy.
+    for id in cluster.ids() {
+        cluster.stop(id).await;
+    }
+    let recovery = Recovery::open(&cluster.path(others[0])).unwrap();
+    recovery.recover(ONE, None).unwrap();
+    recovery.close();
+    cluster.start(others[0]).await;
+    cluster.put(ONE, 3, b"once more").await;
+    let term = cluster.group(others[0], ONE).status().term;
+    assert_eq!(term >> 32, 2, "{term}");
 }
 
 #[test]
