@@ -179,6 +179,7 @@ impl Inner {
     async fn drop_copy(self: &Arc<Self>, shard: ShardId) -> Result<(), GroupError> {
         let _one = self.making.lock().await;
         let group = self.groups.write().remove(&shard);
+        self.reports.forget(shard);
         if let Some(group) = group {
             group.shutdown().await;
         } else if !self.witness.content().groups.contains_key(&shard) {
