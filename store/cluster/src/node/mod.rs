@@ -192,7 +192,7 @@ impl Node {
 
     /// Counts up with what the node has promised to remember: lower than what others heard, the directory is an old copy.
     pub fn beat(&self) -> u64 {
-        self.inner.witness.content().beat
+        self.inner.witness.beat()
     }
 
     /// How the node fares.
@@ -230,7 +230,12 @@ impl Node {
                     tracing::error!("an upkeep thread panicked");
                 }
             }
+            let first = inner.log.store().is_ok();
             inner.log.close();
+            if first {
+                // All that was written is durable now, and told.
+                upkeep::raise_witness(&inner, &inner.groups());
+            }
             inner.dir.release();
         });
         if let Err(error) = closed.await {

@@ -115,6 +115,26 @@ fn wait(stop: &Receiver<()>, time: Duration) -> bool {
     matches!(stop.recv_timeout(time), Err(RecvTimeoutError::Timeout))
 }
 
+/// Has the witness know how far the logs of groups go.
+pub(super) fn raise_witness(inner: &Inner, groups: &[Arc<RaftGroup>]) {
+    let known = inner.witness.content();
+    let higher: Vec<_> = groups
+        .iter()
+        .filter_map(|group| {
+            let mark = log_mark(&group.durable_last()?);
+            let before = known
+                .groups
+                .get(&group.shard())
+                .and_then(|marks| marks.last);
+            (Some(mark) > before).then_some((group.shard(), mark))
+        })
+        .collect();
+    // A lower witness only proves less. If the disk is at its end, the log's next write tells.
+    if let Err(error) = inner.witness.raise_last(&higher) {
+        tracing::warn!(%error, "the witness was not raised");
+    }
+}
+
 fn collect_garbage(inner: &Inner, stop: &Receiver<()>) {
     for group in inner.groups().iter().filter(|group| group.is_running()) {
         let collected = group
@@ -163,7 +183,7 @@ impl Upkeep<'_> {
         self.flush_for_age();
         if self.log_tick.elapsed() >= LOG_TICK {
             self.log_tick = Instant::now();
-            self.raise_witness();
+            raise_witness(self.inner, &self.running().collect::<Vec<_>>());
             self.purge_log();
         }
     }
@@ -199,25 +219,6 @@ impl Upkeep<'_> {
             {
                 self.flush(&group);
             }
-        }
-    }
-
-    fn raise_witness(&self) {
-        let known = self.inner.witness.content();
-        let higher: Vec<_> = self
-            .running()
-            .filter_map(|group| {
-                let mark = log_mark(&group.durable_last()?);
-                let before = known
-                    .groups
-                    .get(&group.shard())
-                    .and_then(|marks| marks.last);
-                (Some(mark) > before).then_some((group.shard(), mark))
-            })
-            .collect();
-        // A lower witness only proves less. If the disk is at its end, the log's next write tells.
-        if let Err(error) = self.inner.witness.raise_last(&higher) {
-            tracing::warn!(%error, "the witness was not raised");
         }
     }
 
