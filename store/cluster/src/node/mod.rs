@@ -220,6 +220,7 @@ impl Node {
     pub async fn shutdown(&self) {
         self.takeover.abort();
         let upkeep = self.end_upkeep();
+        self.inner.reserve.give_up();
         // Closing a group ends its compactions, which the upkeep may be waiting for.
         let groups = self.inner.groups();
         futures::future::join_all(groups.iter().map(|group| group.shutdown())).await;
