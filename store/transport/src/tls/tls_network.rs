@@ -81,6 +81,9 @@ pub trait Introduce: Send + Sync + 'static {
     fn admit_level(&self, _from: NodeId, _level: u32) -> Result<(), String> {
         Ok(())
     }
+
+    /// A node is not dialled any more: what it said of itself does not count from now on. May be told more than once.
+    fn forget(&self, _node: NodeId) {}
 }
 
 /// What a [`TlsNetwork`] is made with.
@@ -278,6 +281,7 @@ impl TlsNetwork {
                 connection.close("it was removed");
             }
         }
+        self.shared.introduce.forget(node);
     }
 
     /// Uses other credentials for new connections. Of those that exist, the ones end whose other side proved itself by a CA
