@@ -601,7 +601,7 @@ pub fn raw_commands(input: &[u8]) {
     }
     let _ = meta.apply(1_700_000_100_000, input.to_vec(), 0);
     if let Ok(question) = MetaQuery::decode(input) {
-        let _ = answer_meta(&meta.one.snapshot(), &question);
+        let _ = answer_meta(&meta.one.snapshot(), 1_700_000_200_000, &question);
     }
 }
 
