@@ -15,7 +15,7 @@ use std::{
     },
 };
 
-use mailrook_cluster::simulation::run_blocking;
+use mailrook_cluster::simulation;
 use mailrook_kv::{decode, encode};
 use mailrook_meta::{NodeRecord, NodeState};
 use mailrook_store_client::Peers;
@@ -226,10 +226,17 @@ impl Book {
         if beat > saved.saturating_add(BEATS_UNSAVED_MAX)
             && !self.saves_soon.swap(true, Ordering::AcqRel)
         {
-            let book = Arc::clone(self);
-            tokio::spawn(run_blocking(move || book.save_beats()));
+            self.save_beats_soon();
         }
         Ok(())
+    }
+
+    fn save_beats_soon(self: &Arc<Self>) {
+        if simulation::is_on() {
+            return self.save_beats();
+        }
+        let book = Arc::clone(self);
+        tokio::task::spawn_blocking(move || book.save_beats());
     }
 
     /// All that were heard until now, in one go.
