@@ -236,7 +236,10 @@ mod tests {
         reserve.sample().unwrap();
         assert!(reserve.is_full());
         let pauses: Vec<_> = (0..20).map(|_| short.pause()).collect();
-        assert_eq!((pauses[0], pauses[19]), (super::RETRY_MIN, super::RETRY_MAX));
+        assert_eq!(
+            (pauses[0], pauses[19]),
+            (super::RETRY_MIN, super::RETRY_MAX)
+        );
         assert!(reserve.wait(std::time::Duration::ZERO));
         drop(short);
         reserve.check().unwrap();

@@ -2,11 +2,7 @@
 //!
 //! A secret of 128 bits is not guessed; what is bounded here is the work: each try has the meta group read.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    time::Duration,
-};
+use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use mailrook_transport::network_of;
 use parking_lot::Mutex;
@@ -73,7 +69,12 @@ mod tests {
             tries.check(at("2001:db8::1")).unwrap();
             tries.failed(at(&format!("2001:db8::{n:x}")));
         }
-        assert!(tries.check(at("2001:db8::ffff")).unwrap_err().contains("60 s"));
+        assert!(
+            tries
+                .check(at("2001:db8::ffff"))
+                .unwrap_err()
+                .contains("60 s")
+        );
         tries.check(at("2001:db8:0:1::1")).unwrap();
         tries.check(at("192.0.2.1")).unwrap();
         tokio::time::advance(WITHIN).await;

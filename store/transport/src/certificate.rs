@@ -161,7 +161,9 @@ impl Certificate {
     /// Whether a CA signed it for a node, be it still valid or not.
     pub(crate) fn is_of(&self, ca: &Certificate) -> bool {
         let expires = self.expires().duration_since(UNIX_EPOCH);
-        let before = expires.unwrap_or_default().saturating_sub(Duration::from_secs(1));
+        let before = expires
+            .unwrap_or_default()
+            .saturating_sub(Duration::from_secs(1));
         self.is_signed_by_at(ca, UnixTime::since_unix_epoch(before))
     }
 

@@ -218,8 +218,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        guard::check_files,
         group::raft::{Command, Entry},
+        guard::check_files,
         log::{decode_entry, encode_entry},
     };
 

@@ -364,7 +364,9 @@ impl Writer {
     /// Does not come back, but in tests, and where the node ends while there is no room.
     fn fail(&self, error: &LogError, done: Vec<Done>, waiting: impl Iterator<Item = Job>) {
         if self.reserve.has_given_up() && error.is_closed() {
-            tracing::warn!("what waited for room in the log is not written; nobody was told that it was");
+            tracing::warn!(
+                "what waited for room in the log is not written; nobody was told that it was"
+            );
         } else {
             (self.options.on_fatal.0)(error);
         }

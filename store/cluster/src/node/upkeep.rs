@@ -206,10 +206,7 @@ impl Upkeep<'_> {
 
     /// Flushes groups again that there was no room for.
     fn flush_short(&mut self) {
-        let groups: BTreeMap<_, _> = self
-            .running()
-            .map(|group| (group.shard(), group))
-            .collect();
+        let groups: BTreeMap<_, _> = self.running().map(|group| (group.shard(), group)).collect();
         self.short.retain(|shard, _| groups.contains_key(shard));
         let now = Instant::now();
         let due = self.short.iter().filter(|(_, (_, again))| *again <= now);

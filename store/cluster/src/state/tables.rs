@@ -236,6 +236,8 @@ mod tests {
         // As RocksDB 11 said it, on a full file system.
         let full = "IO error: No space left on device: While appending to file: /x/000012.sst: No space left on device";
         assert!(is_no_room(full));
-        assert!(!is_no_room("IO error: While fsync: /x/000012.sst: Input/output error"));
+        assert!(!is_no_room(
+            "IO error: While fsync: /x/000012.sst: Input/output error"
+        ));
     }
 }

@@ -150,7 +150,8 @@ fn a_token_lets_one_node_in() {
 fn whether_a_token_lets_a_node_in_can_be_asked_first() {
     let mut group = Group::with_one_node();
     let asked = |group: &Group, token: u64, node: u64| {
-        let MetaCommand::JoinNode { secret_hash, node } = join(token, crate::rig::node(node)) else {
+        let MetaCommand::JoinNode { secret_hash, node } = join(token, crate::rig::node(node))
+        else {
             panic!()
         };
         let node = node.id;

@@ -700,7 +700,12 @@ async fn a_copy_that_was_half_dropped_is_dropped_and_made_anew() {
     std::fs::rename(&aside, &quarantine).unwrap();
     node.drop_copy(TWO).await.unwrap();
     assert!(quarantine.join("group-2-1").is_dir());
-    let bounds = node.inner.log.store().unwrap().bounds(crate::guard::log_group(TWO));
+    let bounds = node
+        .inner
+        .log
+        .store()
+        .unwrap()
+        .bounds(crate::guard::log_group(TWO));
     assert_eq!(bounds, None, "the log is not kept for it");
     node.add_copy(TWO, Reached::default()).await.unwrap();
     let groups = node.status().groups;

@@ -360,7 +360,10 @@ mod no_room {
         let waiting = tokio::spawn(async move { waiting.propose(command(key, b"waits")).await });
         eventually("no room is noticed", || node.status().disk_full).await;
         let refused = group.propose(command(key, b"refused")).await;
-        assert!(matches!(refused, Err(GroupError::Full { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(GroupError::Full { .. })),
+            "{refused:?}"
+        );
         assert!(!waiting.is_finished(), "nobody is told what is not done");
         assert_eq!(group.status().role, GroupRole::Leader);
         is_full.store(false, Ordering::SeqCst);
@@ -401,7 +404,10 @@ mod no_room {
                 break;
             }
             put.unwrap();
-            assert!(begun.elapsed() < Duration::from_secs(20), "it is not noticed");
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "it is not noticed"
+            );
         }
         assert_eq!(group.status().role, GroupRole::Leader);
         full.flushes.store(false, Ordering::SeqCst);
