@@ -677,7 +677,7 @@ pub fn meta_commands(input: &[u8]) {
             MetaQuery::SlotMap,
             MetaQuery::SlotMove,
         ] {
-            answer_meta(&snapshot, &question).expect("a well-kept directory can be asked");
+            answer_meta(&snapshot, now, &question).expect("a well-kept directory can be asked");
         }
     }
     copies.compare();
