@@ -602,7 +602,7 @@ pub fn raw_commands(input: &[u8]) {
     }
     let _ = meta.apply(1_700_000_100_000, input.to_vec(), 0);
     if let Ok(question) = MetaQuery::decode(input) {
-        let _ = answer_meta(&meta.one.snapshot(), &question);
+        let _ = answer_meta(&meta.one.snapshot(), 1_700_000_200_000, &question);
     }
 }
 
@@ -678,7 +678,7 @@ pub fn meta_commands(input: &[u8]) {
             MetaQuery::SlotMap,
             MetaQuery::SlotMove,
         ] {
-            answer_meta(&snapshot, &question).expect("a well-kept directory can be asked");
+            answer_meta(&snapshot, now, &question).expect("a well-kept directory can be asked");
         }
     }
     copies.compare();

@@ -360,7 +360,7 @@ impl Directory for MemoryCluster {
         async move {
             self.check_reachable()?;
             let snapshot = self.0.meta.lock().snapshot();
-            mailrook_meta::answer(&snapshot, &query).map_err(internal)
+            mailrook_meta::answer(&snapshot, Timestamp::now().0, &query).map_err(internal)
         }
         .boxed()
     }

@@ -326,8 +326,7 @@ pub(crate) async fn answer_meta(
     group: &Arc<dyn Group>,
     query: &MetaQuery,
 ) -> Result<Result<MetaAnswer, KvError>, GroupError> {
-    let answer = |state: &dyn Read, _time_ms, query: &_| mailrook_meta::answer(state, query);
-    read(&calls.beside, group, query, false, answer).await
+    read(&calls.beside, group, query, false, mailrook_meta::answer).await
 }
 
 /// Has `answer` answer `query` from the group's state: at once if that is short, beside this thread if not.

@@ -3,8 +3,14 @@
 use std::{
     io,
     path::PathBuf,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::GroupError;
 
@@ -28,12 +34,57 @@ impl DiskSpace for FileSystemSpace {
     }
 }
 
-/// Whether there is room, as of the last sample.
+/// Whether an error says that there is no room: on the disk, or for this user.
+pub(crate) fn is_no_room(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// A write that found no room is tried again after this time, and then after longer ones.
+const RETRY_MIN: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// With less than this free no write is tried again: half of the largest would find room, and each try costs the log a file.
+const ROOM_BYTES_MIN: u64 = 16 << 20;
+
+/// Whether there is room, as of the last sample and of the last writes.
+///
+/// The sample tells in good time. It does not tell all: a quota, or what others write meanwhile. So who finds no room to write
+/// says so, too ([`Reserve::short`]), and waits.
 pub(crate) struct Reserve {
     space: Box<dyn DiskSpace>,
     reserve_bytes: u64,
     free_bytes: AtomicU64,
     full: AtomicBool,
+    /// Who waits for room.
+    short: AtomicUsize,
+    given_up: Mutex<bool>,
+    giving_up: Condvar,
+}
+
+/// Something waits for room to be written, until this is dropped.
+pub(crate) struct Short {
+    reserve: Arc<Reserve>,
+    what: String,
+    pause: Duration,
+}
+
+impl Short {
+    /// How long to wait before the next try; longer each time.
+    pub(crate) fn pause(&mut self) -> Duration {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(RETRY_MAX);
+        pause
+    }
+}
+
+impl Drop for Short {
+    fn drop(&mut self) {
+        self.reserve.short.fetch_sub(1, Ordering::Relaxed);
+        tracing::info!(what = self.what, "it waits for room no longer");
+    }
 }
 
 impl Reserve {
@@ -44,6 +95,9 @@ impl Reserve {
             reserve_bytes,
             free_bytes: AtomicU64::new(0),
             full: AtomicBool::new(false),
+            short: AtomicUsize::new(0),
+            given_up: Mutex::new(false),
+            giving_up: Condvar::new(),
         };
         reserve.sample()?;
         Ok(reserve)
@@ -54,7 +108,7 @@ impl Reserve {
         let free = self.space.free_bytes()?;
         self.free_bytes.store(free, Ordering::Relaxed);
         // Full below the reserve, and room again only an eighth above it: no flapping at the edge.
-        let limit = if self.is_full() {
+        let limit = if self.full.load(Ordering::Relaxed) {
             self.reserve_bytes.saturating_add(self.reserve_bytes / 8)
         } else {
             self.reserve_bytes
@@ -86,7 +140,46 @@ impl Reserve {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+        self.full.load(Ordering::Relaxed) || self.short.load(Ordering::Relaxed) > 0
+    }
+
+    /// There was no room for `what`, which waits for some from now on.
+    pub(crate) fn short(self: &Arc<Self>, what: String, cause: &str) -> Short {
+        tracing::error!(
+            what,
+            cause,
+            "the disk is full: nothing new is accepted, and this waits for room"
+        );
+        self.short.fetch_add(1, Ordering::Relaxed);
+        Short {
+            reserve: Arc::clone(self),
+            what,
+            pause: RETRY_MIN,
+        }
+    }
+
+    /// Waits so long, and until there may be room; false once nobody waits for that any more.
+    pub(crate) fn wait(&self, pause: Duration) -> bool {
+        let mut given_up = self.given_up.lock();
+        loop {
+            if !*given_up {
+                self.giving_up.wait_for(&mut given_up, pause);
+            }
+            if *given_up || self.free_bytes() >= ROOM_BYTES_MIN {
+                return !*given_up;
+            }
+        }
+    }
+
+    /// Whether nobody waits for room any more.
+    pub(crate) fn has_given_up(&self) -> bool {
+        *self.given_up.lock()
+    }
+
+    /// From now on nobody waits for room: the node ends.
+    pub(crate) fn give_up(&self) {
+        *self.given_up.lock() = true;
+        self.giving_up.notify_all();
     }
 
     pub(crate) fn free_bytes(&self) -> u64 {
@@ -133,5 +226,24 @@ mod tests {
             reserve.sample().unwrap();
             assert_eq!(reserve.check().is_err(), full, "{free_bytes} free");
         }
+    }
+
+    #[test]
+    fn who_finds_no_room_knows_better_than_the_sample() {
+        let free = Arc::new(AtomicU64::new(super::ROOM_BYTES_MIN));
+        let reserve = Arc::new(Reserve::new(Box::new(Fake(free)), 800).unwrap());
+        let mut short = reserve.short("a test".into(), "a quota");
+        reserve.sample().unwrap();
+        assert!(reserve.is_full());
+        let pauses: Vec<_> = (0..20).map(|_| short.pause()).collect();
+        assert_eq!(
+            (pauses[0], pauses[19]),
+            (super::RETRY_MIN, super::RETRY_MAX)
+        );
+        assert!(reserve.wait(std::time::Duration::ZERO));
+        drop(short);
+        reserve.check().unwrap();
+        reserve.give_up();
+        assert!(!reserve.wait(std::time::Duration::from_secs(60)));
     }
 }

@@ -2,11 +2,20 @@
 //!
 //! The feature level is part of it: a program that is too old is refused before it can read what it does not know.
 //!
-//! The file `nodes` in the cluster's folder is a versioned record. It is written when something of note has changed, and the
-//! beats that were heard now and then: an old one proves less, not something wrong.
+//! The file `nodes` in the cluster's folder is a versioned record. What the directory says of nodes and of the level is there
+//! before it counts as learnt: who is told no, must be told no after a restart, too. Beats are written now and then, beside:
+//! an old one proves less, not something wrong, and they are heard where frames are read.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
+use mailrook_cluster::simulation;
 use mailrook_kv::{decode, encode};
 use mailrook_meta::{NodeRecord, NodeState};
 use mailrook_store_client::Peers;
@@ -50,7 +59,12 @@ const FIRST_LEVEL: u32 = 1;
 pub struct Book {
     path: PathBuf,
     own: NodeId,
+    /// Never held while the disk is waited for.
     nodes: Mutex<Nodes>,
+    /// Held while the file is written: one at a time.
+    saving: Mutex<()>,
+    /// Beats are about to be written.
+    saves_soon: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -60,6 +74,25 @@ struct Nodes {
     feature_level: u32,
     /// As they lie on the disk.
     saved_beats: BTreeMap<NodeId, u64>,
+    /// Something else than beats is not on the disk.
+    is_unsaved: bool,
+}
+
+impl Nodes {
+    /// What the directory's records say.
+    fn told_by(&self, records: &[NodeRecord]) -> BTreeMap<NodeId, Known> {
+        let known = |record: &NodeRecord| {
+            let beat = self.known.get(&record.id).map_or(0, |known| known.beat);
+            let known = Known {
+                name: record.name.clone(),
+                address: record.address.clone(),
+                removed: matches!(record.state, NodeState::Removed { .. }),
+                beat,
+            };
+            (record.id, known)
+        };
+        records.iter().map(known).collect()
+    }
 }
 
 impl Book {
@@ -83,8 +116,15 @@ impl Book {
             known,
             feature_level,
             saved_beats,
+            is_unsaved: false,
         });
-        Ok(Book { path, own, nodes })
+        Ok(Book {
+            path,
+            own,
+            nodes,
+            saving: Mutex::new(()),
+            saves_soon: AtomicBool::new(false),
+        })
     }
 
     /// The cluster's feature level, as it was heard of last.
@@ -92,17 +132,25 @@ impl Book {
         self.nodes.lock().feature_level
     }
 
-    /// The cluster is at this feature level; it never goes down.
+    /// Whether all of this was learnt before, and is on the disk.
+    pub(crate) fn has_learnt(&self, level: u32, records: &[NodeRecord]) -> bool {
+        let nodes = self.nodes.lock();
+        !nodes.is_unsaved && level <= nodes.feature_level && nodes.told_by(records) == nodes.known
+    }
+
+    /// The cluster is at this feature level; it never goes down. Waits for the disk.
     ///
     /// # Errors
     /// It cannot be written; it is known nevertheless.
     pub fn learn_level(&self, level: u32) -> Result<(), FileError> {
         let mut nodes = self.nodes.lock();
-        if level <= nodes.feature_level {
-            return Ok(());
+        if level > nodes.feature_level {
+            nodes.feature_level = level;
+            nodes.is_unsaved = true;
         }
-        nodes.feature_level = level;
-        self.save(&mut nodes)
+        let is_unsaved = nodes.is_unsaved;
+        drop(nodes);
+        if is_unsaved { self.save() } else { Ok(()) }
     }
 
     /// An error, with words for it, if a program that knows levels up to `highest` cannot take part.
@@ -132,33 +180,28 @@ impl Book {
         known
     }
 
-    /// What the directory says of the nodes takes the place of what was known. Says whether that is news.
+    /// What the directory says of the nodes takes the place of what was known. Says whether that is news. Waits for the disk.
     ///
     /// # Errors
     /// It cannot be written; it is known nevertheless.
     pub fn learn(&self, records: &[NodeRecord]) -> Result<bool, FileError> {
         let mut nodes = self.nodes.lock();
-        let mut next = BTreeMap::new();
-        for record in records {
-            let beat = nodes.known.get(&record.id).map_or(0, |known| known.beat);
-            let known = Known {
-                name: record.name.clone(),
-                address: record.address.clone(),
-                removed: matches!(record.state, NodeState::Removed { .. }),
-                beat,
-            };
-            next.insert(record.id, known);
+        let next = nodes.told_by(records);
+        let is_news = next != nodes.known;
+        if is_news {
+            nodes.known = next;
+            nodes.is_unsaved = true;
         }
-        if next == nodes.known {
-            return Ok(false);
+        let is_unsaved = nodes.is_unsaved;
+        drop(nodes);
+        if is_unsaved {
+            self.save()?;
         }
-        nodes.known = next;
-        self.save(&mut nodes)?;
-        Ok(true)
+        Ok(is_news)
     }
 
-    /// A node told its beat. An error if it cannot be who it says.
-    pub(crate) fn hear(&self, node: NodeId, beat: u64) -> Result<(), Rejection> {
+    /// A node told its beat. An error if it cannot be who it says. Waits for nothing.
+    pub(crate) fn hear(self: &Arc<Self>, node: NodeId, beat: u64) -> Result<(), Rejection> {
         let mut nodes = self.nodes.lock();
         let saved = nodes.saved_beats.get(&node).copied().unwrap_or(0);
         let Some(known) = nodes.known.get_mut(&node) else {
@@ -184,24 +227,56 @@ impl Book {
             return Err(Rejection { code, words });
         }
         known.beat = beat;
+        drop(nodes);
         if beat > saved.saturating_add(BEATS_UNSAVED_MAX)
-            && let Err(error) = self.save(&mut nodes)
+            && !self.saves_soon.swap(true, Ordering::AcqRel)
         {
-            tracing::warn!(%error, "what was heard of other nodes is not on the disk");
+            self.save_beats_soon();
         }
         Ok(())
     }
 
-    fn save(&self, nodes: &mut Nodes) -> Result<(), FileError> {
+    fn save_beats_soon(self: &Arc<Self>) {
+        if simulation::is_on() {
+            return self.save_beats();
+        }
+        let book = Arc::clone(self);
+        tokio::task::spawn_blocking(move || book.save_beats());
+    }
+
+    /// All that were heard until now, in one go.
+    fn save_beats(&self) {
+        let _one = self.saving.lock();
+        self.saves_soon.store(false, Ordering::Release);
+        if let Err(error) = self.save_locked() {
+            tracing::warn!(%error, "what was heard of other nodes is not on the disk");
+        }
+    }
+
+    fn save(&self) -> Result<(), FileError> {
+        let _one = self.saving.lock();
+        self.save_locked()
+    }
+
+    /// What is known now; who calls holds `saving`.
+    fn save_locked(&self) -> Result<(), FileError> {
+        let mut nodes = self.nodes.lock();
+        let (known, feature_level) = (nodes.known.clone(), nodes.feature_level);
+        // What is learnt meanwhile says so again.
+        nodes.is_unsaved = false;
+        drop(nodes);
+        let beats = known.iter().map(|(id, known)| (*id, known.beat)).collect();
         let stored = Stored::V2 {
-            nodes: nodes.known.clone(),
-            feature_level: nodes.feature_level,
+            nodes: known,
+            feature_level,
         };
-        files::replace(&self.path, &encode(&stored))?;
-        nodes.saved_beats = (nodes.known.iter())
-            .map(|(id, known)| (*id, known.beat))
-            .collect();
-        Ok(())
+        let written = files::replace(&self.path, &encode(&stored));
+        let mut nodes = self.nodes.lock();
+        match &written {
+            Ok(()) => nodes.saved_beats = beats,
+            Err(_) => nodes.is_unsaved = true,
+        }
+        written
     }
 }
 
@@ -235,18 +310,62 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_known_survives_a_restart() {
+    #[tokio::test]
+    async fn what_is_known_survives_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("nodes");
-        let book = Book::open(path.clone(), NodeId(1)).unwrap();
+        let book = Arc::new(Book::open(path.clone(), NodeId(1)).unwrap());
         let records = [1, 2, 3].map(|id| record(id, NodeState::Active));
         assert!(book.learn(&records).unwrap());
         assert!(!book.learn(&records).unwrap());
         assert_eq!(book.nodes(), [NodeId(2), NodeId(3)]);
         book.hear(NodeId(2), 500).unwrap();
+        until_saved(&book, NodeId(2), 500).await;
         let again = Book::open(path, NodeId(1)).unwrap();
         assert_eq!(again.others(), book.others());
+    }
+
+    async fn until_saved(book: &Book, node: NodeId, beat: u64) {
+        let saved = async {
+            while book.nodes.lock().saved_beats.get(&node) != Some(&beat) {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        let patience = std::time::Duration::from_secs(10);
+        tokio::time::timeout(patience, saved).await.unwrap();
+    }
+
+    #[tokio::test]
+    #[expect(
+        clippy::await_holding_lock,
+        reason = "as a disk that does not answer; only a thread beside waits for it"
+    )]
+    async fn beats_are_heard_while_the_disk_does_not_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nodes");
+        let book = Arc::new(Book::open(path.clone(), NodeId(1)).unwrap());
+        let records = [1, 2].map(|id| record(id, NodeState::Active));
+        assert!(!book.has_learnt(1, &records));
+        book.learn(&records).unwrap();
+        assert!(book.has_learnt(1, &records));
+        let writing = book.saving.lock();
+        for beat in 1..=1000 {
+            book.hear(NodeId(2), beat).unwrap();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert_eq!(book.name(NodeId(2)).as_deref(), Some("node2"));
+        assert_eq!(book.nodes.lock().saved_beats[&NodeId(2)], 0);
+        drop(writing);
+        until_saved(&book, NodeId(2), 1000).await;
+        let again = Book::open(path, NodeId(1)).unwrap();
+        assert_eq!(again.others()[&NodeId(2)].beat, 1000);
+        // What is not on the disk is not taken for learnt.
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        book.learn_level(2).unwrap_err();
+        assert!(!book.has_learnt(2, &records));
+        std::fs::create_dir(dir.path()).unwrap();
+        book.learn_level(2).unwrap();
+        assert!(book.has_learnt(2, &records));
     }
 
     #[test]
@@ -264,10 +383,10 @@ mod tests {
         again.check_level(2).unwrap();
     }
 
-    #[test]
-    fn an_old_copy_and_a_removed_node_are_refused() {
+    #[tokio::test]
+    async fn an_old_copy_and_a_removed_node_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let book = Book::open(dir.path().join("nodes"), NodeId(1)).unwrap();
+        let book = Arc::new(Book::open(dir.path().join("nodes"), NodeId(1)).unwrap());
         let at = Timestamp(5);
         book.learn(&[
             record(2, NodeState::Active),

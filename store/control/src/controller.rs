@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use mailrook_cluster::{GroupRole, Node};
+use mailrook_cluster::{GroupRole, Node, simulation::run_blocking};
 use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply, NodeRecord};
 use mailrook_placement::{Action, Planned, plan};
 use mailrook_store_api::{Directory, StoreError};
@@ -260,13 +260,7 @@ impl Running {
     async fn look_at_nodes(&mut self) -> Result<(), StoreError> {
         let records = gather::nodes(&*self.parts.directory).await?;
         let settings = gather::settings(&*self.parts.directory).await?;
-        if let Err(error) = self.parts.book.learn_level(settings.feature_level) {
-            tracing::warn!(%error, "the feature level is not on the disk");
-        }
-        match self.parts.book.learn(&records) {
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "the book of nodes is not on the disk"),
-        }
+        let records = self.learn(settings.feature_level, records).await;
         for record in &records {
             if record.is_member() {
                 self.parts.addresses.set(record.id, &record.address);
@@ -282,6 +276,25 @@ impl Running {
             self.settled = false;
         }
         Ok(())
+    }
+
+    /// Puts what the directory says into the book, before anything is done by it.
+    async fn learn(&self, level: u32, records: Vec<NodeRecord>) -> Vec<NodeRecord> {
+        let book = Arc::clone(&self.parts.book);
+        if book.has_learnt(level, &records) {
+            return records;
+        }
+        let learnt = run_blocking(move || {
+            if let Err(error) = book.learn_level(level) {
+                tracing::warn!(%error, "the feature level is not on the disk");
+            }
+            if let Err(error) = book.learn(&records) {
+                tracing::warn!(%error, "the book of nodes is not on the disk");
+            }
+            records
+        });
+        // An error, and no nodes, once the runtime ends.
+        learnt.await.unwrap_or_default()
     }
 
     fn is_as_announced(&self, record: &NodeRecord) -> bool {

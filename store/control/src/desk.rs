@@ -2,14 +2,14 @@
 
 use std::{
     collections::BTreeSet,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, OnceLock, Weak},
 };
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use mailrook_cluster::{GroupError, Node};
-use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply};
+use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaRefusal, MetaReply};
 use mailrook_store_api::Directory;
 use mailrook_transport::{ClusterCa, Duplex, Handler, JoinHandler, JoinToken, NODE_VALIDITY};
 use mailrook_types::{NodeId, ShardId};
@@ -20,6 +20,7 @@ use crate::{
     keeper::Keeper,
     recovered::Recovered,
     report::NodeReport,
+    tries::Tries,
     wire::{self, Ask},
 };
 
@@ -41,6 +42,7 @@ pub struct Desk {
     parts: OnceLock<DeskParts>,
     /// Held from the look at a record until what it says is done: one that was overtaken does not get its way.
     copies: tokio::sync::Mutex<()>,
+    tries: Tries,
 }
 
 const NOT_OPEN: &str = "this node is just starting; try again";
@@ -112,19 +114,26 @@ impl Desk {
         check_record(&*self.parts()?.directory, own, shard, named).await
     }
 
-    /// Takes a node in.
-    async fn take_in(&self, request: JoinRequest) -> Result<Joined, String> {
+    /// Takes a node in, if its token is good.
+    async fn take_in(&self, peer: IpAddr, request: JoinRequest) -> Result<Joined, String> {
+        self.tries.check(peer)?;
+        certificate_request(&request)?;
+        // Anybody may ask: until the token is known to be good, nothing is signed, and nothing written to the log.
+        let secret_hash = JoinToken::hash_secret(&request.secret);
+        if !self.lets_in(secret_hash, request.node.id).await? {
+            self.tries.failed(peer);
+            return Err(MetaRefusal::NoSuchJoinToken.to_string());
+        }
         let parts = self.parts()?;
         let cluster = self.node()?.cluster_id();
         let text = |error: mailrook_store_api::StoreError| error.to_string();
         let ca = self.ca().await?;
         let id = request.node.id;
         // Before the token is used up.
-        certificate_request(&request)?;
         let signed = sign(&ca, id, &request.public_key)?;
         let public_key = request.public_key;
         let command = MetaCommand::JoinNode {
-            secret_hash: JoinToken::hash_secret(&request.secret),
+            secret_hash,
             node: request.node,
         };
         match parts.directory.command(command).await.map_err(text)? {
@@ -147,6 +156,15 @@ impl Desk {
             trusted: now.trusted,
             nodes,
         })
+    }
+
+    async fn lets_in(&self, secret_hash: [u8; 32], node: NodeId) -> Result<bool, String> {
+        let query = MetaQuery::LetsIn { secret_hash, node };
+        let answer = self.parts()?.directory.query(query).await;
+        match answer.map_err(|error| error.to_string())? {
+            MetaAnswer::LetsIn(lets_in) => Ok(lets_in),
+            other => Err(gather::misfit(&other).to_string()),
+        }
     }
 
     async fn ca(&self) -> Result<Box<mailrook_meta::ClusterCa>, String> {
@@ -250,12 +268,107 @@ impl JoinHandler for JoinDesk {
         async move {
             let request: JoinRequest = wire::read(&request)?;
             let name = request.node.name.clone();
-            let joined = desk.take_in(request).await;
+            let joined = desk.take_in(peer.ip(), request).await;
             if let Err(cause) = &joined {
                 tracing::warn!(%peer, name, cause, "a node was not taken in");
             }
             Ok(wire::write(&joined?))
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use mailrook_meta::{FeatureLevels, NewNode};
+    use mailrook_store_api::{Call, memory::MemoryCluster};
+    use mailrook_transport::{CertificateError, Credentials, NodeKey};
+    use mailrook_types::Timestamp;
+
+    use super::*;
+    use crate::{join::id_of, keeper::Presents, papers::Papers};
+
+    /// A directory that counts its changes.
+    struct Counted {
+        inner: MemoryCluster,
+        commands: AtomicUsize,
+    }
+
+    impl Directory for Counted {
+        fn command(&self, command: MetaCommand) -> Call<'_, MetaReply> {
+            self.commands.fetch_add(1, Ordering::SeqCst);
+            self.inner.command(command)
+        }
+
+        fn query(&self, query: MetaQuery) -> Call<'_, MetaAnswer> {
+            self.inner.query(query)
+        }
+    }
+
+    struct Shown;
+
+    impl Presents for Shown {
+        fn present(&self, _credentials: &Credentials) -> Result<(), CertificateError> {
+            Ok(())
+        }
+    }
+
+    fn request(secret: [u8; 16]) -> JoinRequest {
+        let public_key = NodeKey::generate().unwrap().public_key_der();
+        let node = NewNode {
+            id: id_of(&public_key),
+            name: "mail2".to_owned(),
+            address: "192.0.2.2:7424".to_owned(),
+            zone: String::new(),
+            levels: FeatureLevels {
+                lowest: 1,
+                highest: 1,
+            },
+        };
+        JoinRequest {
+            secret,
+            public_key,
+            node,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_not_good_costs_no_change_of_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let papers = Papers::at(dir.path().join("papers"));
+        papers.found(7, NodeId(1)).unwrap();
+        let directory = Arc::new(Counted {
+            inner: MemoryCluster::new(),
+            commands: AtomicUsize::new(0),
+        });
+        let desk = Desk::default();
+        desk.open(DeskParts {
+            node: Weak::new(),
+            directory: Arc::clone(&directory) as _,
+            keeper: Arc::new(Keeper::new(papers, Arc::new(Shown)).unwrap()),
+            recovered: Arc::new(Recovered::open(dir.path()).unwrap()),
+        });
+        let good = MetaCommand::AddJoinToken {
+            secret_hash: JoinToken::hash_secret(&[1; 16]),
+            expires: Timestamp(Timestamp::now().0 + 3_600_000),
+        };
+        directory.inner.command(good).await.unwrap();
+        let (one, other) = ([192, 0, 2, 1].into(), [192, 0, 2, 9].into());
+        let mut refused = 0;
+        while let Err(cause) = desk.take_in(one, request([2; 16])).await
+            && cause == MetaRefusal::NoSuchJoinToken.to_string()
+        {
+            refused += 1;
+            assert!(refused < 100, "as often as somebody likes");
+        }
+        assert!(refused > 1);
+        // Not even with a good one, for a while; from elsewhere it goes on, as far as there is a node here.
+        let cause = desk.take_in(one, request([1; 16])).await.unwrap_err();
+        assert!(cause.contains("try again in"), "{cause}");
+        let cause = desk.take_in(other, request([1; 16])).await.unwrap_err();
+        assert_eq!(cause, "this node is stopping");
+        assert_eq!(directory.commands.load(Ordering::SeqCst), 0);
     }
 }

@@ -59,8 +59,17 @@ pub struct Introductions {
     own: OnceLock<Own>,
     /// The highest beat that was told.
     told: AtomicU64,
-    /// By how much the other nodes' clocks are ahead of this one's, in milliseconds, as last heard.
-    ahead_ms: Mutex<BTreeMap<NodeId, i64>>,
+    clocks: Mutex<Clocks>,
+}
+
+/// By how much the other nodes' clocks are ahead of this one's, in milliseconds, as last heard.
+#[derive(Default)]
+struct Clocks(BTreeMap<NodeId, i64>);
+
+impl Clocks {
+    fn correction_ms(&self) -> i64 {
+        correction_ms(self.0.values().copied())
+    }
 }
 
 impl Introductions {
@@ -71,7 +80,7 @@ impl Introductions {
             book,
             own: OnceLock::new(),
             told: AtomicU64::new(0),
-            ahead_ms: Mutex::default(),
+            clocks: Mutex::default(),
         }
     }
 
@@ -95,9 +104,11 @@ impl Introductions {
         let Some(Own::Open(node)) = self.own.get() else {
             return;
         };
-        let mut ahead_ms = self.ahead_ms.lock();
-        ahead_ms.insert(from, wall_ms.saturating_sub(node.wall_ms()));
-        node.correct_clock(correction_ms(ahead_ms.values().copied()));
+        let mut clocks = self.clocks.lock();
+        clocks
+            .0
+            .insert(from, wall_ms.saturating_sub(node.wall_ms()));
+        node.correct_clock(clocks.correction_ms());
     }
 }
 
@@ -159,6 +170,16 @@ impl Introduce for Introductions {
     fn admit_level(&self, _from: NodeId, level: u32) -> Result<(), String> {
         self.book.check_level(level)
     }
+
+    /// The clock of a node that has left is no part of the majority's.
+    fn forget(&self, node: NodeId) {
+        let mut clocks = self.clocks.lock();
+        if clocks.0.remove(&node).is_some()
+            && let Some(Own::Open(own)) = self.own.get()
+        {
+            own.correct_clock(clocks.correction_ms());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -199,6 +220,24 @@ mod tests {
         rejected(RejectCode::OldCopy { heard });
         assert!(node.groups().all(|group| group.is_stopped()));
         node.shutdown().await;
+    }
+
+    #[test]
+    fn clocks_of_nodes_that_have_left_are_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let book = Book::open(dir.path().join("nodes"), NodeId(1)).unwrap();
+        let introductions = Introductions::new(Arc::new(book));
+        let day = 86_400_000;
+        for node in [2, 3] {
+            introductions.clocks.lock().0.insert(NodeId(node), day);
+        }
+        let correction_ms = || introductions.clocks.lock().correction_ms();
+        assert_eq!(correction_ms(), day);
+        introductions.forget(NodeId(2));
+        introductions.forget(NodeId(3));
+        introductions.forget(NodeId(3));
+        assert_eq!(correction_ms(), 0);
+        assert!(introductions.clocks.lock().0.is_empty());
     }
 
     #[test]

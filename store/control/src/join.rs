@@ -61,7 +61,7 @@ pub enum JoinFailed {
 }
 
 /// The id that follows from a public key: the beginning of its BLAKE3, as a positive number.
-fn id_of(public_key: &[u8]) -> NodeId {
+pub(crate) fn id_of(public_key: &[u8]) -> NodeId {
     let digest = blake3::hash(public_key);
     let (first, _) = digest.as_bytes().split_at(8);
     let number = first

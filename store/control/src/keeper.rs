@@ -49,7 +49,7 @@ impl NodePapers {
 
 /// What shows a node's papers to others.
 pub trait Presents: Send + Sync + 'static {
-    /// Uses these for new connections; those that exist stay.
+    /// Uses these for new connections. Those end that were made by a CA which these do not trust.
     ///
     /// # Errors
     /// They are not this node's.

@@ -29,6 +29,7 @@ mod report;
 mod rotation;
 mod settings;
 mod slots;
+mod tries;
 mod upgrade;
 mod verify;
 mod wire;

@@ -60,6 +60,9 @@ pub enum KvError {
     /// A checksum did not match, or a record cannot be read: what is there is not what was written.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// There is no room to write. Nothing is damaged: it goes on once there is.
+    #[error("the disk is full: {0}")]
+    Full(String),
 }
 
 impl From<RecordError> for KvError {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use mailrook_kv::{KvError, Read};
-use mailrook_types::Address;
+use mailrook_types::{Address, Timestamp};
 
 use crate::{
     AccountRecord, LoginAccount, MetaAnswer, MetaQuery, NodeRecord, key,
@@ -18,8 +18,8 @@ pub const LIST_MAX: u32 = 1000;
 /// The most addresses that a login may send from, and the most aliases that are looked at to find them.
 pub const SENDERS_MAX: usize = 200;
 
-/// Answers `query` from `view`.
-pub fn answer(view: &dyn Read, query: &MetaQuery) -> Result<MetaAnswer, KvError> {
+/// Answers `query` from `view`, as of the log's time `now_ms`.
+pub fn answer(view: &dyn Read, now_ms: i64, query: &MetaQuery) -> Result<MetaAnswer, KvError> {
     let tables = Tables(view);
     Ok(match query {
         MetaQuery::Resolve(address) => MetaAnswer::Resolution(resolve(tables, address)?),
@@ -74,6 +74,13 @@ pub fn answer(view: &dyn Read, query: &MetaQuery) -> Result<MetaAnswer, KvError>
             let mut expiries: Vec<_> = unused.map(|token| token.expires).collect();
             expiries.sort();
             MetaAnswer::JoinTokens(expiries)
+        }
+        MetaQuery::LetsIn { secret_hash, node } => {
+            let token = tables.join_token(secret_hash)?;
+            let is_good = token.is_some_and(|token| token.is_good(Timestamp(now_ms)));
+            let row = tables.node(*node)?;
+            let has = row.is_some_and(|row| row.joined_with == Some(*secret_hash));
+            MetaAnswer::LetsIn(is_good || has)
         }
     })
 }

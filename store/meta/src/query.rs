@@ -90,6 +90,13 @@ pub enum MetaQuery {
     ClusterTrust,
     /// The move of slots that is under way. Answered by [`MetaAnswer::SlotMove`]. From feature level 3 on.
     SlotMove,
+    /// Whether a join token would let a node in now, or has. Answered by [`MetaAnswer::LetsIn`].
+    LetsIn {
+        /// The hash of the token's secret.
+        secret_hash: [u8; 32],
+        /// Which node.
+        node: NodeId,
+    },
 }
 
 /// The answer to a [`MetaQuery`].
@@ -131,6 +138,8 @@ pub enum MetaAnswer {
     ClusterTrust(Option<Box<ClusterTrust>>),
     /// The move, if there is one.
     SlotMove(Option<Box<SlotMove>>),
+    /// Whether the token does.
+    LetsIn(bool),
 }
 
 /// Who gets mail for an address, aliases followed to their ends.

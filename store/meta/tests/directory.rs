@@ -98,7 +98,7 @@ impl Directory {
 
     fn ask(&self, query: MetaQuery) -> MetaAnswer {
         let query = MetaQuery::decode(&query.encode()).unwrap();
-        answer(&self.store.snapshot(), &query).unwrap()
+        answer(&self.store.snapshot(), 0, &query).unwrap()
     }
 
     /// `a1/Mailbox a2 else@where`, or why not.

@@ -7,7 +7,7 @@ use mailrook_meta::{
     Credential, CredentialScope, MetaAnswer, MetaCommand, MetaOperation, MetaQuery, MetaRefusal,
     MetaReply, NewAccount,
 };
-use mailrook_types::{AccountId, Address, ClientId, Domain, OpId, ShardId, Timestamp};
+use mailrook_types::{AccountId, Address, ClientId, Domain, NodeId, OpId, ShardId, Timestamp};
 
 fn address(text: &str) -> Address {
     Address::parse(text).unwrap()
@@ -129,6 +129,12 @@ fn new_variants_come_behind_the_old_ones() {
     assert!(forget[1] > MetaCommand::SkipIds { by: 1 }.encode()[1]);
     assert!(MetaQuery::SlotMove.encode()[1] > MetaQuery::ClusterTrust.encode()[1]);
     assert!(MetaAnswer::SlotMove(None).encode()[1] > MetaAnswer::ClusterTrust(None).encode()[1]);
+    assert!(MetaAnswer::LetsIn(true).encode()[1] > MetaAnswer::SlotMove(None).encode()[1]);
+    let lets_in = MetaQuery::LetsIn {
+        secret_hash: [0; 32],
+        node: NodeId(1),
+    };
+    assert!(lets_in.encode()[1] > MetaQuery::SlotMove.encode()[1]);
     assert!(
         MetaQuery::SlotMap.encode()[1] > 9,
         "the first release had ten queries"

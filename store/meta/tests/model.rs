@@ -229,7 +229,7 @@ fn operation(n: u64, command: &MetaCommand) -> Vec<u8> {
 
 fn resolved(store: &MemoryStore, text: &str) -> Option<BTreeSet<String>> {
     let address = Address::parse(text).unwrap();
-    match answer(&store.snapshot(), &MetaQuery::Resolve(address)).unwrap() {
+    match answer(&store.snapshot(), 0, &MetaQuery::Resolve(address)).unwrap() {
         MetaAnswer::Resolution(Resolution::Local {
             accounts,
             elsewhere,
@@ -278,7 +278,7 @@ proptest! {
                     prop_assert_eq!(resolved(&store, &address), expected, "{} after {:?}", address, command);
                 }
             }
-            let MetaAnswer::Shards(shards) = answer(&store.snapshot(), &MetaQuery::Shards).unwrap() else { panic!() };
+            let MetaAnswer::Shards(shards) = answer(&store.snapshot(), 0, &MetaQuery::Shards).unwrap() else { panic!() };
             prop_assert_eq!(shards.iter().map(|(_, n)| n).sum::<u64>(), model.accounts.len() as u64);
         }
         // The counts of the domains agree: with nothing left in them they can be removed, and nothing remains.
@@ -288,7 +288,7 @@ proptest! {
         }
         let snapshot = store.snapshot();
         let all = MetaQuery::Aliases { domain: None, after: None, limit: 100 };
-        let MetaAnswer::Aliases(aliases) = answer(&snapshot, &all).unwrap() else { panic!() };
+        let MetaAnswer::Aliases(aliases) = answer(&snapshot, 0, &all).unwrap() else { panic!() };
         for alias in aliases {
             apply(&store, &MetaCommand::RemoveAlias { address: alias.address, targets: Vec::new() });
         }
@@ -297,7 +297,7 @@ proptest! {
             prop_assert_eq!(reply, MetaReply::Done);
         }
         let all = MetaQuery::Removals { after: None, limit: 100 };
-        let MetaAnswer::Removals(removals) = answer(&store.snapshot(), &all).unwrap() else { panic!() };
+        let MetaAnswer::Removals(removals) = answer(&store.snapshot(), 0, &all).unwrap() else { panic!() };
         let ids: BTreeSet<u64> = removals.iter().map(|removal| removal.account.0).collect();
         prop_assert_eq!(ids, (1..=highest_id).collect::<BTreeSet<u64>>(), "all are gone, and their mail is not");
         for removal in removals {

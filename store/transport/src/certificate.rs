@@ -155,6 +155,19 @@ impl Certificate {
 
     /// Whether a CA signed it for a node, and it is valid now.
     pub fn is_signed_by(&self, ca: &Certificate) -> bool {
+        self.is_signed_by_at(ca, UnixTime::now())
+    }
+
+    /// Whether a CA signed it for a node, be it still valid or not.
+    pub(crate) fn is_of(&self, ca: &Certificate) -> bool {
+        let expires = self.expires().duration_since(UNIX_EPOCH);
+        let before = expires
+            .unwrap_or_default()
+            .saturating_sub(Duration::from_secs(1));
+        self.is_signed_by_at(ca, UnixTime::since_unix_epoch(before))
+    }
+
+    fn is_signed_by_at(&self, ca: &Certificate, at: UnixTime) -> bool {
         let Ok(anchor) = anchor_from_trusted_cert(&ca.der) else {
             return false;
         };
@@ -169,7 +182,7 @@ impl Certificate {
             &anchors,
             // The CA signs nodes itself.
             &[],
-            UnixTime::now(),
+            at,
             KeyUsage::server_auth(),
             None,
             None,

@@ -206,6 +206,9 @@ impl Witness {
 #[derive(Debug)]
 pub(crate) struct WitnessFile {
     path: PathBuf,
+    /// Held while the file is written: one change at a time.
+    writing: Mutex<()>,
+    /// Never held while the disk is waited for: it is read where frames are, for the beat.
     content: Mutex<Witness>,
 }
 
@@ -214,12 +217,27 @@ impl WitnessFile {
     pub(crate) fn open(path: PathBuf) -> Result<WitnessFile, OpenError> {
         let bytes = std::fs::read(&path).map_err(|source| io_error("reading", &path, source))?;
         let content = Mutex::new(Witness::decode(&path, &bytes)?);
-        Ok(WitnessFile { path, content })
+        Ok(WitnessFile {
+            path,
+            writing: Mutex::new(()),
+            content,
+        })
     }
 
     /// What it says.
     pub(crate) fn content(&self) -> Witness {
         self.content.lock().clone()
+    }
+
+    /// How often it was written.
+    pub(crate) fn beat(&self) -> u64 {
+        self.content.lock().beat
+    }
+
+    /// As if the disk did not answer, for as long as the guard is held.
+    #[cfg(test)]
+    pub(crate) fn hold_writes(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.writing.lock()
     }
 
     /// Raises votes; returns once they are durable. A lower vote than the known one changes nothing.
@@ -281,13 +299,14 @@ impl WitnessFile {
     }
 
     fn change(&self, change: impl FnOnce(&mut Witness)) -> io::Result<()> {
-        let mut content = self.content.lock();
-        let mut next = content.clone();
+        let _one = self.writing.lock();
+        let before = self.content();
+        let mut next = before.clone();
         change(&mut next);
-        if next != *content {
+        if next != before {
             next.beat += 1;
             replace_file(&self.path, &next.encode())?;
-            *content = next;
+            *self.content.lock() = next;
         }
         Ok(())
     }
@@ -333,6 +352,25 @@ mod tests {
             WitnessFile::open(path),
             Err(OpenError::Damaged { .. })
         ));
+    }
+
+    #[test]
+    fn it_is_read_while_the_disk_does_not_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("witness");
+        replace_file(&path, &Witness::of_groups(&[ShardId(3)]).encode()).unwrap();
+        let file = WitnessFile::open(path).unwrap();
+        let writing = file.hold_writes();
+        std::thread::scope(|scope| {
+            let raise = || file.raise_last(&[(ShardId(3), LogMark { term: 1, index: 5 })]);
+            let raised = scope.spawn(raise);
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            assert_eq!(file.beat(), 0, "it is not durable yet");
+            assert_eq!(file.content().groups[&ShardId(3)].last, None);
+            drop(writing);
+            raised.join().unwrap().unwrap();
+        });
+        assert_eq!(file.beat(), 1);
     }
 
     #[test]

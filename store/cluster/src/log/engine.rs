@@ -12,6 +12,7 @@ use raft_engine::{
 };
 
 use super::{LogError, LogStore, LogWrite, RawEntry, RecordKey, shim::RawEntries};
+use crate::disk;
 
 /// A log file is closed at this size: small enough that the log can be cut in useful steps, large enough that a
 /// machine full of mail has a few dozen of them.
@@ -112,32 +113,45 @@ fn caught<T>(
         Ok(Err(error @ raft_engine::Error::Corruption(_))) => {
             Err(LogError::damage(doing, error.to_string()))
         }
+        Ok(Err(error)) if is_no_room(&error) => Err(LogError::no_room(doing, error.to_string())),
         Ok(Err(error)) => Err(LogError::failure(doing, error.to_string())),
         Err(panic) => Err(LogError::damage(doing, crate::panic_text(&*panic))),
     }
 }
 
-fn batch_of(writes: Vec<LogWrite>) -> raft_engine::Result<LogBatch> {
+/// Whether there was no room. raft-engine then cuts its file back to where the write began, before it is synced, and begins
+/// another one, if there is room for that.
+fn is_no_room(error: &raft_engine::Error) -> bool {
+    match error {
+        raft_engine::Error::Io(error) => disk::is_no_room(error.kind()),
+        // Its only cause: after two tries there is still no room.
+        raft_engine::Error::TryAgain(_) => true,
+        _ => false,
+    }
+}
+
+fn batch_of(writes: &[LogWrite]) -> raft_engine::Result<LogBatch> {
     let mut batch = LogBatch::default();
     for write in writes {
         match write {
             LogWrite::Append { group, entries } => {
-                batch.add_entries::<RawEntries>(group, &entries)?
+                batch.add_entries::<RawEntries>(*group, entries)?
             }
             LogWrite::Record { group, key, value } => {
-                batch.put(group, key.bytes().to_vec(), value)?
+                batch.put(*group, key.bytes().to_vec(), value.clone())?
             }
             LogWrite::Compact { group, first_kept } => {
-                batch.add_command(group, Command::Compact { index: first_kept });
+                let index = *first_kept;
+                batch.add_command(*group, Command::Compact { index });
             }
-            LogWrite::Forget { group } => batch.add_command(group, Command::Clean),
+            LogWrite::Forget { group } => batch.add_command(*group, Command::Clean),
         }
     }
     Ok(batch)
 }
 
 impl<F: FileSystem + 'static> LogStore for EngineLog<F> {
-    fn write_synced(&self, writes: Vec<LogWrite>) -> Result<(), LogError> {
+    fn write_synced(&self, writes: &[LogWrite]) -> Result<(), LogError> {
         // A failed sync panics in the engine.
         caught("writing", || {
             self.engine.write(&mut batch_of(writes)?, true).map(drop)
@@ -193,12 +207,19 @@ impl<F: FileSystem + 'static> LogStore for EngineLog<F> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{self, Seek, SeekFrom, Write},
+        sync::atomic::{AtomicBool, Ordering},
+    };
+
     use bytes::Bytes;
     use proptest::prelude::*;
+    use raft_engine::env::{Permission, WriteExt};
 
     use super::*;
     use crate::{
         group::raft::{Command, Entry},
+        guard::check_files,
         log::{decode_entry, encode_entry},
     };
 
@@ -213,6 +234,121 @@ mod tests {
                 bytes: Bytes::from(body),
             }),
         })
+    }
+
+    /// A file system that may be full: then writes come half-way.
+    #[derive(Clone, Default)]
+    struct Narrow {
+        full: Arc<AtomicBool>,
+    }
+
+    struct NarrowWriter {
+        inner: <DefaultFileSystem as FileSystem>::Writer,
+        full: Arc<AtomicBool>,
+    }
+
+    impl Seek for NarrowWriter {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.inner.seek(to)
+        }
+    }
+
+    impl Write for NarrowWriter {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.full.load(Ordering::SeqCst) {
+                self.inner.write_all(&bytes[..bytes.len() / 2])?;
+                // As its own one says it.
+                let kind = io::ErrorKind::StorageFull;
+                return Err(io::Error::new(kind, "nospace"));
+            }
+            self.inner.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.inner.flush()
+        }
+    }
+
+    impl WriteExt for NarrowWriter {
+        fn truncate(&mut self, offset: usize) -> io::Result<()> {
+            self.inner.truncate(offset)
+        }
+
+        fn allocate(&mut self, offset: usize, size: usize) -> io::Result<()> {
+            self.inner.allocate(offset, size)
+        }
+    }
+
+    impl FileSystem for Narrow {
+        type Handle = <DefaultFileSystem as FileSystem>::Handle;
+        type Reader = <DefaultFileSystem as FileSystem>::Reader;
+        type Writer = NarrowWriter;
+
+        fn create<P: AsRef<Path>>(&self, path: P) -> io::Result<Self::Handle> {
+            DefaultFileSystem.create(path)
+        }
+
+        fn open<P: AsRef<Path>>(
+            &self,
+            path: P,
+            permission: Permission,
+        ) -> io::Result<Self::Handle> {
+            DefaultFileSystem.open(path, permission)
+        }
+
+        fn delete<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
+            DefaultFileSystem.delete(path)
+        }
+
+        fn rename<P: AsRef<Path>>(&self, from: P, to: P) -> io::Result<()> {
+            DefaultFileSystem.rename(from, to)
+        }
+
+        fn new_reader(&self, handle: Arc<Self::Handle>) -> io::Result<Self::Reader> {
+            DefaultFileSystem.new_reader(handle)
+        }
+
+        fn new_writer(&self, handle: Arc<Self::Handle>) -> io::Result<NarrowWriter> {
+            Ok(NarrowWriter {
+                inner: DefaultFileSystem.new_writer(handle)?,
+                full: Arc::clone(&self.full),
+            })
+        }
+    }
+
+    #[test]
+    fn a_write_that_found_no_room_is_taken_back_and_repeated() {
+        let dir = tempfile::tempdir().unwrap();
+        let narrow = Narrow::default();
+        let log = EngineLog::open_on(dir.path(), &OPTIONS, narrow.clone()).unwrap();
+        let mut written = Vec::new();
+        let mut next = 1;
+        // Also where a file is at its end.
+        for round in 0..40 {
+            let entries: Vec<_> = (next..next + 3).map(|index| entry(index, 30_000)).collect();
+            next += 3;
+            let write = [LogWrite::Append {
+                group: 1,
+                entries: entries.clone(),
+            }];
+            if round % 3 == 1 {
+                narrow.full.store(true, Ordering::SeqCst);
+                for _ in 0..3 {
+                    let error = log.write_synced(&write).unwrap_err();
+                    assert!(error.is_no_room(), "{error}");
+                }
+                narrow.full.store(false, Ordering::SeqCst);
+                assert_eq!(log.bounds(1).unwrap().1, next - 4);
+            }
+            log.write_synced(&write).unwrap();
+            written.extend(entries);
+        }
+        assert_eq!(log.read(1, 1, next, usize::MAX).unwrap(), written);
+        drop(log);
+        let report = check_files(dir.path()).unwrap();
+        assert!(report.damaged_entries.is_none());
+        let log = EngineLog::open(dir.path(), &OPTIONS).unwrap();
+        assert_eq!(log.read(1, 1, next, usize::MAX).unwrap(), written);
     }
 
     const OPTIONS: EngineOptions = EngineOptions {
@@ -233,14 +369,14 @@ mod tests {
             let mut expected: Vec<RawEntry> = (1..).zip(&lens).map(|(index, len)| entry(index, *len)).collect();
             for entry in &expected {
                 let entries = vec![entry.clone()];
-                log.write_synced(vec![LogWrite::Append { group: 1, entries }]).unwrap();
+                log.write_synced(&[LogWrite::Append { group: 1, entries }]).unwrap();
             }
             let keep = replaced.min(lens.len() - 1);
             expected.truncate(keep);
             expected.push(entry(keep as u64 + 1, 77));
             let last = expected.last().unwrap().clone();
             let first_kept = cut.min(keep as u64);
-            log.write_synced(vec![
+            log.write_synced(&[
                 LogWrite::Append { group: 1, entries: vec![last] },
                 LogWrite::Compact { group: 1, first_kept },
                 LogWrite::Record { group: 1, key: RecordKey::Vote, value: vec![1, 2] },

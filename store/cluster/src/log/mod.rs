@@ -108,14 +108,25 @@ impl RecordKey {
     }
 }
 
-/// The log failed. For writes there is no going on; a read concerns its group alone.
+/// The log failed. For writes there is no going on, but where there was no room; a read concerns its group alone.
 #[derive(Clone, Debug, Error)]
 #[error("the log failed {doing}: {cause}")]
 pub struct LogError {
     doing: &'static str,
     cause: String,
-    /// What is there is not what was written; otherwise something else is wrong, as a missing right.
-    pub(crate) is_damage: bool,
+    fault: Fault,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// What is there is not what was written.
+    Damage,
+    /// There was no room, and nothing was written.
+    NoRoom,
+    /// The log is closed.
+    Closed,
+    /// Something else, as a missing right.
+    Other,
 }
 
 impl LogError {
@@ -124,7 +135,16 @@ impl LogError {
         LogError {
             doing,
             cause: cause.into(),
-            is_damage: true,
+            fault: Fault::Damage,
+        }
+    }
+
+    /// There was no room for a write. All of it was taken back before it was synced, so that it may be tried again.
+    pub fn no_room(doing: &'static str, cause: impl Into<String>) -> LogError {
+        LogError {
+            doing,
+            cause: cause.into(),
+            fault: Fault::NoRoom,
         }
     }
 
@@ -133,8 +153,28 @@ impl LogError {
         LogError {
             doing,
             cause: cause.into(),
-            is_damage: false,
+            fault: Fault::Other,
         }
+    }
+
+    pub(crate) fn closed() -> LogError {
+        LogError {
+            doing: "using it",
+            cause: "it is closed".to_owned(),
+            fault: Fault::Closed,
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.fault == Fault::Closed
+    }
+
+    pub(crate) fn is_damage(&self) -> bool {
+        self.fault == Fault::Damage
+    }
+
+    pub(crate) fn is_no_room(&self) -> bool {
+        self.fault == Fault::NoRoom
     }
 }
 
@@ -152,11 +192,12 @@ pub trait LogStore: Send + Sync + 'static {
         Duration::ZERO
     }
 
-    /// Makes all of `writes` durable, in order, in one sync. After an error nothing is known of them.
+    /// Makes all of `writes` durable, in order, in one sync. After an error nothing is known of them, but for
+    /// [`LogError::no_room`].
     ///
     /// # Errors
-    /// What was not written, or cannot be: there is no going on.
-    fn write_synced(&self, writes: Vec<LogWrite>) -> Result<(), LogError>;
+    /// What was not written, or cannot be: there is no going on, but for [`LogError::no_room`].
+    fn write_synced(&self, writes: &[LogWrite]) -> Result<(), LogError>;
 
     /// The group's first and last entry, if it has any.
     fn bounds(&self, group: u64) -> Option<(u64, u64)>;

@@ -6,20 +6,24 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use mailrook_types::ShardId;
 use parking_lot::{Mutex, RwLock};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::Instant,
+};
 
 use super::{LogError, LogStore, LogWrite, WRITE_BYTES_MAX};
 use crate::{
     Plant,
     data_dir::{DirLock, VoteMark, WitnessFile},
+    disk::{self, Reserve, Short},
     simulation,
 };
 
 /// Writes that wait for the writer. Each group has a handful under way (its entries are bounded by the proposals in
-/// flight), so that 64 groups do not fill it; if they do, they wait.
+/// flight), so that 64 groups do not fill it; if they do, their tasks wait, and no thread does.
 const QUEUE_MAX: usize = 4096;
 
 /// How long the planted fault leaves acknowledged entries unwritten: enough for a kill to fall in between.
@@ -29,7 +33,8 @@ const PLANTED_DELAY: Duration = Duration::from_millis(50);
 pub(crate) type Done = Box<dyn FnOnce(Result<(), LogError>) + Send>;
 
 /// What happens when the log cannot be written any more. A failed sync is never retried: the kernel may have dropped
-/// what it could not write, and the next sync would succeed without it.
+/// what it could not write, and the next sync would succeed without it. A write that found no room is, as it was taken back
+/// before anything was synced: until there is room, all writes wait, and nobody is answered.
 #[derive(Clone)]
 pub(crate) struct OnFatal(Arc<dyn Fn(&LogError) + Send + Sync>);
 
@@ -60,6 +65,8 @@ struct Job {
     /// A vote is copied to the witness before it counts as durable.
     vote: Option<(ShardId, VoteMark)>,
     done: Done,
+    /// Its place among those that wait.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Job {
@@ -96,6 +103,8 @@ pub(crate) struct SharedLog {
     /// Gone, as all below, once the log is closed.
     store: RwLock<Option<Arc<dyn LogStore>>>,
     jobs: Mutex<Option<Jobs>>,
+    places: Arc<Semaphore>,
+    reserve: Arc<Reserve>,
     writer: Mutex<Option<JoinHandle<()>>>,
     lock: Mutex<Option<DirLock>>,
     begun: Arc<Mutex<Option<Instant>>>,
@@ -106,6 +115,7 @@ impl SharedLog {
     pub(crate) fn start(
         store: Arc<dyn LogStore>,
         witness: Arc<WitnessFile>,
+        reserve: Arc<Reserve>,
         options: WriterOptions,
         lock: DirLock,
     ) -> std::io::Result<SharedLog> {
@@ -113,6 +123,7 @@ impl SharedLog {
         let writer = Writer {
             store: Arc::clone(&store),
             witness,
+            reserve: Arc::clone(&reserve),
             options,
             begun: Arc::clone(&begun),
         };
@@ -121,7 +132,7 @@ impl SharedLog {
             tokio::spawn(writer.run_as_task(queue));
             (Jobs::Task(jobs), None)
         } else {
-            let (jobs, queue) = bounded(QUEUE_MAX);
+            let (jobs, queue) = unbounded();
             let thread = Builder::new()
                 .name("log-writer".into())
                 .spawn(move || writer.run(&queue))?;
@@ -130,6 +141,8 @@ impl SharedLog {
         Ok(SharedLog {
             store: RwLock::new(Some(store)),
             jobs: Mutex::new(Some(jobs)),
+            places: Arc::new(Semaphore::new(QUEUE_MAX)),
+            reserve,
             writer: Mutex::new(thread),
             lock: Mutex::new(Some(lock)),
             begun,
@@ -142,17 +155,29 @@ impl SharedLog {
         begun.map_or(Duration::ZERO, |begun| begun.elapsed())
     }
 
-    /// Hands a write over. Writes of one caller are carried out in their order. After [`SharedLog::close`] `done`
-    /// gets an error.
-    pub(crate) fn write(&self, write: LogWrite, vote: Option<(ShardId, VoteMark)>, done: Done) {
+    /// Hands a write over, once there is a place for it. Writes of one caller are carried out in their order. After
+    /// [`SharedLog::close`] `done` gets an error.
+    pub(crate) async fn write(
+        &self,
+        write: LogWrite,
+        vote: Option<(ShardId, VoteMark)>,
+        done: Done,
+    ) {
+        // An error cannot be: they are never closed.
+        let place = Arc::clone(&self.places).acquire_owned().await.ok();
         let jobs = self.jobs.lock().clone();
-        let job = Job { write, vote, done };
+        let job = Job {
+            write,
+            vote,
+            done,
+            _place: place,
+        };
         let refused = match jobs {
             Some(jobs) => jobs.send(job),
             None => Some(job),
         };
         if let Some(job) = refused {
-            (job.done)(Err(closed()));
+            (job.done)(Err(LogError::closed()));
         }
     }
 
@@ -167,17 +192,18 @@ impl SharedLog {
             // Nobody waits any more: nothing is lost by not telling.
             let _ = told.send(result);
         });
-        self.write(write, vote, done);
-        durable.await.unwrap_or_else(|_| Err(closed()))
+        self.write(write, vote, done).await;
+        durable.await.unwrap_or_else(|_| Err(LogError::closed()))
     }
 
     /// What the log holds.
     pub(crate) fn store(&self) -> Result<Arc<dyn LogStore>, LogError> {
-        self.store.read().clone().ok_or_else(closed)
+        self.store.read().clone().ok_or_else(LogError::closed)
     }
 
-    /// Writes what waits, and stops.
+    /// Writes what waits, if there is room, and stops.
     pub(crate) fn close(&self) {
+        self.reserve.give_up();
         self.jobs.lock().take();
         if let Some(writer) = self.writer.lock().take()
             && writer.join().is_err()
@@ -195,13 +221,39 @@ impl Drop for SharedLog {
     }
 }
 
-fn closed() -> LogError {
-    LogError::failure("using it", "it is closed")
+/// What is written in one go.
+struct Batch {
+    writes: Vec<LogWrite>,
+    votes: Vec<(ShardId, VoteMark)>,
+    /// It waits for nothing but the witness.
+    is_in_log: bool,
+    /// It waits for room.
+    short: Option<Short>,
+}
+
+impl Batch {
+    fn new(writes: Vec<LogWrite>, votes: Vec<(ShardId, VoteMark)>) -> Batch {
+        Batch {
+            writes,
+            votes,
+            is_in_log: false,
+            short: None,
+        }
+    }
+}
+
+/// What came of a try.
+enum Tried {
+    Written,
+    /// There is no room; try again after this time.
+    Short(Duration),
+    Failed(LogError),
 }
 
 struct Writer {
     store: Arc<dyn LogStore>,
     witness: Arc<WitnessFile>,
+    reserve: Arc<Reserve>,
     options: WriterOptions,
     /// When the write began that is under way.
     begun: Arc<Mutex<Option<Instant>>>,
@@ -214,13 +266,13 @@ impl Writer {
             if self.options.plant == Some(Plant::AckBeforeFsync) {
                 done.into_iter().for_each(|done| done(Ok(())));
                 std::thread::sleep(PLANTED_DELAY);
-                if let Err(error) = self.write(writes, &votes) {
+                if let Err(error) = self.write(Batch::new(writes, votes)) {
                     self.fail(&error, Vec::new(), queue.iter());
                     return;
                 }
                 continue;
             }
-            match self.write(writes, &votes) {
+            match self.write(Batch::new(writes, votes)) {
                 Ok(()) => done.into_iter().for_each(|done| done(Ok(()))),
                 Err(error) => {
                     self.fail(&error, done, queue.iter());
@@ -240,7 +292,16 @@ impl Writer {
             }
             *self.begun.lock() = Some(Instant::now());
             tokio::time::sleep(self.store.begin(&writes)).await;
-            match self.write(writes, &votes) {
+            let mut batch = Batch::new(writes, votes);
+            let written = loop {
+                match self.try_write(&mut batch) {
+                    Tried::Short(pause) if !self.reserve.has_given_up() => {
+                        tokio::time::sleep(pause).await;
+                    }
+                    tried => break self.ended(tried),
+                }
+            };
+            match written {
                 Ok(()) => done.into_iter().for_each(|done| done(Ok(()))),
                 Err(error) => {
                     let waiting = std::iter::from_fn(|| queue.try_recv().ok());
@@ -251,31 +312,64 @@ impl Writer {
         }
     }
 
-    fn write(&self, writes: Vec<LogWrite>, votes: &[(ShardId, VoteMark)]) -> Result<(), LogError> {
-        // In a simulation it began before this.
-        self.begun.lock().get_or_insert_with(Instant::now);
-        let written = self.write_now(writes, votes);
-        *self.begun.lock() = None;
-        written
+    fn write(&self, mut batch: Batch) -> Result<(), LogError> {
+        loop {
+            match self.try_write(&mut batch) {
+                Tried::Short(pause) if self.reserve.wait(pause) => {}
+                tried => return self.ended(tried),
+            }
+        }
     }
 
-    fn write_now(
-        &self,
-        writes: Vec<LogWrite>,
-        votes: &[(ShardId, VoteMark)],
-    ) -> Result<(), LogError> {
-        self.store.write_synced(writes)?;
-        if !votes.is_empty() {
-            self.witness
-                .raise_votes(votes)
-                .map_err(|error| LogError::failure("writing the witness", error.to_string()))?;
+    /// The write that is under way is over.
+    fn ended(&self, tried: Tried) -> Result<(), LogError> {
+        *self.begun.lock() = None;
+        match tried {
+            Tried::Written => Ok(()),
+            Tried::Failed(error) => Err(error),
+            Tried::Short(_) => Err(LogError::closed()),
+        }
+    }
+
+    fn try_write(&self, batch: &mut Batch) -> Tried {
+        // In a simulation it began before this.
+        self.begun.lock().get_or_insert_with(Instant::now);
+        match self.write_now(batch) {
+            Ok(()) => Tried::Written,
+            Err(error) if error.is_no_room() => {
+                let short = || self.reserve.short("the log".to_owned(), &error.to_string());
+                Tried::Short(batch.short.get_or_insert_with(short).pause())
+            }
+            Err(error) => Tried::Failed(error),
+        }
+    }
+
+    fn write_now(&self, batch: &mut Batch) -> Result<(), LogError> {
+        if !batch.is_in_log {
+            self.store.write_synced(&batch.writes)?;
+            batch.is_in_log = true;
+        }
+        if !batch.votes.is_empty() {
+            const DOING: &str = "writing the witness";
+            let noted = self.witness.raise_votes(&batch.votes);
+            // It is replaced as a whole: what a try that failed has left does not count.
+            noted.map_err(|error| match disk::is_no_room(error.kind()) {
+                true => LogError::no_room(DOING, error.to_string()),
+                false => LogError::failure(DOING, error.to_string()),
+            })?;
         }
         Ok(())
     }
 
-    /// Does not come back, but in tests.
+    /// Does not come back, but in tests, and where the node ends while there is no room.
     fn fail(&self, error: &LogError, done: Vec<Done>, waiting: impl Iterator<Item = Job>) {
-        (self.options.on_fatal.0)(error);
+        if self.reserve.has_given_up() && error.is_closed() {
+            tracing::warn!(
+                "what waited for room in the log is not written; nobody was told that it was"
+            );
+        } else {
+            (self.options.on_fatal.0)(error);
+        }
         done.into_iter().for_each(|done| done(Err(error.clone())));
         waiting.for_each(|job| (job.done)(Err(error.clone())));
     }
@@ -301,4 +395,102 @@ fn gather(
         };
     }
     (writes, votes, done)
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Condvar;
+
+    use super::*;
+    use crate::{
+        FileSystemSpace,
+        data_dir::DataDir,
+        log::{RawEntry, RecordKey},
+    };
+
+    /// A disk that answers once it is told to.
+    #[derive(Default)]
+    struct Gate {
+        open: Mutex<bool>,
+        opened: Condvar,
+    }
+
+    impl LogStore for Gate {
+        fn write_synced(&self, _writes: &[LogWrite]) -> Result<(), LogError> {
+            let mut open = self.open.lock();
+            while !*open {
+                self.opened.wait(&mut open);
+            }
+            Ok(())
+        }
+
+        fn bounds(&self, _group: u64) -> Option<(u64, u64)> {
+            None
+        }
+
+        fn read(
+            &self,
+            _group: u64,
+            _from: u64,
+            _to: u64,
+            _bytes_max: usize,
+        ) -> Result<Vec<RawEntry>, LogError> {
+            Ok(Vec::new())
+        }
+
+        fn record(&self, _group: u64, _key: RecordKey) -> Option<Vec<u8>> {
+            None
+        }
+
+        fn purge(&self) -> Result<Vec<u64>, LogError> {
+            Ok(Vec::new())
+        }
+
+        fn used_bytes(&self) -> u64 {
+            0
+        }
+    }
+
+    /// On one thread: were it blocked, nothing would go on.
+    #[tokio::test]
+    async fn who_finds_the_queue_full_waits_without_a_thread() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(dir.path(), &[]).unwrap();
+        let gate = Arc::new(Gate::default());
+        let space = FileSystemSpace {
+            path: dir.path().to_owned(),
+        };
+        let log = SharedLog::start(
+            Arc::clone(&gate) as Arc<dyn LogStore>,
+            Arc::new(WitnessFile::open(data.witness()).unwrap()),
+            Arc::new(Reserve::new(Box::new(space), 0).unwrap()),
+            WriterOptions {
+                on_fatal: OnFatal::abort(),
+                plant: None,
+            },
+            data.lock(),
+        );
+        let log = Arc::new(log.unwrap());
+        let write = || {
+            let log = Arc::clone(&log);
+            let write = LogWrite::Forget { group: 1 };
+            tokio::spawn(async move { log.write_durably(write, None).await })
+        };
+        let first = write();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        // The writer has the first one in its hands.
+        let more: Vec<_> = (0..QUEUE_MAX + 50).map(|_| write()).collect();
+        let waiting = Duration::from_millis(200);
+        let goes_on = tokio::time::timeout(waiting, std::future::pending::<()>());
+        assert!(goes_on.await.is_err());
+        assert_eq!(log.places.available_permits(), 0, "the queue is full");
+        assert!(more.iter().all(|write| !write.is_finished()));
+        *gate.open.lock() = true;
+        gate.opened.notify_all();
+        for write in std::iter::once(first).chain(more) {
+            write.await.unwrap().unwrap();
+        }
+        assert_eq!(log.places.available_permits(), QUEUE_MAX);
+        log.close();
+    }
 }

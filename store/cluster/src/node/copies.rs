@@ -191,9 +191,10 @@ impl Inner {
     async fn drop_copy(self: &Arc<Self>, shard: ShardId) -> Result<(), GroupError> {
         let _one = self.making.lock().await;
         let group = self.groups.write().remove(&shard);
+        self.reports.forget(shard);
         if let Some(group) = group {
             group.shutdown().await;
-        } else if !self.witness.content().groups.contains_key(&shard) {
+        } else if !self.witness.content().groups.contains_key(&shard) && !self.has_left(shard) {
             return Ok(());
         }
         // In this order: a copy that the witness knows must have all it knows of; one that it does not know may leave
@@ -209,6 +210,13 @@ impl Inner {
         self.damaged.lock().remove(&shard);
         tracing::info!(%shard, "the copy of the group is dropped");
         Ok(())
+    }
+
+    /// Whether a copy that was dropped before was not dropped to the end: there was no room, for instance.
+    fn has_left(&self, shard: ShardId) -> bool {
+        let log = self.log.store();
+        let in_log = log.is_ok_and(|log| log.bounds(log_group(shard)).is_some());
+        in_log || self.damaged.lock().contains_key(&shard)
     }
 
     async fn make_copy(

@@ -53,7 +53,7 @@ impl DamagedNode {
 
     /// As [`Node::beat`](super::Node::beat).
     pub fn beat(&self) -> u64 {
-        self.witness.content().beat
+        self.witness.beat()
     }
 
     /// As [`Node::wall_ms`](super::Node::wall_ms).

@@ -198,7 +198,7 @@ impl Node {
 
     /// Counts up with what the node has promised to remember: lower than what others heard, the directory is an old copy.
     pub fn beat(&self) -> u64 {
-        self.inner.witness.content().beat
+        self.inner.witness.beat()
     }
 
     /// Stops every copy, for as long as the node is open: others know that what it holds is not to be served. Nothing of that
@@ -246,6 +246,7 @@ impl Node {
     pub async fn shutdown(&self) {
         self.takeover.abort();
         let upkeep = self.end_upkeep();
+        self.inner.reserve.give_up();
         // Closing a group ends its compactions, which the upkeep may be waiting for.
         let groups = self.inner.groups();
         futures::future::join_all(groups.iter().map(|group| group.shutdown())).await;
@@ -256,7 +257,12 @@ impl Node {
                     tracing::error!("an upkeep thread panicked");
                 }
             }
+            let first = inner.log.store().is_ok();
             inner.log.close();
+            if first {
+                // All that was written is durable now, and told.
+                upkeep::raise_witness(&inner, &inner.groups());
+            }
             inner.dir.release();
         });
         if let Err(error) = closed.await {

@@ -131,6 +131,7 @@ pub(super) fn look(options: &NodeOptions, parts: Parts) -> Result<Looked, OpenEr
     });
     let reserve = Reserve::new(space, options.disk_reserve_bytes)
         .map_err(|source| io("asking for the free space of", dir.root(), source))?;
+    let reserve = Arc::new(reserve);
     let groups = witness.content().groups;
     let state_engine: Arc<dyn TableEngine> = match parts.tables {
         Some(given) => given,
@@ -151,13 +152,14 @@ pub(super) fn look(options: &NodeOptions, parts: Parts) -> Result<Looked, OpenEr
         on_fatal: parts.on_fatal,
         plant: options.plant,
     };
-    let log = SharedLog::start(store, Arc::clone(&witness), writer, dir.lock())
+    let (noted, room) = (Arc::clone(&witness), Arc::clone(&reserve));
+    let log = SharedLog::start(store, noted, room, writer, dir.lock())
         .map_err(|source| io("starting the writer of", &dir.log(), source))?;
     Ok(Looked {
         dir,
         witness,
         log: Arc::new(log),
-        reserve: Arc::new(reserve),
+        reserve,
         garbage: parts.garbage,
         state_engine,
         wall: parts.wall,
@@ -292,7 +294,7 @@ fn open_log(
         bytes_max: options.log_bytes_max.max(LOG_BYTES_MIN),
         file_bytes,
     };
-    let log = open(&path, &engine).map_err(|error| match error.is_damage {
+    let log = open(&path, &engine).map_err(|error| match error.is_damage() {
         true => damaged(&path, error.to_string()),
         false => io("opening", &path, std::io::Error::other(error)),
     })?;

@@ -181,7 +181,7 @@ impl Recovery {
             },
         ];
         self.store(shard)?
-            .write_synced(writes)
+            .write_synced(&writes)
             .map_err(|error| self.damaged(shard, error))?;
         let witness = &self.looked.witness;
         let noted = witness

@@ -37,6 +37,9 @@ use crate::group::raft::{
 /// Reports are about the node, not one of its groups: they carry a shard that there is none of.
 const NO_SHARD: ShardId = ShardId(u32::MAX);
 
+/// How long a report counts: who stands by it repeats it at each [`TICK`].
+const REPORT_HOLDS: Duration = Duration::from_secs(1);
+
 /// How long a report may be on its way.
 const REPORT_MAX: Duration = Duration::from_secs(1);
 
@@ -75,43 +78,63 @@ struct Led {
 /// How far the logs of nodes go; none for one that should not lead.
 type Ends = BTreeMap<NodeId, Option<WireLogId>>;
 
+/// What was said of one group's leader.
+struct OfLeader {
+    /// The leader's.
+    vote: WireVote,
+    /// Who said so, how far its log goes, and when.
+    by: BTreeMap<NodeId, (Option<WireLogId>, Instant)>,
+}
+
 /// Who says of a leader that it is gone.
 #[derive(Default)]
 pub(super) struct Reports {
-    /// With the leader's vote.
-    groups: Mutex<BTreeMap<ShardId, (WireVote, Ends)>>,
+    /// Of groups that this node has a copy of, and by their voters or the leader itself: others are not taken up.
+    groups: Mutex<BTreeMap<ShardId, OfLeader>>,
 }
 
 impl Reports {
-    /// Takes a report up, and says who has reported the same.
+    /// Takes a report up.
     fn add(&self, from: NodeId, led: &Led) {
         let mut groups = self.groups.lock();
-        let known = groups
-            .entry(led.shard)
-            .or_insert((led.vote, BTreeMap::new()));
-        if (known.0.term, known.0.node) < (led.vote.term, led.vote.node) {
-            *known = (led.vote, BTreeMap::new());
+        let new = || OfLeader {
+            vote: led.vote,
+            by: BTreeMap::new(),
+        };
+        let known = groups.entry(led.shard).or_insert_with(new);
+        known.by.retain(|_, (_, at)| at.elapsed() <= REPORT_HOLDS);
+        let is_later = (known.vote.term, known.vote.node) < (led.vote.term, led.vote.node);
+        if is_later || known.by.is_empty() {
+            *known = new();
         }
-        if known.0 == led.vote {
-            known.1.insert(from, led.last);
+        if known.vote == led.vote {
+            known.by.insert(from, (led.last, Instant::now()));
         }
     }
 
+    /// Who says so now.
     fn of(&self, shard: ShardId, vote: WireVote) -> Ends {
         let groups = self.groups.lock();
-        match groups.get(&shard) {
-            Some((of, by)) if *of == vote => by.clone(),
-            _ => BTreeMap::new(),
-        }
+        let Some(known) = groups.get(&shard).filter(|known| known.vote == vote) else {
+            return Ends::new();
+        };
+        let hold = known.by.iter();
+        let hold = hold.filter(|(_, (_, at))| at.elapsed() <= REPORT_HOLDS);
+        hold.map(|(node, (last, _))| (*node, *last)).collect()
     }
 
     /// What `node` said of `leader` holds no more.
     fn withdraw(&self, node: NodeId, leader: NodeId) {
-        for (vote, by) in self.groups.lock().values_mut() {
-            if vote.node == leader.0 {
-                by.remove(&node);
+        for known in self.groups.lock().values_mut() {
+            if known.vote.node == leader.0 {
+                known.by.remove(&node);
             }
         }
+    }
+
+    /// There is no copy of the group here any more.
+    pub(super) fn forget(&self, shard: ShardId) {
+        self.groups.lock().remove(&shard);
     }
 }
 
@@ -389,17 +412,22 @@ impl Inner {
     ) -> Result<Bytes, String> {
         let (_, body) = wire::split(request.clone()).map_err(|error| error.to_string())?;
         let Report::Gone { node, groups } = decode(&body).map_err(|error| error.to_string())?;
+        let known = groups.into_iter().filter_map(|led| {
+            let group = self.group(led.shard)?;
+            // Nobody else's word counts.
+            let counts = from.0 == node || group.voters().contains(&from);
+            counts.then_some((group, led))
+        });
         if from.0 == node {
             // It says so itself.
-            groups.iter().for_each(|led| self.reports.add(from, led));
-            let led = groups.iter().filter_map(|led| self.group(led.shard));
+            let led = known.map(|(group, led)| {
+                self.reports.add(from, &led);
+                group
+            });
             self.report_groups(from, led.collect());
             return Ok(Bytes::new());
         }
-        for led in groups {
-            let Some(group) = self.group(led.shard) else {
-                continue;
-            };
+        for (group, led) in known {
             self.reports.add(from, &led);
             if let Some(vote) = group
                 .last_vote()
@@ -474,5 +502,85 @@ impl Inner {
     /// Whether this node may lead.
     pub(super) fn would_lead(&self) -> bool {
         !self.leaving.load(Ordering::Acquire) && !self.reserve.is_full() && !self.is_stalled()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::tests::start;
+
+    const ONE: ShardId = ShardId(1);
+    const VOTE: WireVote = WireVote {
+        term: 4,
+        node: 9,
+        committed: true,
+    };
+
+    fn led(shard: ShardId, vote: WireVote) -> Led {
+        Led {
+            shard,
+            vote,
+            last: None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_report_holds_for_a_second() {
+        let reports = Reports::default();
+        let who = |vote| reports.of(ONE, vote).into_keys().collect::<Vec<_>>();
+        reports.add(NodeId(1), &led(ONE, VOTE));
+        tokio::time::advance(REPORT_HOLDS * 3 / 4).await;
+        reports.add(NodeId(2), &led(ONE, VOTE));
+        assert_eq!(who(VOTE), [NodeId(1), NodeId(2)]);
+        // The link of one came back, and nobody told this node.
+        tokio::time::advance(REPORT_HOLDS / 2).await;
+        assert_eq!(who(VOTE), [NodeId(2)]);
+        reports.add(NodeId(1), &led(ONE, VOTE));
+        assert_eq!(who(VOTE), [NodeId(1), NodeId(2)]);
+        // A word of an earlier leader does not count, until nobody speaks of the later one.
+        let before = WireVote { term: 3, ..VOTE };
+        reports.add(NodeId(3), &led(ONE, before));
+        assert_eq!(who(before), []);
+        tokio::time::advance(REPORT_HOLDS * 2).await;
+        reports.add(NodeId(3), &led(ONE, before));
+        assert_eq!(who(before), [NodeId(3)]);
+        assert_eq!(who(VOTE), []);
+    }
+
+    #[tokio::test]
+    async fn only_what_is_known_here_is_taken_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = start(dir.path()).await;
+        let report = |node: u64, shards: &[u32]| {
+            let groups = shards.iter().map(|shard| led(ShardId(*shard), VOTE));
+            let report = Report::Gone {
+                node,
+                groups: groups.collect(),
+            };
+            wire::with_body(NO_SHARD, &encode(&report))
+        };
+        let known = || {
+            let groups = node.inner.reports.groups.lock();
+            groups.keys().copied().collect::<Vec<_>>()
+        };
+        let strangers: Vec<u32> = (100..10_000).collect();
+        for gone in [5, 9] {
+            let taken = node
+                .inner
+                .take_report(NodeId(5), &report(gone, &strangers))
+                .await;
+            taken.unwrap();
+        }
+        assert_eq!(known(), []);
+        let by_another = node.inner.take_report(NodeId(5), &report(9, &[1])).await;
+        by_another.unwrap();
+        assert_eq!(known(), [], "it does not vote in the group");
+        let by_itself = node.inner.take_report(NodeId(9), &report(9, &[1])).await;
+        by_itself.unwrap();
+        assert_eq!(known(), [ONE]);
+        node.inner.reports.forget(ONE);
+        assert_eq!(known(), []);
+        node.shutdown().await;
     }
 }

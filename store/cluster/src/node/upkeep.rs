@@ -8,6 +8,7 @@
 //! little it holds; and when raft-engine says that its old entries stand in the way.
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::{
         Arc, Weak,
@@ -17,10 +18,13 @@ use std::{
     time::Duration,
 };
 
+use mailrook_kv::KvError;
+use mailrook_types::ShardId;
 use tokio::time::Instant;
 
 use super::Inner;
 use crate::{
+    disk::Short,
     group::raft::{RaftGroup, log_mark},
     guard::log_group,
     simulation,
@@ -86,6 +90,7 @@ pub(super) fn start(inner: &Arc<Inner>) -> io::Result<Vec<Thread>> {
 /// The same in a simulation, without garbage.
 async fn run_as_task(inner: Weak<Inner>) {
     let mut log_tick = Instant::now();
+    let mut short = BTreeMap::new();
     loop {
         tokio::time::sleep(FLUSH_TICK).await;
         let Some(inner) = inner.upgrade() else { return };
@@ -95,9 +100,11 @@ async fn run_as_task(inner: Weak<Inner>) {
         let mut upkeep = Upkeep {
             inner: &inner,
             log_tick,
+            short: std::mem::take(&mut short),
         };
         upkeep.tick();
         log_tick = upkeep.log_tick;
+        short = upkeep.short;
     }
 }
 
@@ -113,6 +120,26 @@ fn spawn(name: &str, inner: &Arc<Inner>, run: fn(&Inner, &Receiver<()>)) -> io::
 /// Waits; false when it is time to end.
 fn wait(stop: &Receiver<()>, time: Duration) -> bool {
     matches!(stop.recv_timeout(time), Err(RecvTimeoutError::Timeout))
+}
+
+/// Has the witness know how far the logs of groups go.
+pub(super) fn raise_witness(inner: &Inner, groups: &[Arc<RaftGroup>]) {
+    let known = inner.witness.content();
+    let higher: Vec<_> = groups
+        .iter()
+        .filter_map(|group| {
+            let mark = log_mark(&group.durable_last()?);
+            let before = known
+                .groups
+                .get(&group.shard())
+                .and_then(|marks| marks.last);
+            (Some(mark) > before).then_some((group.shard(), mark))
+        })
+        .collect();
+    // A lower witness only proves less. If the disk is at its end, the log's next write tells.
+    if let Err(error) = inner.witness.raise_last(&higher) {
+        tracing::warn!(%error, "the witness was not raised");
+    }
 }
 
 fn collect_garbage(inner: &Inner, stop: &Receiver<()>) {
@@ -142,6 +169,8 @@ fn room_bytes(inner: &Inner) -> u64 {
 struct Upkeep<'a> {
     inner: &'a Inner,
     log_tick: Instant,
+    /// Groups whose flush found no room, and when it is tried again.
+    short: BTreeMap<ShardId, (Short, Instant)>,
 }
 
 impl Upkeep<'_> {
@@ -149,6 +178,7 @@ impl Upkeep<'_> {
         Upkeep {
             inner,
             log_tick: Instant::now(),
+            short: BTreeMap::new(),
         }
     }
 
@@ -159,11 +189,12 @@ impl Upkeep<'_> {
     }
 
     fn tick(&mut self) {
+        self.flush_short();
         self.flush_for_memory();
         self.flush_for_age();
         if self.log_tick.elapsed() >= LOG_TICK {
             self.log_tick = Instant::now();
-            self.raise_witness();
+            raise_witness(self.inner, &self.running().collect::<Vec<_>>());
             self.purge_log();
         }
     }
@@ -173,16 +204,31 @@ impl Upkeep<'_> {
         groups.into_iter().filter(|group| group.is_running())
     }
 
+    /// Flushes groups again that there was no room for.
+    fn flush_short(&mut self) {
+        let groups: BTreeMap<_, _> = self.running().map(|group| (group.shard(), group)).collect();
+        self.short.retain(|shard, _| groups.contains_key(shard));
+        let now = Instant::now();
+        let due = self.short.iter().filter(|(_, (_, again))| *again <= now);
+        let due: Vec<_> = due.map(|(shard, _)| *shard).collect();
+        for group in due.iter().filter_map(|shard| groups.get(shard)) {
+            self.flush(group);
+        }
+    }
+
     /// Half of the budget is for what is being flushed.
-    fn flush_for_memory(&self) {
-        let unflushed = || {
-            self.running()
+    fn flush_for_memory(&mut self) {
+        let unflushed = |upkeep: &Upkeep<'_>| {
+            upkeep
+                .running()
                 .map(|group| group.state().unflushed_bytes())
                 .sum::<u64>()
         };
-        while unflushed() > self.inner.write_buffer_bytes / 2 {
+        while unflushed(self) > self.inner.write_buffer_bytes / 2 {
             let largest = self
                 .running()
+                .filter(|group| !self.short.contains_key(&group.shard()))
+                .filter(|group| group.state().unflushed_bytes() > 0)
                 .max_by_key(|group| group.state().unflushed_bytes());
             if !largest.is_some_and(|group| self.flush(&group)) {
                 return;
@@ -190,46 +236,30 @@ impl Upkeep<'_> {
         }
     }
 
-    fn flush_for_age(&self) {
-        for group in self.running() {
-            if group
-                .state()
-                .unflushed_since()
-                .is_some_and(|since| since.elapsed() >= FLUSH_AGE)
-            {
+    fn flush_for_age(&mut self) {
+        let is_old = |group: &Arc<RaftGroup>| {
+            let since = group.state().unflushed_since();
+            since.is_some_and(|since| since.elapsed() >= FLUSH_AGE)
+        };
+        let old: Vec<_> = self.running().filter(is_old).collect();
+        for group in old {
+            if !self.short.contains_key(&group.shard()) {
                 self.flush(&group);
             }
         }
     }
 
-    fn raise_witness(&self) {
-        let known = self.inner.witness.content();
-        let higher: Vec<_> = self
-            .running()
-            .filter_map(|group| {
-                let mark = log_mark(&group.durable_last()?);
-                let before = known
-                    .groups
-                    .get(&group.shard())
-                    .and_then(|marks| marks.last);
-                (Some(mark) > before).then_some((group.shard(), mark))
-            })
-            .collect();
-        // A lower witness only proves less. If the disk is at its end, the log's next write tells.
-        if let Err(error) = self.inner.witness.raise_last(&higher) {
-            tracing::warn!(%error, "the witness was not raised");
-        }
-    }
-
-    fn purge_log(&self) {
+    fn purge_log(&mut self) {
         let lagging = match self.inner.log.store().and_then(|log| log.purge()) {
             Ok(lagging) => lagging,
             Err(error) => return tracing::warn!(%error, "the log's old files stay for now"),
         };
-        for group in self
+        let lagging: Vec<_> = self
             .running()
             .filter(|group| lagging.contains(&log_group(group.shard())))
-        {
+            .filter(|group| !self.short.contains_key(&group.shard()))
+            .collect();
+        for group in lagging {
             tracing::debug!(shard = %group.shard(), "flushed because its old entries keep the log from being cut");
             self.flush(&group);
             group.cut_log();
@@ -248,15 +278,24 @@ impl Upkeep<'_> {
     }
 
     /// Flushes the group and has its log cut where it may be; false if that failed.
-    fn flush(&self, group: &RaftGroup) -> bool {
+    fn flush(&mut self, group: &RaftGroup) -> bool {
         let started = Instant::now();
-        if let Err(error) = group.state().flush() {
-            if !group.is_running() {
-                // It was shut down meanwhile, which flushed it.
+        match group.state().flush() {
+            Ok(_) => drop(self.short.remove(&group.shard())),
+            // It was shut down meanwhile, which flushed it.
+            Err(_) if !group.is_running() => return false,
+            Err(KvError::Full(cause)) => {
+                let reserve = &self.inner.reserve;
+                let what = || format!("the tables of group {}", group.shard());
+                let new = || (reserve.short(what(), &cause), started);
+                let (short, again) = self.short.entry(group.shard()).or_insert_with(new);
+                *again = Instant::now() + short.pause();
                 return false;
             }
-            group.stop(&format!("flushing failed: {error}"));
-            return false;
+            Err(error) => {
+                group.stop(&format!("flushing failed: {error}"));
+                return false;
+            }
         }
         tracing::debug!(shard = %group.shard(), elapsed = ?started.elapsed(), "flushed");
         if group.is_alone() {

@@ -235,6 +235,10 @@ fn refused(folder: &Path, error: KvError) -> OpenError {
     match error {
         KvError::Damaged(what) => damaged(folder, what),
         KvError::Engine(cause) => io("opening", folder, std::io::Error::other(cause)),
+        KvError::Full(cause) => {
+            let full = std::io::Error::new(std::io::ErrorKind::StorageFull, cause);
+            io("opening", folder, full)
+        }
     }
 }
 

@@ -30,8 +30,15 @@ pub(super) fn kv_error(error: &rocksdb::Error) -> KvError {
     // The text names the file.
     match error.kind() {
         ErrorKind::Corruption => KvError::Damaged(error.to_string()),
+        ErrorKind::IOError if is_no_room(error.as_ref()) => KvError::Full(error.to_string()),
         _ => KvError::Engine(error.to_string()),
     }
+}
+
+/// RocksDB says so by its text alone. It takes up its work again by itself, some seconds after there are 64 MiB of room, as much
+/// as a write buffer; with a quota it does not, and says something else.
+fn is_no_room(text: &str) -> bool {
+    text.starts_with("IO error: No space left on device")
 }
 
 impl TableEngine for StateEngine {
@@ -218,4 +225,19 @@ fn walk<'a>(
         }
     }
     iterator.status().map_err(|error| kv_error(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_no_room;
+
+    #[test]
+    fn a_full_disk_is_told_from_what_is_wrong_with_it() {
+        // As RocksDB 11 said it, on a full file system.
+        let full = "IO error: No space left on device: While appending to file: /x/000012.sst: No space left on device";
+        assert!(is_no_room(full));
+        assert!(!is_no_room(
+            "IO error: While fsync: /x/000012.sst: Input/output error"
+        ));
+    }
 }

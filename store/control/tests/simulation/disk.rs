@@ -116,13 +116,15 @@ impl LogStore for SimDisk {
         Duration::from_millis(ms)
     }
 
-    fn write_synced(&self, writes: Vec<LogWrite>) -> Result<(), LogError> {
+    fn write_synced(&self, writes: &[LogWrite]) -> Result<(), LogError> {
         let mut inner = self.inner.lock();
         if inner.fails {
             return Err(LogError::failure("syncing", "the disk is broken"));
         }
         inner.written.clear();
-        writes.into_iter().for_each(|write| inner.carry_out(write));
+        writes
+            .iter()
+            .for_each(|write| inner.carry_out(write.clone()));
         Ok(())
     }
 

@@ -54,7 +54,7 @@ impl Machine<'_, '_> {
             };
         }
         let token = self.tables().join_token(&secret_hash)?;
-        let good = token.filter(|token| !token.used && token.expires > self.now);
+        let good = token.filter(|token| token.is_good(self.now));
         let token = good.ok_or(MetaRefusal::NoSuchJoinToken)?;
         self.check_name(&new)?;
         self.check_levels(&new)?;

@@ -28,6 +28,13 @@ pub(crate) struct JoinToken {
     pub(crate) used: bool,
 }
 
+impl JoinToken {
+    /// Whether it lets a node in.
+    pub(crate) fn is_good(&self, now: Timestamp) -> bool {
+        !self.used && self.expires > now
+    }
+}
+
 impl Tables<'_> {
     pub(crate) fn node(&self, id: NodeId) -> Result<Option<NodeRow>, KvError> {
         self.get(&key::node(id))

@@ -147,6 +147,29 @@ fn a_token_lets_one_node_in() {
 }
 
 #[test]
+fn whether_a_token_lets_a_node_in_can_be_asked_first() {
+    let mut group = Group::with_one_node();
+    let asked = |group: &Group, token: u64, node: u64| {
+        let MetaCommand::JoinNode { secret_hash, node } = join(token, crate::rig::node(node))
+        else {
+            panic!()
+        };
+        let node = node.id;
+        group.ask(MetaQuery::LetsIn { secret_hash, node }) == MetaAnswer::LetsIn(true)
+    };
+    assert!(!asked(&group, 7, 2));
+    group.done(token(7, 60_000));
+    assert!(asked(&group, 7, 2));
+    group.done(join(7, node(2)));
+    assert!(asked(&group, 7, 2), "the answer may have been lost");
+    assert!(!asked(&group, 7, 3), "it is used");
+    group.done(token(8, 60_000));
+    assert!(asked(&group, 8, 3));
+    group.time_ms = 60_000;
+    assert!(!asked(&group, 8, 3), "it expired");
+}
+
+#[test]
 fn tokens_are_few_and_short_lived() {
     let mut group = Group::with_one_node();
     let week = 7 * 24 * 3600 * 1000;

@@ -113,7 +113,7 @@ impl Group {
 
     pub fn ask(&self, query: MetaQuery) -> MetaAnswer {
         let query = MetaQuery::decode(&query.encode()).unwrap();
-        let answer = answer(&self.store.snapshot(), &query).unwrap();
+        let answer = answer(&self.store.snapshot(), self.time_ms, &query).unwrap();
         MetaAnswer::decode(&answer.encode()).unwrap()
     }
 

@@ -2,14 +2,8 @@
 //!
 //! Until it has shown a certificate and a hello that is admitted, a connection costs one of few places for a short time.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -24,19 +18,14 @@ use super::{
     frame::{Decoder, Frame, Kind},
     hello::{HELLO_BYTES_MAX, Hello},
     join,
+    places::{Place, Places, Source},
     served::Served,
     tcp,
     tls_network::Shared,
 };
 use crate::{Handlers, ITEM_BYTES_MAX, Rejection, certificate::certified_node};
 
-/// Connections that have not said who they are.
-const UNKNOWN_MAX: usize = 128;
-
-/// The same from one address: several nodes of a cluster may share one, as in development.
-const UNKNOWN_PER_ADDRESS_MAX: usize = 48;
-
-/// How long they may take to say it.
+/// How long a connection may take to say who it is.
 const UNKNOWN_FOR_MAX: Duration = Duration::from_secs(5);
 
 /// Connections of nodes, in all. Each node has one for each class.
@@ -48,47 +37,9 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// How long the other side may take to read why it is rejected.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Counts the connections that have not said who they are.
-#[derive(Default)]
-struct Unknown {
-    addresses: Mutex<HashMap<IpAddr, usize>>,
-}
-
-/// One of them.
-struct Place {
-    unknown: Arc<Unknown>,
-    address: IpAddr,
-}
-
-impl Unknown {
-    fn admit(self: &Arc<Unknown>, address: IpAddr) -> Option<Place> {
-        let mut addresses = self.addresses.lock();
-        let all: usize = addresses.values().sum();
-        let same = addresses.get(&address).copied().unwrap_or(0);
-        if all >= UNKNOWN_MAX || same >= UNKNOWN_PER_ADDRESS_MAX {
-            return None;
-        }
-        addresses.insert(address, same + 1);
-        let unknown = Arc::clone(self);
-        Some(Place { unknown, address })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut addresses = self.unknown.addresses.lock();
-        if let Some(same) = addresses.get_mut(&self.address) {
-            *same -= 1;
-            if *same == 0 {
-                addresses.remove(&self.address);
-            }
-        }
-    }
-}
-
 /// Accepts until the network is shut down.
 pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, handlers: Handlers) {
-    let unknown = Arc::new(Unknown::default());
+    let places = Arc::new(Places::default());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -102,7 +53,8 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, handlers:
                 continue;
             }
         };
-        let Some(place) = unknown.admit(from.ip()) else {
+        let source = Source::of(from.ip(), shared.is_node_address(from.ip()));
+        let Some(place) = places.admit(source) else {
             tracing::debug!(%from, "too many connections that have not said who they are");
             continue;
         };
@@ -147,6 +99,7 @@ async fn welcome(
         }
     };
     drop(place);
+    shared.came_from(theirs.node, from.ip());
     start(shared, handlers, tls, decoder, theirs).await
 }
 
@@ -223,7 +176,7 @@ async fn start(
         Arc::clone(handlers.of(class)),
         Arc::clone(&shared.introduce),
     );
-    let (connection, queue) = Connection::new(theirs, Some(served));
+    let (connection, queue) = Connection::new(theirs, certificate_of(&tls), Some(served));
     shared.add_incoming(node, class, &connection);
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
@@ -244,26 +197,4 @@ pub(crate) async fn reject(tls: &mut TlsStream<TcpStream>, rejection: &Rejection
     };
     // It is closed either way.
     let _ = timeout(FAREWELL, farewell).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_few_and_given_back() {
-        let unknown = Arc::new(Unknown::default());
-        let address = |n: u8| IpAddr::from([192, 0, 2, n]);
-        let one: Vec<_> = (0..UNKNOWN_MAX)
-            .map_while(|_| unknown.admit(address(1)))
-            .collect();
-        assert_eq!(one.len(), UNKNOWN_PER_ADDRESS_MAX);
-        let others: Vec<_> = (2..=255).map_while(|n| unknown.admit(address(n))).collect();
-        assert_eq!(one.len() + others.len(), UNKNOWN_MAX);
-        drop(one);
-        assert!(unknown.admit(address(1)).is_some());
-        drop(others);
-        unknown.admit(address(1));
-        assert!(unknown.addresses.lock().is_empty());
-    }
 }

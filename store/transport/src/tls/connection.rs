@@ -17,6 +17,7 @@ use bytes::Bytes;
 use futures::{FutureExt, future::FusedFuture};
 use mailrook_types::NodeId;
 use parking_lot::Mutex;
+use rustls::pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     sync::{Semaphore, mpsc, oneshot, watch},
@@ -85,6 +86,8 @@ impl From<Violation> for Ending {
 /// A connection whose hellos were exchanged.
 pub(crate) struct Connection {
     hello: Hello,
+    /// What the other side proved itself with.
+    certificate: Option<CertificateDer<'static>>,
     /// None at the dialer, which is asked nothing on this connection.
     served: Option<Arc<Served>>,
     pub(super) outbox: Outbox,
@@ -108,11 +111,16 @@ pub(super) struct Tables {
 }
 
 impl Connection {
-    /// `hello` is the other side's.
-    pub(crate) fn new(hello: Hello, served: Option<Served>) -> (Arc<Connection>, Queue) {
+    /// `hello` and `certificate` are the other side's.
+    pub(crate) fn new(
+        hello: Hello,
+        certificate: Option<CertificateDer<'static>>,
+        served: Option<Served>,
+    ) -> (Arc<Connection>, Queue) {
         let (outbox, queue) = Outbox::new();
         let connection = Connection {
             hello,
+            certificate,
             served: served.map(Arc::new),
             outbox,
             buffered: AtomicUsize::new(0),
@@ -128,6 +136,11 @@ impl Connection {
     /// What the other side said of itself.
     pub(crate) fn hello(&self) -> &Hello {
         &self.hello
+    }
+
+    /// What the other side proved itself with.
+    pub(crate) fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.certificate.as_ref()
     }
 
     /// The other node.

@@ -9,7 +9,7 @@ use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     client::Resumption,
     crypto::{CryptoProvider, ring},
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
     server::{NoServerSessionStorage, WebPkiClientVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
@@ -29,6 +29,8 @@ pub struct Credentials {
     node: NodeId,
     key: Arc<CertifiedKey>,
     trusted: Arc<RootCertStore>,
+    /// The same, as certificates.
+    cas: Arc<[Certificate]>,
 }
 
 impl Credentials {
@@ -61,6 +63,7 @@ impl Credentials {
             node,
             key: Arc::new(CertifiedKey::new(chain, signing)),
             trusted: Arc::new(roots),
+            cas: trusted.into(),
         })
     }
 
@@ -105,6 +108,7 @@ impl Credentials {
         Ok(Tls {
             connector: Arc::new(client).into(),
             acceptor: Arc::new(server).into(),
+            cas: Arc::clone(&self.cas),
         })
     }
 }
@@ -122,6 +126,15 @@ impl fmt::Debug for Credentials {
 pub(crate) struct Tls {
     pub(crate) connector: TlsConnector,
     pub(crate) acceptor: TlsAcceptor,
+    cas: Arc<[Certificate]>,
+}
+
+impl Tls {
+    /// Whether one of the CAs that are trusted signed the certificate, be it still valid or not: of a connection that exists.
+    pub(crate) fn believes(&self, certificate: &CertificateDer<'static>) -> bool {
+        let certificate = Certificate::from_der(certificate.to_vec());
+        certificate.is_ok_and(|certificate| self.cas.iter().any(|ca| certificate.is_of(ca)))
+    }
 }
 
 /// AES-128 first: it is the cheapest, and nobody breaks it.

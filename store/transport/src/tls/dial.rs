@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mailrook_types::NodeId;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -15,6 +15,7 @@ use super::{
     connection::Connection,
     frame::{Decoder, Frame, Kind},
     hello::{HELLO_BYTES_MAX, Hello},
+    peer::Peer,
     tcp::{self, ConnectError},
     tls_network::Shared,
 };
@@ -26,17 +27,23 @@ const GREETING_MAX: Duration = Duration::from_secs(2);
 /// Makes a connection, and starts it.
 pub(crate) async fn dial(
     shared: &Shared,
-    to: NodeId,
+    peer: &Peer,
     class: Class,
-    address: &str,
 ) -> Result<Arc<Connection>, ConnectError> {
-    let tcp = tcp::connect(address).await?;
-    let greeted = timeout(GREETING_MAX, greet(shared, to, class, tcp)).await;
+    let address = peer.address.borrow().clone();
+    let tcp = tcp::connect(&address, |found| peer.looked_up(found)).await?;
+    let greeted = timeout(GREETING_MAX, greet(shared, peer.node, class, tcp)).await;
     let greeted = greeted.map_err(|_| ConnectError::other("it accepts and does not answer"))?;
     let (tls, decoder, hello) = greeted.map_err(ConnectError::other)?;
-    let (connection, queue) = Connection::new(hello, None);
+    let (connection, queue) = Connection::new(hello, certificate_of(&tls), None);
     tokio::spawn(Arc::clone(&connection).drive(tls, decoder, queue));
     Ok(connection)
+}
+
+/// The TLS library has verified it.
+fn certificate_of(tls: &TlsStream<TcpStream>) -> Option<CertificateDer<'static>> {
+    let certificates = tls.get_ref().1.peer_certificates()?;
+    Some(certificates.first()?.clone().into_owned())
 }
 
 async fn greet(

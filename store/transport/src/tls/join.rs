@@ -111,7 +111,7 @@ fn unreachable(address: &str, cause: impl ToString) -> JoinError {
 
 async fn ask(address: &str, ca_fingerprint: [u8; 32], request: Bytes) -> Result<Bytes, JoinError> {
     let io_error = |error: std::io::Error| unreachable(address, error);
-    let tcp = tcp::connect(address)
+    let tcp = tcp::connect(address, |_| {})
         .await
         .map_err(|error| unreachable(address, error.cause))?;
     let connector = connector(ca_fingerprint).map_err(|error| unreachable(address, error))?;

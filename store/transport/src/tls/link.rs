@@ -106,6 +106,7 @@ impl Keeper<'_> {
                 Ok(connection) => {
                     let began = Instant::now();
                     slot.state.send_replace(State::Up(Arc::clone(&connection)));
+                    self.shared.check_trust(&connection);
                     connection.ended().await;
                     began
                 }
@@ -157,8 +158,7 @@ impl Keeper<'_> {
     }
 
     async fn dial(&self) -> Result<Arc<Connection>, ConnectError> {
-        let address = self.peer.address.borrow().clone();
-        dial(self.shared, self.peer.node, self.class, &address).await
+        dial(self.shared, self.peer, self.class).await
     }
 
     /// Lets those who wait know when it takes long.
@@ -182,6 +182,7 @@ impl Keeper<'_> {
         let up = State::Up(Arc::clone(connection));
         self.peer.slot(self.class).state.send_replace(up);
         self.peer.set_link(Link::Up);
+        self.shared.check_trust(connection);
     }
 
     /// Until there is a reason to try again.

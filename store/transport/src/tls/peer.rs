@@ -1,6 +1,10 @@
 //! What a node knows of another one: where it is, the connections to it, how the link fares.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use mailrook_types::NodeId;
 use parking_lot::Mutex;
@@ -31,10 +35,23 @@ pub(crate) struct Slot {
     pub(crate) wanted: Notify,
 }
 
+/// Addresses that a peer came from lately: one, or two while it moves.
+const CAME_FROM_MAX: usize = 2;
+
+/// Where a peer is known to be.
+#[derive(Default)]
+struct KnownAt {
+    /// What its name gave when it was dialled last.
+    looked_up: Vec<IpAddr>,
+    /// Where connections came from that proved to be its own, the last one last.
+    came_from: Vec<IpAddr>,
+}
+
 pub(crate) struct Peer {
     pub(crate) node: NodeId,
     /// host:port
     pub(crate) address: watch::Sender<String>,
+    known_at: Mutex<KnownAt>,
     slots: [Slot; Class::ALL.len()],
     link: Mutex<Link>,
     events: broadcast::Sender<(NodeId, Link)>,
@@ -74,6 +91,7 @@ impl Peer {
         Peer {
             node,
             address: watch::Sender::new(address.to_owned()),
+            known_at: Mutex::default(),
             slots: Class::ALL.map(slot),
             link: Mutex::new(Link::Down),
             events,
@@ -81,6 +99,29 @@ impl Peer {
             forgotten: watch::Sender::new(false),
             logged: Mutex::default(),
         }
+    }
+
+    /// Its name gave these addresses.
+    pub(crate) fn looked_up(&self, found: &[SocketAddr]) {
+        let found = found.iter().map(|at| at.ip().to_canonical());
+        self.known_at.lock().looked_up = found.collect();
+    }
+
+    /// A connection that proved to be its own came from there.
+    pub(crate) fn came_from(&self, address: IpAddr) {
+        let address = address.to_canonical();
+        let came_from = &mut self.known_at.lock().came_from;
+        came_from.retain(|known| *known != address);
+        came_from.push(address);
+        if came_from.len() > CAME_FROM_MAX {
+            came_from.remove(0);
+        }
+    }
+
+    /// Whether it is known to be at an address, in the form that [`IpAddr::to_canonical`] gives.
+    pub(crate) fn is_at(&self, address: IpAddr) -> bool {
+        let known = self.known_at.lock();
+        known.looked_up.contains(&address) || known.came_from.contains(&address)
     }
 
     pub(crate) fn slot(&self, class: Class) -> &Slot {
@@ -186,11 +227,17 @@ impl Peer {
 
     /// Ends all connections.
     pub(crate) fn close_all(&self, cause: &str) {
-        for slot in &self.slots {
-            if let State::Up(connection) = &*slot.state.borrow() {
-                connection.close(cause);
-            }
-        }
+        self.connections().for_each(|one| one.close(cause));
+    }
+
+    /// Those that there are.
+    pub(crate) fn connections(&self) -> impl Iterator<Item = Arc<Connection>> {
+        self.slots
+            .iter()
+            .filter_map(|slot| match &*slot.state.borrow() {
+                State::Up(connection) => Some(Arc::clone(connection)),
+                State::Waiting | State::Failed(_) => None,
+            })
     }
 
     pub(crate) async fn until_forgotten(&self) {

@@ -1,6 +1,6 @@
 //! The sockets between nodes: how they are made, and when the kernel gives up on them.
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -45,16 +45,21 @@ impl ConnectError {
     }
 }
 
-/// Looks `host:port` up and connects to the first address that accepts.
-pub(crate) async fn connect(address: &str) -> Result<TcpStream, ConnectError> {
+/// Looks `host:port` up, says what was found, and connects to the first address that accepts.
+pub(crate) async fn connect(
+    address: &str,
+    looked_up: impl FnOnce(&[SocketAddr]),
+) -> Result<TcpStream, ConnectError> {
     let found = timeout(LOOKUP_MAX, lookup_host(address)).await;
     let found =
         found.map_err(|_| ConnectError::other(format!("looking up {address} takes too long")))?;
     let found =
         found.map_err(|error| ConnectError::other(format!("looking up {address}: {error}")))?;
+    let found: Vec<SocketAddr> = found.take(ADDRESSES_MAX).collect();
+    looked_up(&found);
     let mut last = None;
     let mut refused = true;
-    for at in found.take(ADDRESSES_MAX) {
+    for at in found {
         let connected = timeout(CONNECT_MAX, TcpStream::connect(at)).await;
         let timed_out = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer"));
         match connected.unwrap_or_else(timed_out) {

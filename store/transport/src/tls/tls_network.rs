@@ -1,6 +1,6 @@
 //! [`TlsNetwork`] and what it is made with.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
@@ -84,6 +84,9 @@ pub trait Introduce: Send + Sync + 'static {
     fn admit_level(&self, _from: NodeId, _level: u32) -> Result<(), String> {
         Ok(())
     }
+
+    /// A node is not dialled any more: what it said of itself does not count from now on. May be told more than once.
+    fn forget(&self, _node: NodeId) {}
 }
 
 /// What a [`TlsNetwork`] is made with.
@@ -148,6 +151,29 @@ impl Shared {
         }
     }
 
+    /// Ends a connection whose other side proved itself by a CA that is trusted no longer.
+    pub(crate) fn check_trust(&self, connection: &Connection) {
+        let tls = self.tls();
+        let certificate = connection.certificate();
+        if !certificate.is_some_and(|certificate| tls.believes(certificate)) {
+            tracing::info!(peer = %connection.peer(), "a connection ends: its CA is trusted no longer");
+            connection.reject("your certificate is of a CA that is trusted no longer");
+        }
+    }
+
+    /// A node has proven that it is at this address.
+    pub(crate) fn came_from(&self, node: NodeId, address: IpAddr) {
+        if let Some(peer) = self.peers.read().get(&node) {
+            peer.came_from(address);
+        }
+    }
+
+    /// Whether a known node is at this address.
+    pub(crate) fn is_node_address(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.peers.read().values().any(|peer| peer.is_at(address))
+    }
+
     pub(crate) async fn stopped(&self) {
         let mut stop = self.stop.subscribe();
         // An error cannot be: the sender is part of `self`.
@@ -162,6 +188,7 @@ impl Shared {
         if *self.stop.borrow() {
             new.close("this node stops");
         }
+        self.check_trust(new);
         // It is there: no need to wait any longer before it is dialled.
         if let Some(peer) = self.peers.read().get(&node)
             && peer.link() != Link::Up
@@ -257,12 +284,22 @@ impl TlsNetwork {
                 connection.close("it was removed");
             }
         }
+        self.shared.introduce.forget(node);
     }
 
-    /// Uses other credentials for new connections; those that exist stay.
+    /// Uses other credentials for new connections. Of those that exist, the ones end whose other side proved itself by a CA
+    /// that is trusted no longer; they are made anew at once, if it has proof that is.
     pub fn replace_credentials(&self, credentials: &Credentials) -> Result<(), CertificateError> {
         check_owner(credentials, self.shared.cluster, self.shared.node)?;
         *self.shared.tls.write() = Arc::new(credentials.tls()?);
+        // What is just being made is looked at once it counts as connected.
+        let mut all: Vec<_> = self.shared.incoming.lock().values().cloned().collect();
+        let peers = self.shared.peers.read();
+        all.extend(peers.values().flat_map(|peer| peer.connections()));
+        drop(peers);
+        for connection in all {
+            self.shared.check_trust(&connection);
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mailrook_transport::{Class, ClusterCa, ITEM_BYTES_MAX, Link, NODE_VALIDITY};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::{Instant, timeout},
 };
 
@@ -66,6 +66,27 @@ async fn the_silent_are_few_and_hung_up_on_and_nodes_get_through() {
     }
     assert!(began.elapsed() < Duration::from_secs(8));
     two.until(one.id, Link::Up).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_do_not_take_the_places_of_known_nodes() {
+    let (ca, one) = node().await;
+    let two = Node::start(options(credentials(&ca, 2, &[&ca]))).await;
+    one.knows(&two);
+    one.until(two.id, Link::Up).await;
+    let mut silent = vec![];
+    for n in 2..130 {
+        // All of 127.0.0.0/8 is this machine.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, n], 0).into()).unwrap();
+        silent.push(socket.connect(one.address).await.unwrap());
+    }
+    two.knows(&one);
+    let asked = two.ask(&one, Class::Control, "echo x");
+    // The strangers are there for five.
+    let asked = timeout(Duration::from_secs(3), asked).await.unwrap();
+    assert_eq!(asked, Ok("x".into()));
+    drop(silent);
 }
 
 #[tokio::test(flavor = "multi_thread")]

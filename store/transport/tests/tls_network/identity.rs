@@ -284,6 +284,32 @@ async fn pings_carry_introductions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_proved_itself_by_a_ca_that_is_dropped_is_out_at_once() {
+    let (old, new) = (
+        ClusterCa::generate(CLUSTER).unwrap(),
+        ClusterCa::generate(CLUSTER).unwrap(),
+    );
+    let (one, two) = (node(&old, 1).await, node(&old, 2).await);
+    one.knows(&two);
+    one.until(two.id, Link::Up).await;
+    assert_eq!(one.ask(&two, Class::Store, "echo x").await, Ok("x".into()));
+    let stolen = certificate(&old, 3, NODE_VALIDITY);
+    let mut raw = Raw::member(&old, one.address, 1, stolen).await;
+    let replace = |trusted: &[_]| {
+        let credentials = credentials(&new, 1, trusted);
+        one.network.replace_credentials(&credentials).unwrap();
+    };
+    replace(&[&old, &new]);
+    raw.send(REQUEST, 1, b"who").await;
+    assert_eq!(raw.receive().await.unwrap(), (REPLY, 1, "n3".into()));
+    replace(&[&new]);
+    raw.rejected("of a CA that is trusted no longer").await;
+    // What this node had dialled ends, too: the other one has not followed.
+    one.trouble(two.id, "UnknownIssuer").await;
+    assert!(one.ask(&two, Class::Store, "echo x").await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_ca_is_rotated_while_all_goes_on() {
     let (old, new) = (
         ClusterCa::generate(CLUSTER).unwrap(),
@@ -307,7 +333,7 @@ async fn the_ca_is_rotated_while_all_goes_on() {
     replace(&one, &new, &[&new]);
     assert_eq!(ask(Class::Bulk).await, Ok("x".into()));
     replace(&two, &new, &[&new]);
-    // What was connected stays.
+    // What was connected by old papers is connected anew.
     assert_eq!(ask(Class::Consensus).await, Ok("x".into()));
     // Who missed it is out.
     let three = node(&old, 3).await;

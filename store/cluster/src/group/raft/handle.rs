@@ -180,6 +180,7 @@ impl RaftGroup {
         let state = Arc::clone(&parts.state);
         let shared = Arc::clone(&parts.log);
         let log = GroupLog::open(shard, shared, Arc::clone(&standing), parts.log_cache_bytes)
+            .await
             .map_err(|error| stopped(error.to_string()))?;
         let touched = broadcast::Sender::new(WATCH_BATCHES_MAX);
         let machine = Machine {
@@ -188,6 +189,7 @@ impl RaftGroup {
             log: log.clone(),
             standing: Arc::clone(&standing),
             touched: touched.clone(),
+            reserve: Arc::clone(&parts.reserve),
             plant: parts.plant,
         };
         if let Some(floor) = floor {

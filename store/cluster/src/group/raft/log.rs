@@ -66,7 +66,7 @@ struct Written {
 
 impl GroupLog {
     /// Takes up what the shared log holds of the group.
-    pub(super) fn open(
+    pub(super) async fn open(
         shard: ShardId,
         shared: Arc<SharedLog>,
         standing: Arc<Standing>,
@@ -119,9 +119,15 @@ impl GroupLog {
             log.write(LogWrite::Compact {
                 group,
                 first_kept: purged.index + 1,
-            });
+            })
+            .await;
         }
         Ok(log)
+    }
+
+    /// Whose it is.
+    pub(super) fn shard(&self) -> ShardId {
+        self.shard
     }
 
     /// The last entry, durable or not.
@@ -171,8 +177,8 @@ impl GroupLog {
     }
 
     /// Hands a write over that nobody waits for.
-    fn write(&self, write: LogWrite) {
-        self.shared.write(write, None, Box::new(|_| {}));
+    async fn write(&self, write: LogWrite) {
+        self.shared.write(write, None, Box::new(|_| {})).await;
     }
 
     /// What of `range` is in the log, from its start, up to `bytes_max`, but at least one.
@@ -389,7 +395,7 @@ impl RaftLogStorage<Types> for GroupLog {
             }
             callback.io_completed(result.map_err(io::Error::from));
         });
-        self.shared.write(write, None, done);
+        self.shared.write(write, None, done).await;
         Ok(())
     }
 
@@ -416,11 +422,13 @@ impl RaftLogStorage<Types> for GroupLog {
             group,
             key: RecordKey::Purged,
             value: encode_log_id(&upto),
-        });
+        })
+        .await;
         self.write(LogWrite::Compact {
             group,
             first_kept: upto.index + 1,
-        });
+        })
+        .await;
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Applies what is committed.
 
 use std::{
+    any::Any,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -8,7 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
-use mailrook_kv::{Overlay, Read, StateMachine};
+use mailrook_kv::{KvError, Overlay, Read, StateMachine};
+use mailrook_types::ShardId;
 use openraft::{
     EntryPayload, OptionalSend,
     storage::{EntryResponder, RaftStateMachine},
@@ -23,6 +25,7 @@ use super::{
 };
 use crate::{
     Plant, Touched,
+    disk::Reserve,
     simulation::run_blocking,
     state::{Applied, GroupState},
 };
@@ -43,6 +46,7 @@ pub(crate) struct Machine {
     pub(super) log: GroupLog,
     pub(super) standing: Arc<Standing>,
     pub(super) touched: broadcast::Sender<Touched>,
+    pub(super) reserve: Arc<Reserve>,
     pub(super) plant: Option<Plant>,
 }
 
@@ -51,6 +55,29 @@ pub(crate) struct Machine {
 struct Outcome {
     replies: Vec<Bytes>,
     touched: Vec<(u64, u64)>,
+}
+
+/// Why a batch was not applied.
+enum Unapplied {
+    /// There is no room for it. Nothing has changed: it is tried again.
+    NoRoom(String),
+    /// It cannot be.
+    Failed(String),
+}
+
+impl Unapplied {
+    fn panicked(panic: &(dyn Any + Send)) -> Unapplied {
+        Unapplied::Failed(format!("it panicked: {}", crate::panic_text(panic)))
+    }
+}
+
+impl From<KvError> for Unapplied {
+    fn from(error: KvError) -> Unapplied {
+        match error {
+            KvError::Full(cause) => Unapplied::NoRoom(cause),
+            other => Unapplied::Failed(other.to_string()),
+        }
+    }
 }
 
 impl Machine {
@@ -65,8 +92,19 @@ impl Machine {
         self.log.until_durable(&last).await;
         // A panic while applying is a bug in the state machine: this copy stops, the others of the node go on. The
         // half-made changes go with the overlay.
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.carry_out(batch)))
-            .unwrap_or_else(|panic| Err(format!("it panicked: {}", crate::panic_text(&*panic))));
+        let mut short = None;
+        let outcome = loop {
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.carry_out(batch)));
+            match outcome.unwrap_or_else(|panic| Err(Unapplied::panicked(&*panic))) {
+                Err(Unapplied::NoRoom(cause)) if !self.reserve.has_given_up() => {
+                    let what = || format!("the tables of group {}", self.shard());
+                    let short = short.get_or_insert_with(|| self.reserve.short(what(), &cause));
+                    tokio::time::sleep(short.pause()).await;
+                }
+                Ok(outcome) => break Ok(outcome),
+                Err(Unapplied::NoRoom(cause) | Unapplied::Failed(cause)) => break Err(cause),
+            }
+        };
         let outcome = outcome.map_err(|cause| {
             let cause = format!("applying up to entry {} failed: {cause}", last.index);
             tracing::error!(cause, "the group stops on this node");
@@ -83,20 +121,23 @@ impl Machine {
         Ok(())
     }
 
-    fn carry_out(&self, batch: &[Responder]) -> Result<Outcome, String> {
-        let tables = self.state.tables().map_err(|error| error.to_string())?;
+    fn shard(&self) -> ShardId {
+        self.log.shard()
+    }
+
+    fn carry_out(&self, batch: &[Responder]) -> Result<Outcome, Unapplied> {
+        let tables = self.state.tables()?;
         // Nobody else writes: the tables stand still while the overlay reads them.
         let mut view = Overlay::new(&*tables as &dyn Read);
         let mut applied = self.state.applied();
         let mut outcome = Outcome::default();
         for (entry, _) in batch {
-            let reply = self.carry_out_one(&mut view, &mut applied, entry, &mut outcome.touched)?;
+            let reply = self.carry_out_one(&mut view, &mut applied, entry, &mut outcome.touched);
+            let reply = reply.map_err(Unapplied::Failed)?;
             outcome.replies.push(reply);
             applied.log_id = Some(entry.log_id);
         }
-        self.state
-            .commit(view.into_batch(), applied)
-            .map_err(|error| error.to_string())?;
+        self.state.commit(view.into_batch(), applied)?;
         Ok(outcome)
     }
 

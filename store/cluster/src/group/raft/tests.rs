@@ -56,6 +56,7 @@ struct Copy {
     witness: Arc<WitnessFile>,
     log: Arc<SharedLog>,
     state: Arc<GroupState>,
+    reserve: Arc<Reserve>,
 }
 
 impl Copy {
@@ -71,8 +72,13 @@ impl Copy {
             on_fatal: OnFatal::abort(),
             plant: None,
         };
-        let log =
-            Arc::new(SharedLog::start(log, Arc::clone(&witness), writer, dir.lock()).unwrap());
+        let space = Box::new(FileSystemSpace {
+            path: path.to_owned(),
+        });
+        let reserve = Arc::new(Reserve::new(space, 0).unwrap());
+        let (noted, room) = (Arc::clone(&witness), Arc::clone(&reserve));
+        let log = SharedLog::start(log, noted, room, writer, dir.lock());
+        let log = Arc::new(log.unwrap());
         let engine: Arc<dyn TableEngine> =
             Arc::new(StateEngine::new(8 << 20, 8 << 20, 1, &dir.lock()).unwrap());
         let state = Arc::new(GroupState::open(&engine, &dir.group(ONE), ONE, true).unwrap());
@@ -81,19 +87,22 @@ impl Copy {
             witness,
             log,
             state,
+            reserve,
         }
     }
 
-    fn machine(&self, node_id: u64) -> (Machine, GroupLog) {
+    async fn machine(&self, node_id: u64) -> (Machine, GroupLog) {
         let standing = Arc::new(Standing::new(node_id));
-        let log =
-            GroupLog::open(ONE, Arc::clone(&self.log), Arc::clone(&standing), 1 << 20).unwrap();
+        let shared = Arc::clone(&self.log);
+        let log = GroupLog::open(ONE, shared, Arc::clone(&standing), 1 << 20).await;
+        let log = log.unwrap();
         let machine = Machine {
             machine: Arc::new(Last),
             state: Arc::clone(&self.state),
             log: log.clone(),
             standing,
             touched: broadcast::Sender::new(1),
+            reserve: Arc::clone(&self.reserve),
             plant: None,
         };
         (machine, log)
@@ -101,7 +110,7 @@ impl Copy {
 
     /// A copy that waits for a leader.
     async fn follow(&self, node_id: u64) -> Raft {
-        let (machine, log) = self.machine(node_id);
+        let (machine, log) = self.machine(node_id).await;
         let ways = Ways {
             shard: ONE,
             network: Arc::new(Alone(NodeId(node_id))),
@@ -237,7 +246,7 @@ async fn a_snapshot_takes_the_place_of_the_log_and_the_log_goes_on_behind_it() {
         (Some(vec![51]), Some(next))
     );
     // What was cut is not skipped: a copy that lacks it would take the rest for what comes next.
-    let (_, mut log) = copy.machine(2);
+    let (_, mut log) = copy.machine(2).await;
     let cut = log.limited_get_log_entries(last.index, next.index + 1);
     assert!(cut.await.unwrap().is_empty());
     let there = log.limited_get_log_entries(next.index, next.index + 1);
@@ -299,7 +308,7 @@ async fn a_crash_after_an_install_is_no_damage() {
     let dir = tempfile::tempdir().unwrap();
     let copy = Copy::open(dir.path());
     let (_, meta, snapshot) = snapshot_for(dir.path()).await;
-    let (mut machine, log) = copy.machine(2);
+    let (mut machine, log) = copy.machine(2).await;
     // The state is replaced; that the log is cut up to it is not written any more.
     machine.install_snapshot(&meta, snapshot).await.unwrap();
     drop((machine, log));
@@ -310,7 +319,7 @@ async fn a_crash_after_an_install_is_no_damage() {
     raft.shutdown().await.unwrap();
     copy.close();
     let copy = Copy::open(dir.path());
-    let (_, mut log) = copy.machine(2);
+    let (_, mut log) = copy.machine(2).await;
     assert_eq!(
         log.get_log_state().await.unwrap().last_log_id,
         meta.last_log_id,
@@ -343,7 +352,7 @@ async fn a_crash_between_the_note_of_a_cut_and_the_cut_leaves_no_gap() {
     }
     copy.close();
     let copy = Copy::open(dir.path());
-    let (_, log) = copy.machine(2);
+    let (_, log) = copy.machine(2).await;
     assert_eq!(log.last(), Some(log_id(1, 1, 7)));
     copy.log.write_durably(append(&[8]), None).await.unwrap();
     assert_eq!(copy.log.store().unwrap().bounds(group), Some((8, 8)));

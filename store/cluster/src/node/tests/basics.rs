@@ -10,7 +10,9 @@ use super::{
     machine::{FAIL, PANIC, TIME, command, count, value},
     open, options, parts, start,
 };
-use crate::{COMMAND_BYTES_MAX, Group, GroupError, GroupRole, OpenError, Touched};
+use crate::{
+    COMMAND_BYTES_MAX, Group, GroupError, GroupRole, OpenError, Touched, data_dir::WitnessFile,
+};
 
 const ONE: ShardId = ShardId(1);
 
@@ -45,6 +47,23 @@ async fn what_is_proposed_is_applied_answered_and_kept() {
         4,
         "each was applied once"
     );
+}
+
+#[tokio::test]
+async fn after_a_shutdown_the_witness_knows_all_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    let group = node.group(ONE).unwrap();
+    // Within far less time than the upkeep takes.
+    for key in 1..=20u64 {
+        group.propose(command(key, b"letter")).await.unwrap();
+    }
+    let last = group.status().last_index;
+    drop(group);
+    node.shutdown().await;
+    let witness = WitnessFile::open(dir.path().join("witness")).unwrap();
+    let known = witness.content().groups[&ONE].last;
+    assert_eq!(known.map(|mark| mark.index), Some(last));
 }
 
 #[tokio::test]

@@ -49,6 +49,7 @@ struct Disk {
     free_bytes: AtomicU64,
     stalls: Mutex<bool>,
     goes_on: Condvar,
+    log_is_full: AtomicBool,
 }
 
 impl Default for Disk {
@@ -57,6 +58,7 @@ impl Default for Disk {
             free_bytes: AtomicU64::new(u64::MAX),
             stalls: Mutex::new(false),
             goes_on: Condvar::new(),
+            log_is_full: AtomicBool::new(false),
         }
     }
 }
@@ -83,12 +85,15 @@ struct Slow {
 }
 
 impl LogStore for Slow {
-    fn write_synced(&self, writes: Vec<LogWrite>) -> Result<(), LogError> {
+    fn write_synced(&self, writes: &[LogWrite]) -> Result<(), LogError> {
         let mut stalls = self.disk.stalls.lock();
         while *stalls {
             self.disk.goes_on.wait(&mut stalls);
         }
         drop(stalls);
+        if self.disk.log_is_full.load(Ordering::SeqCst) {
+            return Err(LogError::no_room("writing", "a test's disk is full"));
+        }
         self.log.write_synced(writes)
     }
 
@@ -696,6 +701,61 @@ async fn a_disk_that_does_not_answer_gives_the_lead_away() {
     // Carried out or not, it has an end.
     let ended = tokio::time::timeout(PATIENCE, waiting).await;
     assert!(ended.is_ok(), "a proposal without an end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_without_room_gives_the_lead_away_and_goes_on_when_there_is_some() {
+    let cluster = Cluster::of_three(|_| {}).await;
+    cluster.put(ONE, 1, b"before").await;
+    let old = cluster.leader(ONE).await;
+    let is_full = &cluster.disks[&old].log_is_full;
+    is_full.store(true, Ordering::SeqCst);
+    let group = cluster.group(old, ONE);
+    let waiting = tokio::spawn(async move { group.propose(command(2, b"waits")).await });
+    until_led_by_another(&cluster, old).await;
+    cluster.put(ONE, 3, b"after").await;
+    assert!(cluster.nodes[&old].status().disk_full);
+    is_full.store(false, Ordering::SeqCst);
+    cluster.shows(ONE, 3, b"after").await;
+    let ended = tokio::time::timeout(PATIENCE, waiting).await;
+    assert!(ended.is_ok(), "a proposal without an end");
+    let groups = cluster.nodes[&old].status().groups;
+    let stopped = |role: &GroupRole| matches!(role, GroupRole::Stopped { .. });
+    assert!(!groups.iter().any(|group| stopped(&group.role)));
+}
+
+#[tokio::test]
+async fn a_copy_that_was_half_dropped_is_dropped_and_made_anew() {
+    const TWO: ShardId = ShardId(2);
+    let dir = tempfile::tempdir().unwrap();
+    let node = super::start(dir.path()).await;
+    // As one whose tables were found damaged at the start.
+    let copy = node.inner.groups.write().remove(&TWO).unwrap();
+    copy.shutdown().await;
+    let note = "its tables are damaged".to_owned();
+    node.inner.damaged.lock().insert(TWO, note);
+    let quarantine = dir.path().join("quarantine");
+    let aside = dir.path().join("quarantine-aside");
+    std::fs::rename(&quarantine, &aside).unwrap();
+    std::fs::write(&quarantine, b"").unwrap();
+    node.drop_copy(TWO).await.unwrap_err();
+    std::fs::remove_file(&quarantine).unwrap();
+    std::fs::rename(&aside, &quarantine).unwrap();
+    node.drop_copy(TWO).await.unwrap();
+    assert!(quarantine.join("group-2-1").is_dir());
+    let bounds = node
+        .inner
+        .log
+        .store()
+        .unwrap()
+        .bounds(crate::guard::log_group(TWO));
+    assert_eq!(bounds, None, "the log is not kept for it");
+    node.add_copy(TWO, Reached::default()).await.unwrap();
+    let groups = node.status().groups;
+    assert_eq!(groups.len(), 3);
+    let stopped = |role: &GroupRole| matches!(role, GroupRole::Stopped { .. });
+    assert!(!groups.iter().any(|group| stopped(&group.role)));
+    node.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

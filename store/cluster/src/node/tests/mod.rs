@@ -39,7 +39,7 @@ fn parts() -> Parts {
     }
 }
 
-async fn start(dir: &Path) -> Node {
+pub(super) async fn start(dir: &Path) -> Node {
     try_start(dir).await.unwrap()
 }
 

@@ -184,6 +184,264 @@ async fn a_stop_waits_for_no_compaction() {
     assert_eq!(value(&*group, 128), Some(vec![2; BODY_BYTES]));
 }
 
+/// A disk without room for what is written.
+mod no_room {
+    use std::{ops::ControlFlow, path::Path, sync::atomic::AtomicBool};
+
+    use mailrook_kv::{Batch, Direction, KvError, Read, Space};
+
+    use super::*;
+    use crate::{
+        GroupRole, StateTables, TableEngine, VisitWithRecord,
+        data_dir::DataDir,
+        log::{EngineLog, LogError, LogStore, LogWrite, OnFatal, RawEntry, RecordKey},
+        node::Parts,
+        state::StateEngine,
+    };
+
+    /// What there is no room for.
+    #[derive(Default)]
+    struct Full {
+        log: AtomicBool,
+        tables: AtomicBool,
+        flushes: AtomicBool,
+    }
+
+    struct FullLog {
+        inner: EngineLog<raft_engine::env::DefaultFileSystem>,
+        full: Arc<Full>,
+    }
+
+    impl LogStore for FullLog {
+        fn write_synced(&self, writes: &[LogWrite]) -> Result<(), LogError> {
+            match self.full.log.load(Ordering::SeqCst) {
+                true => Err(LogError::no_room("writing", "a test's disk is full")),
+                false => self.inner.write_synced(writes),
+            }
+        }
+
+        fn bounds(&self, group: u64) -> Option<(u64, u64)> {
+            self.inner.bounds(group)
+        }
+
+        fn read(
+            &self,
+            group: u64,
+            from: u64,
+            to: u64,
+            bytes_max: usize,
+        ) -> Result<Vec<RawEntry>, LogError> {
+            self.inner.read(group, from, to, bytes_max)
+        }
+
+        fn record(&self, group: u64, key: RecordKey) -> Option<Vec<u8>> {
+            self.inner.record(group, key)
+        }
+
+        fn purge(&self) -> Result<Vec<u64>, LogError> {
+            self.inner.purge()
+        }
+
+        fn used_bytes(&self) -> u64 {
+            self.inner.used_bytes()
+        }
+    }
+
+    struct FullEngine {
+        inner: Arc<StateEngine>,
+        full: Arc<Full>,
+    }
+
+    impl TableEngine for FullEngine {
+        fn open(
+            self: Arc<Self>,
+            folder: &Path,
+            create: bool,
+        ) -> Result<Arc<dyn StateTables>, KvError> {
+            Ok(Arc::new(FullTables {
+                inner: Arc::clone(&self.inner).open(folder, create)?,
+                full: Arc::clone(&self.full),
+            }))
+        }
+    }
+
+    struct FullTables {
+        inner: Arc<dyn StateTables>,
+        full: Arc<Full>,
+    }
+
+    fn check(is_full: &AtomicBool) -> Result<(), KvError> {
+        match is_full.load(Ordering::SeqCst) {
+            true => Err(KvError::Full("a test's disk is full".into())),
+            false => Ok(()),
+        }
+    }
+
+    impl Read for FullTables {
+        fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+            self.inner.get(space, key)
+        }
+
+        fn scan(
+            &self,
+            space: Space,
+            start: &[u8],
+            end: &[u8],
+            direction: Direction,
+            visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        ) -> Result<(), KvError> {
+            self.inner.scan(space, start, end, direction, visit)
+        }
+    }
+
+    impl StateTables for FullTables {
+        fn record(&self) -> Result<Option<Vec<u8>>, KvError> {
+            self.inner.record()
+        }
+
+        fn commit(&self, batch: Batch, record: Vec<u8>) -> Result<(), KvError> {
+            check(&self.full.tables)?;
+            self.inner.commit(batch, record)
+        }
+
+        fn flush(&self) -> Result<(), KvError> {
+            check(&self.full.flushes)?;
+            self.inner.flush()
+        }
+
+        fn close(&self) {
+            self.inner.close();
+        }
+
+        fn visit(&self, visit: &mut dyn FnMut(&dyn Read)) {
+            self.inner.visit(visit);
+        }
+
+        fn visit_with_record(&self, visit: VisitWithRecord<'_>) -> Result<(), KvError> {
+            self.inner.visit_with_record(visit)
+        }
+
+        fn checkpoint(&self, folder: &Path) -> Result<(), KvError> {
+            self.inner.checkpoint(folder)
+        }
+    }
+
+    fn full_parts(full: &Arc<Full>, beside: &Path) -> Parts {
+        // A lock of its own for each, which is never given up.
+        let path = tempfile::tempdir_in(beside).unwrap().keep();
+        let lock = DataDir::open(&path, &[]).unwrap().lock();
+        let engine = StateEngine::new(8 << 20, 8 << 20, 3, &lock).unwrap();
+        std::mem::forget(lock);
+        let for_log = Arc::clone(full);
+        let mut parts = parts().tables(Arc::new(FullEngine {
+            inner: Arc::new(engine),
+            full: Arc::clone(full),
+        }));
+        parts.open_log = Box::new(|dir, options| {
+            Ok(Arc::new(FullLog {
+                inner: EngineLog::open(dir, options)?,
+                full: for_log,
+            }))
+        });
+        parts.on_fatal = OnFatal::call(|error| panic!("that was no reason to end: {error}"));
+        parts
+    }
+
+    async fn run(full: &Arc<Full>, dir: &Path) -> Node {
+        let parts = full_parts(full, dir);
+        let options = options(&dir.join("node"));
+        open::open(options, machines(), parts).await.unwrap()
+    }
+
+    async fn waits_and_goes_on(node: &Node, is_full: &AtomicBool, key: u64) {
+        let group = node.group(ONE).unwrap();
+        is_full.store(true, Ordering::SeqCst);
+        let waiting = Arc::clone(&group);
+        let waiting = tokio::spawn(async move { waiting.propose(command(key, b"waits")).await });
+        eventually("no room is noticed", || node.status().disk_full).await;
+        let refused = group.propose(command(key, b"refused")).await;
+        assert!(
+            matches!(refused, Err(GroupError::Full { .. })),
+            "{refused:?}"
+        );
+        assert!(!waiting.is_finished(), "nobody is told what is not done");
+        assert_eq!(group.status().role, GroupRole::Leader);
+        is_full.store(false, Ordering::SeqCst);
+        let done = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+        done.unwrap().unwrap().unwrap();
+        eventually("there is room", || !node.status().disk_full).await;
+        group.propose(command(key + 1, b"after")).await.unwrap();
+        assert_eq!(value(&*group, key).as_deref(), Some(&b"waits"[..]));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_log_and_tables_without_room_wait_for_some() {
+        let dir = tempfile::tempdir().unwrap();
+        let full = Arc::new(Full::default());
+        let node = run(&full, dir.path()).await;
+        waits_and_goes_on(&node, &full.log, 10).await;
+        waits_and_goes_on(&node, &full.tables, 20).await;
+        node.shutdown().await;
+        let node = run(&full, dir.path()).await;
+        let group = node.group(ONE).unwrap();
+        group.read_barrier().await.unwrap();
+        assert_eq!(value(&*group, 10).as_deref(), Some(&b"waits"[..]));
+        assert_eq!(group.read(|state| count(state).unwrap()).unwrap(), 4);
+        node.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_flush_without_room_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let full = Arc::new(Full::default());
+        let node = run(&full, dir.path()).await;
+        let group = node.group(ONE).unwrap();
+        full.flushes.store(true, Ordering::SeqCst);
+        let begun = Instant::now();
+        for key in 0.. {
+            let put = group.propose(command(key, &[7; 64 << 10])).await;
+            if matches!(put, Err(GroupError::Full { .. })) {
+                break;
+            }
+            put.unwrap();
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "it is not noticed"
+            );
+        }
+        assert_eq!(group.status().role, GroupRole::Leader);
+        full.flushes.store(false, Ordering::SeqCst);
+        eventually("there is room", || !node.status().disk_full).await;
+        assert!(group.status().flushed_index > 0);
+        group.propose(command(1, b"after")).await.unwrap();
+        node.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stop_waits_for_no_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let full = Arc::new(Full::default());
+        for is_full in [&full.log, &full.tables] {
+            let node = run(&full, dir.path()).await;
+            let group = node.group(ONE).unwrap();
+            group.propose(command(1, b"before")).await.unwrap();
+            is_full.store(true, Ordering::SeqCst);
+            let waiting = Arc::clone(&group);
+            let waiting = tokio::spawn(async move { waiting.propose(command(2, b"x")).await });
+            eventually("no room is noticed", || node.status().disk_full).await;
+            let stopped = tokio::time::timeout(Duration::from_secs(20), node.shutdown()).await;
+            assert!(stopped.is_ok(), "it hangs");
+            assert!(waiting.await.unwrap().is_err());
+            is_full.store(false, Ordering::SeqCst);
+            let node = run(&full, dir.path()).await;
+            let group = node.group(ONE).unwrap();
+            group.propose(command(3, b"after")).await.unwrap();
+            assert_eq!(value(&*group, 1).as_deref(), Some(&b"before"[..]));
+            node.shutdown().await;
+        }
+    }
+}
+
 /// A log on a disk that fails.
 mod failing {
     use super::*;
@@ -195,7 +453,7 @@ mod failing {
     }
 
     impl LogStore for Failing {
-        fn write_synced(&self, writes: Vec<LogWrite>) -> Result<(), LogError> {
+        fn write_synced(&self, writes: &[LogWrite]) -> Result<(), LogError> {
             let before =
                 self.writes_left
                     .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
