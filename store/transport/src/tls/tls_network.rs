@@ -157,7 +157,8 @@ impl Shared {
         let certificate = connection.certificate();
         if !certificate.is_some_and(|certificate| tls.believes(certificate)) {
             tracing::info!(peer = %connection.peer(), "a connection ends: its CA is trusted no longer");
-            connection.reject("your certificate is of a CA that is trusted no longer");
+            let words = "your certificate is of a CA that is trusted no longer".to_owned();
+            connection.reject(&words.into());
         }
     }
 
