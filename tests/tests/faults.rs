@@ -168,10 +168,13 @@ fn a_leader_that_nobody_hears() {
 
 #[test]
 fn a_leader_with_a_slow_disk() {
-    strikes_the_leader(
-        |leader| Fault::SlowDisk(leader, 1_500),
-        Duration::from_secs(6),
-    );
+    let mut shared = Shared::get();
+    under_load(shared.cluster(), |cluster| {
+        let (leader, others) = leader_and_others(cluster);
+        let fault = Fault::SlowDisk(leader, 1_500);
+        observed(cluster, &fault, others[0], Duration::from_secs(6));
+        assert_ne!(cluster.leader_of(OBSERVED).unwrap(), leader);
+    });
 }
 
 #[test]

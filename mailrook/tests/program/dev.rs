@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::Stdio,
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -150,10 +151,20 @@ fn a_cluster_is_found_again_where_its_nodes_know_each_other() {
 fn a_node_that_is_killed_comes_back() {
     let mut command = mailrook(&["dev", "--nodes", "2"]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut printed = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut line_with = |words: &str| {
-        let mut lines = printed.by_ref().map(Result::unwrap);
-        lines.find(|line| line.contains(words)).unwrap()
+    let printed = BufReader::new(child.stdout.take().unwrap());
+    let (says, said) = mpsc::channel();
+    thread::spawn(move || {
+        printed
+            .lines()
+            .try_for_each(|line| says.send(line.unwrap()))
+    });
+    let line_with = |words: &str| {
+        loop {
+            let line = said.recv_timeout(Duration::from_secs(150)).unwrap();
+            if line.contains(words) {
+                return line;
+            }
+        }
     };
     let line = line_with("  kill -9 ");
     let pid: i32 = line.split_whitespace().last().unwrap().parse().unwrap();
@@ -168,15 +179,20 @@ fn a_node_that_is_killed_comes_back() {
 #[test]
 fn nodes_that_were_started_by_hand_belong_to_it() {
     let dev = Dev::start(&["--nodes", "3"], &[]);
+    let begun = Instant::now();
+    let until = |done: &dyn Fn() -> bool| {
+        while !done() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{}", dev.log());
+            thread::sleep(Duration::from_millis(100));
+        }
+    };
     dev.kill_node(2);
+    // What it held is free by then.
+    until(&|| dev.admin_of(2, &["status"]).0 != 0);
     let mut command = mailrook(&["--config", dev.config_of(2).to_str().unwrap()]);
     let serve = command.args(["serve", "--keep-root"]);
     let mut by_hand = serve.stderr(Stdio::null()).spawn().unwrap();
-    let begun = Instant::now();
-    while dev.admin_of(2, &["domain", "list"]).0 != 0 {
-        assert!(begun.elapsed() < Duration::from_secs(60));
-        thread::sleep(Duration::from_millis(100));
-    }
+    until(&|| dev.admin_of(2, &["domain", "list"]).0 == 0);
     // The last ones that it started itself.
     dev.kill_node(0);
     dev.kill_node(1);

@@ -165,6 +165,10 @@ impl Reserve {
             if !*given_up {
                 self.giving_up.wait_for(&mut given_up, pause);
             }
+            // At a node's start nobody else looks.
+            if let Err(error) = self.sample() {
+                tracing::warn!(%error, "cannot ask how much room there is");
+            }
             if *given_up || self.free_bytes() >= ROOM_BYTES_MIN {
                 return !*given_up;
             }

@@ -45,7 +45,7 @@ pub const CHUNKS_MAX: u32 = (u32::MAX as u64).div_ceil(Chunk::RAW_LEN as u64) as
 pub const APPEND_CHUNKS_MAX: usize = 40;
 
 /// UIDs of each mailbox that a shard leaves out when it is brought back: far more than a mailbox is given in the time that may be
-/// lost, and 4,000 times in the 32 bits that there are. This and the next two are part of what the state machine makes of the log,
+/// lost, and 4,000 times in the 32 bits that there are. This and the next three are part of what the state machine makes of the log,
 /// and stay as they are.
 pub const SKIPPED_UIDS: u32 = 1 << 20;
 
@@ -54,6 +54,9 @@ pub const SKIPPED_MODSEQS: u64 = 1 << 40;
 
 /// Ids of mailboxes, and of messages, of each account that a shard leaves out when it is brought back.
 pub const SKIPPED_IDS: u64 = 1 << 32;
+
+/// UIDVALIDITYs of each account that a shard leaves out when it is brought back. They are seconds for the most part: a day and a half.
+pub const SKIPPED_UID_VALIDITIES: u64 = 1 << 17;
 
 /// Records of 1,024 UIDs in a mailbox's history of expunged messages. One command expunges at most [`MESSAGES_MAX`], which is
 /// 9,767 records, so that the newest expunge is always told in full.

@@ -15,7 +15,7 @@ use crate::{
     bits::Bits,
     digest::Sum,
     fields::{Damage, Fields},
-    limits::{SKIPPED_IDS, SKIPPED_MODSEQS, SKIPPED_UIDS},
+    limits::{SKIPPED_IDS, SKIPPED_MODSEQS, SKIPPED_UID_VALIDITIES, SKIPPED_UIDS},
 };
 
 /// Implements `encode` and `decode` of a record by an enum of its versions, of which there is one so far.
@@ -163,6 +163,8 @@ impl AccountRecord {
             self.modseq.0 += times * SKIPPED_MODSEQS;
             self.next_mailbox += times * SKIPPED_IDS;
             self.next_message += times * SKIPPED_IDS;
+            let validity = u64::from(self.last_uid_validity) + times * SKIPPED_UID_VALIDITIES;
+            self.last_uid_validity = u32::try_from(validity).unwrap_or(u32::MAX);
             self.skips = skips;
         }
     }

@@ -7,11 +7,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::io::Errno;
 
 use super::space::Space;
 
 /// The file that takes the room away.
 const BALLAST: &str = "ballast";
+
+/// What a node may write while its disk is filled up.
+const FASTER_BY: u64 = 1 << 20;
 
 /// The mounted disk.
 pub struct SmallDisk {
@@ -38,12 +42,19 @@ impl SmallDisk {
         })
     }
 
-    /// Takes all room but so many bytes.
+    /// Takes all room but so many bytes, and what the node writes meanwhile.
     pub fn fill_to(&self, left_bytes: u64) -> io::Result<()> {
-        let take = self.free_bytes()?.saturating_sub(left_bytes);
-        let ballast = File::create(self.seen_at.join(BALLAST))?;
-        fallocate(&ballast, FallocateFlags::empty(), 0, take.max(1))?;
-        Ok(())
+        let mut left_bytes = left_bytes;
+        loop {
+            // An earlier try is given back with this.
+            let ballast = File::create(self.seen_at.join(BALLAST))?;
+            let take = self.free_bytes()?.saturating_sub(left_bytes);
+            match fallocate(&ballast, FallocateFlags::empty(), 0, take.max(1)) {
+                // The node was faster.
+                Err(Errno::NOSPC) if take > 0 => left_bytes += FASTER_BY,
+                done => return done.map_err(io::Error::from),
+            }
+        }
     }
 
     /// Gives it back.

@@ -8,7 +8,7 @@ use std::{
 use super::batch::{Batch, Format};
 use crate::{
     OpenError,
-    data_dir::{damaged, io},
+    data_dir::{damaged, io, sync_dir},
     log::{QUEUES, Queue},
 };
 
@@ -30,7 +30,8 @@ pub(crate) struct FilesReport {
 pub(crate) fn check_files(dir: &Path) -> Result<FilesReport, OpenError> {
     let mut report = FilesReport::default();
     for queue in QUEUES {
-        let files = numbered_files(dir, queue)?;
+        let mut files = numbered_files(dir, queue)?;
+        drop_stubs(dir, &mut files)?;
         for (next, (number, path)) in files.iter().enumerate().map(|(at, file)| (at + 1, file)) {
             let is_last = next == files.len();
             check_file(path, *number, queue, is_last, &mut report)?;
@@ -60,6 +61,28 @@ fn numbered_files(dir: &Path, queue: Queue) -> Result<Vec<(u64, PathBuf)>, OpenE
         }
     }
     Ok(files)
+}
+
+/// Removes files at the end that were made and never begun: a header found no room, and the log went on in the file before,
+/// which therefore is the last one. A header is synced before anything is written behind it.
+fn drop_stubs(dir: &Path, files: &mut Vec<(u64, PathBuf)>) -> Result<(), OpenError> {
+    let mut dropped = false;
+    while let [.., _before, (number, path)] = &files[..] {
+        let file = fs::read(path).map_err(|source| io("reading", path, source))?;
+        let content = file.get(Format::newest(*number).first_batch..);
+        let is_empty = content.is_none_or(|content| content.iter().all(|byte| *byte == 0));
+        if Format::of(&file, *number).is_some() || !is_empty {
+            break;
+        }
+        tracing::warn!(path = %path.display(), "a file of the log that was never begun is removed");
+        fs::remove_file(path).map_err(|source| io("removing", path, source))?;
+        files.pop();
+        dropped = true;
+    }
+    if dropped {
+        sync_dir(dir).map_err(|source| io("syncing", dir, source))?;
+    }
+    Ok(())
 }
 
 fn check_file(

@@ -342,6 +342,17 @@ mod tests {
             }
             log.write_synced(&write).unwrap();
             written.extend(entries);
+            if round % 3 == 1 {
+                // What a power cut would leave.
+                let copy = tempfile::tempdir().unwrap();
+                for file in std::fs::read_dir(dir.path()).unwrap() {
+                    let file = file.unwrap();
+                    std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+                }
+                check_files(copy.path()).unwrap();
+                let reopened = EngineLog::open(copy.path(), &OPTIONS).unwrap();
+                assert_eq!(reopened.read(1, 1, next, usize::MAX).unwrap(), written);
+            }
         }
         assert_eq!(log.read(1, 1, next, usize::MAX).unwrap(), written);
         drop(log);

@@ -107,7 +107,44 @@ pub(crate) struct SharedLog {
     reserve: Arc<Reserve>,
     writer: Mutex<Option<JoinHandle<()>>>,
     lock: Mutex<Option<DirLock>>,
-    begun: Arc<Mutex<Option<Instant>>>,
+    pace: Arc<Mutex<Pace>>,
+}
+
+/// How long a slow write is held against the disk: the next one may be about to begin.
+const SLOW_REMEMBERED: Duration = Duration::from_secs(10);
+
+/// How fast the disk answers.
+#[derive(Default)]
+struct Pace {
+    /// When the write began that is under way.
+    begun: Option<Instant>,
+    /// When a write ended, and how long it took: the slowest of late.
+    slowest: Option<(Instant, Duration)>,
+}
+
+impl Pace {
+    fn end(&mut self) {
+        let took = self
+            .begun
+            .take()
+            .map_or(Duration::ZERO, |begun| begun.elapsed());
+        if took >= self.slowest() {
+            self.slowest = Some((Instant::now(), took));
+        }
+    }
+
+    fn under_way(&self) -> Duration {
+        self.begun.map_or(Duration::ZERO, |begun| begun.elapsed())
+    }
+
+    /// The longest that a write takes, or took of late.
+    fn slowest(&self) -> Duration {
+        let under_way = self.under_way();
+        let ended = self
+            .slowest
+            .filter(|(at, _)| at.elapsed() < SLOW_REMEMBERED);
+        ended.map_or(under_way, |(_, took)| took.max(under_way))
+    }
 }
 
 impl SharedLog {
@@ -119,13 +156,13 @@ impl SharedLog {
         options: WriterOptions,
         lock: DirLock,
     ) -> std::io::Result<SharedLog> {
-        let begun = Arc::default();
+        let pace = Arc::default();
         let writer = Writer {
             store: Arc::clone(&store),
             witness,
             reserve: Arc::clone(&reserve),
             options,
-            begun: Arc::clone(&begun),
+            pace: Arc::clone(&pace),
         };
         let (jobs, thread) = if simulation::is_on() {
             let (jobs, queue) = mpsc::unbounded_channel();
@@ -145,14 +182,18 @@ impl SharedLog {
             reserve,
             writer: Mutex::new(thread),
             lock: Mutex::new(Some(lock)),
-            begun,
+            pace,
         })
     }
 
     /// How long the disk has not answered the write that is under way.
     pub(crate) fn stalled_for(&self) -> Duration {
-        let begun = *self.begun.lock();
-        begun.map_or(Duration::ZERO, |begun| begun.elapsed())
+        self.pace.lock().under_way()
+    }
+
+    /// The longest that the disk keeps a write waiting, or did of late.
+    pub(crate) fn slowest_write(&self) -> Duration {
+        self.pace.lock().slowest()
     }
 
     /// Hands a write over, once there is a place for it. Writes of one caller are carried out in their order. After
@@ -255,8 +296,7 @@ struct Writer {
     witness: Arc<WitnessFile>,
     reserve: Arc<Reserve>,
     options: WriterOptions,
-    /// When the write began that is under way.
-    begun: Arc<Mutex<Option<Instant>>>,
+    pace: Arc<Mutex<Pace>>,
 }
 
 impl Writer {
@@ -290,7 +330,7 @@ impl Writer {
                 done.drain(..).for_each(|done| done(Ok(())));
                 tokio::time::sleep(PLANTED_DELAY).await;
             }
-            *self.begun.lock() = Some(Instant::now());
+            self.pace.lock().begun = Some(Instant::now());
             tokio::time::sleep(self.store.begin(&writes)).await;
             let mut batch = Batch::new(writes, votes);
             let written = loop {
@@ -323,7 +363,7 @@ impl Writer {
 
     /// The write that is under way is over.
     fn ended(&self, tried: Tried) -> Result<(), LogError> {
-        *self.begun.lock() = None;
+        self.pace.lock().end();
         match tried {
             Tried::Written => Ok(()),
             Tried::Failed(error) => Err(error),
@@ -333,7 +373,7 @@ impl Writer {
 
     fn try_write(&self, batch: &mut Batch) -> Tried {
         // In a simulation it began before this.
-        self.begun.lock().get_or_insert_with(Instant::now);
+        self.pace.lock().begun.get_or_insert_with(Instant::now);
         match self.write_now(batch) {
             Ok(()) => Tried::Written,
             Err(error) if error.is_no_room() => {
@@ -407,6 +447,22 @@ mod tests {
         data_dir::DataDir,
         log::{RawEntry, RecordKey},
     };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_write_is_remembered_for_a_while() {
+        let mut pace = Pace::default();
+        for (took, slowest) in [(2, 2), (1, 2), (3, 3)] {
+            pace.begun = Some(Instant::now());
+            tokio::time::advance(Duration::from_secs(took)).await;
+            pace.end();
+            assert_eq!(pace.slowest(), Duration::from_secs(slowest));
+        }
+        tokio::time::advance(SLOW_REMEMBERED).await;
+        assert_eq!(pace.slowest(), Duration::ZERO);
+        pace.begun = Some(Instant::now());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(pace.slowest(), Duration::from_secs(1), "under way");
+    }
 
     /// A disk that answers once it is told to.
     #[derive(Default)]

@@ -41,7 +41,7 @@ impl Handler for Consensus {
             let (shard, body) = wire::split(request).map_err(|error| error.to_string())?;
             match inner.group(shard) {
                 Some(_) if matches!(wire::read_ask(&body), Ok((wire::Ask::WouldLead, _))) => {
-                    Ok(wire::reply(&wire::Told::WouldLead(inner.would_lead())))
+                    Ok(wire::reply(&wire::Told::WouldLead(inner.would_take_over())))
                 }
                 Some(group) => group.answer(from, body).await,
                 None => Err(format!("there is no copy of group {shard} here")),

@@ -462,7 +462,7 @@ impl Inner {
 
     /// Hands over what it leads while its disk is no good: others may have a better one.
     fn give_way_if_unfit(self: &Arc<Self>, weak: &Weak<Inner>) -> Option<JoinHandle<()>> {
-        let why = match (self.reserve.is_full(), self.is_stalled()) {
+        let why = match (self.reserve.is_full(), self.is_slow()) {
             (true, _) => "the disk is nearly full",
             (false, true) => "the disk does not answer",
             (false, false) => return None,
@@ -478,6 +478,11 @@ impl Inner {
     /// Whether the disk keeps a write waiting for too long.
     fn is_stalled(&self) -> bool {
         self.log.stalled_for() >= STALL_MAX
+    }
+
+    /// Whether it does, or did a moment ago: then another node is the better leader, if there is one that is not slow.
+    fn is_slow(&self) -> bool {
+        self.log.slowest_write() >= STALL_MAX
     }
 
     /// Those of `candidates` who would lead, in the same order.
@@ -497,6 +502,11 @@ impl Inner {
             }
         });
         join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// Whether this node takes a leadership over from one that lives.
+    pub(super) fn would_take_over(&self) -> bool {
+        self.would_lead() && !self.is_slow()
     }
 
     /// Whether this node may lead.

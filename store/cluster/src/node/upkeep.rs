@@ -218,9 +218,11 @@ impl Upkeep<'_> {
 
     /// Half of the budget is for what is being flushed.
     fn flush_for_memory(&mut self) {
+        // Those that there is no room for have their own turn, and flushing others in their place ends nothing.
         let unflushed = |upkeep: &Upkeep<'_>| {
-            upkeep
-                .running()
+            let groups = upkeep.running();
+            let flushable = groups.filter(|group| !upkeep.short.contains_key(&group.shard()));
+            flushable
                 .map(|group| group.state().unflushed_bytes())
                 .sum::<u64>()
         };

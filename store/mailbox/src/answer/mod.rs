@@ -8,7 +8,7 @@ mod tables;
 use std::collections::BTreeSet;
 
 use mailrook_kv::{KvError, Read, Room, Space};
-use mailrook_types::{AccountId, MailboxId};
+use mailrook_types::{AccountId, MailboxId, ModSeq};
 
 use crate::{
     Answer, Changes, Query, QuotaUsage, body,
@@ -84,7 +84,12 @@ fn answer_or_absence(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Ans
         } => {
             let (source, mut record) = require_mailbox(view, *account, *mailbox)?;
             record.skip_to(skips(view)?);
-            let from = after.map_or(ChangesFrom::Start(*since), ChangesFrom::After);
+            // What changed since in what is lost is not known: a client that saw it is told the flags of all that there is.
+            let since = match record.skips == Skips::default() || *since >= record.history_floor {
+                true => *since,
+                false => ModSeq::ZERO,
+            };
+            let from = after.map_or(ChangesFrom::Start(since), ChangesFrom::After);
             let (changed, next) = messages::changed(&source, &record, uids.as_ref(), from, *limit)?;
             Answer::Changes(Changes {
                 status: mailboxes::status_of(&source, &record)?,

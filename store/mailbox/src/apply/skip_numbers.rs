@@ -58,6 +58,7 @@ mod tests {
         world.apply(&ShardCommand::SkipNumbers);
         // A client may know more than the shard: it is told all that there is not.
         assert_eq!(world.changes(seen).vanished, None);
+        assert_eq!(world.changes(seen).changed.len(), 4, "flags may be older");
         world.flag("3", SystemFlags::DELETED);
         let seen = world.status(INBOX).highest_modseq.0;
         world.change(expunge).unwrap();

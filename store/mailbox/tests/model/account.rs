@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mailrook_mailbox::{
     ChangeReply, Copied, DeliveryOutcome, FlagsStored, MailboxRef, NewBody, NewMailbox, NewMessage,
     QuotaLimit, Refusal, TableReply,
-    limits::{SKIPPED_IDS, SKIPPED_MODSEQS, SKIPPED_UIDS},
+    limits::{SKIPPED_IDS, SKIPPED_MODSEQS, SKIPPED_UID_VALIDITIES, SKIPPED_UIDS},
 };
 use mailrook_types::{
     FlagUpdate, Flags, Keyword, MailboxId, MailboxName, ModSeq, OpId, SpecialUse, SystemFlags, Uid,
@@ -117,6 +117,7 @@ impl Account {
         self.modseq += SKIPPED_MODSEQS;
         self.next_mailbox += SKIPPED_IDS;
         self.next_message += SKIPPED_IDS;
+        self.last_uid_validity += SKIPPED_UID_VALIDITIES as u32;
         for mailbox in self.boxes.values_mut() {
             mailbox.uid_next = mailbox.uid_next.saturating_add(SKIPPED_UIDS);
             mailbox.highest += SKIPPED_MODSEQS;

@@ -148,8 +148,9 @@ fn judge(
     if node == shared.node {
         return Err(format!("this is {node} itself: is there a copy of it?").into());
     }
-    shared.introduce.admit_level(node, theirs.feature_level)?;
+    // First whether it is who it says: who is refused for that must hear it.
     shared.introduce.admit(node, theirs.introduction.clone())?;
+    shared.introduce.admit_level(node, theirs.feature_level)?;
     Ok(theirs)
 }
 

@@ -81,11 +81,12 @@ async fn greet(
     let judged = theirs.agree(&ours, to);
     let judged = judged.map_err(|error| Rejection::from(error.to_string()));
     let introduce = &shared.introduce;
-    let judged = judged.and_then(|_| {
+    // First whether it is who it says: who is refused for that must hear it.
+    let judged = judged.and_then(|_| introduce.admit(to, theirs.introduction.clone()));
+    let judged = judged.and_then(|()| {
         let admitted = introduce.admit_level(to, theirs.feature_level);
         admitted.map_err(Rejection::from)
     });
-    let judged = judged.and_then(|()| introduce.admit(to, theirs.introduction.clone()));
     if let Err(rejection) = judged {
         // It is closed either way.
         let _ = write_frame(&mut tls, &Frame::reject(&rejection)).await;
