@@ -34,7 +34,9 @@ mod turn_away;
 
 pub use blocking::{BlockingPool, Overloaded};
 pub use certificate::{CertificateError, CertificateFiles, CertificatePem, Certificates};
-pub use limits::{Admission, ConnectionCounts, ConnectionTotals, Limiter, Limits, Refusal};
+pub use limits::{
+    Admission, ConnectionCounts, ConnectionTotals, Limiter, Limits, Refusal, site_of,
+};
 pub use listener::{Bind, InheritedSockets, Listener, remove_stale_socket};
 pub use network::{Network, NetworkError};
 pub use registry::{Registration, SessionEntry, SessionRegistry};

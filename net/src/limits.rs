@@ -140,7 +140,7 @@ impl Limiter {
             let exempt = &self.limits.exempt;
             exempt.iter().any(|network| network.contains(*address))
         };
-        address.filter(|address| !exempt(address)).map(by_site)
+        address.filter(|address| !exempt(address)).map(site_of)
     }
 
     /// How many there are now.
@@ -286,8 +286,8 @@ impl fmt::Debug for Admission {
     }
 }
 
-/// The address that stands for all that one client can have.
-pub(crate) fn by_site(address: IpAddr) -> IpAddr {
+/// What stands for all addresses that one client can have: an IPv4 address, or the /64 of an IPv6 address (RFC 6177 §2).
+pub fn site_of(address: IpAddr) -> IpAddr {
     let address = address.to_canonical();
     let prefix_len = if address.is_ipv4() { 32 } else { 64 };
     mask(address, prefix_len).unwrap_or(address)

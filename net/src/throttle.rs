@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::{Network, limits::by_site};
+use crate::{Network, limits::site_of};
 
 /// How fast the delay grows, and where it ends.
 #[derive(Clone, Debug)]
@@ -74,7 +74,7 @@ impl LoginThrottle {
     /// guess at others' without ever being slowed down.
     pub fn succeeded(&self, address: IpAddr) {
         let mut failures = self.failures.lock();
-        if let Some(of_address) = failures.get_mut(&by_site(address)) {
+        if let Some(of_address) = failures.get_mut(&site_of(address)) {
             of_address.count = of_address.count.saturating_sub(1);
         }
     }
@@ -94,7 +94,7 @@ impl LoginThrottle {
             return;
         }
         let mut failures = self.failures.lock();
-        let key = by_site(address);
+        let key = site_of(address);
         if failures.len() >= self.settings.addresses_max && !failures.contains_key(&key) {
             self.make_room(&mut failures, now);
         }
@@ -114,7 +114,7 @@ impl LoginThrottle {
     fn delay_at(&self, address: IpAddr, now: Instant) -> Duration {
         let settings = &self.settings;
         let failures = self.failures.lock();
-        let Some(of_address) = failures.get(&by_site(address)) else {
+        let Some(of_address) = failures.get(&site_of(address)) else {
             return Duration::ZERO;
         };
         if now.duration_since(of_address.last_at) >= settings.forget_after {

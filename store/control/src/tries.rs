@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
-use mailrook_transport::network_of;
+use mailrook_net::site_of;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -28,7 +28,7 @@ impl Tries {
     pub(crate) fn check(&self, from: IpAddr) -> Result<(), String> {
         let failed = self.failed.lock();
         let too_many = failed
-            .get(&network_of(from))
+            .get(&site_of(from))
             .is_some_and(|(count, since)| *count >= FAILED_MAX && since.elapsed() < WITHIN);
         match too_many {
             true => Err(format!(
@@ -49,7 +49,7 @@ impl Tries {
             failed.clear();
         }
         let now = Instant::now();
-        let (count, since) = failed.entry(network_of(from)).or_insert((0, now));
+        let (count, since) = failed.entry(site_of(from)).or_insert((0, now));
         if since.elapsed() >= WITHIN {
             (*count, *since) = (0, now);
         }

@@ -4,7 +4,7 @@
 //! index, blocks, messages, details. The rest is postcard of an enum of versions. Either way the first byte says the version, and
 //! a build reads every version that was ever released.
 
-use mailrook_kv::{KvError, RecordError, decode, encode};
+use mailrook_kv::{KvError, Read, RecordError, Space, decode, encode};
 use mailrook_types::{
     BlobHash, Keyword, MailboxId, ModSeq, SpecialUse, SystemFlags, UidValidity, UploadId,
 };
@@ -15,6 +15,7 @@ use crate::{
     bits::Bits,
     digest::Sum,
     fields::{Damage, Fields},
+    key,
     limits::{SKIPPED_IDS, SKIPPED_MODSEQS, SKIPPED_UID_VALIDITIES, SKIPPED_UIDS},
 };
 
@@ -104,6 +105,16 @@ pub(crate) struct ShardRecord {
     pub pending: u64,
     #[serde(skip)]
     pub skips: Skips,
+}
+
+impl ShardRecord {
+    /// As it stands; of a shard without one, as at its beginning.
+    pub(crate) fn read(view: &dyn Read) -> Result<ShardRecord, KvError> {
+        match view.get(Space::Index, &key::shard())? {
+            Some(bytes) => Ok(ShardRecord::decode(&bytes)?),
+            None => Ok(ShardRecord::default()),
+        }
+    }
 }
 
 impl Default for ShardRecord {

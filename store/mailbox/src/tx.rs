@@ -74,10 +74,7 @@ pub(crate) struct Tx<'a> {
 
 impl<'a> Tx<'a> {
     pub(crate) fn begin(view: &'a mut (dyn Writable + 'a), now: i64) -> Result<Tx<'a>, KvError> {
-        let shard = match view.get(Space::Index, &key::shard())? {
-            Some(bytes) => ShardRecord::decode(&bytes)?,
-            None => ShardRecord::default(),
-        };
+        let shard = ShardRecord::read(view)?;
         Ok(Tx {
             view,
             now,

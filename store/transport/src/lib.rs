@@ -27,6 +27,6 @@ pub use rejection::{RejectCode, Rejection};
 pub use tls::{
     Credentials, FEATURE_LEVEL_UNKNOWN, INTRODUCTION_BYTES_MAX, Introduce, JOIN_BYTES_MAX,
     JoinError, JoinHandler, PeerStatus, TlsNetwork, TlsNetworkOptions, WIRE_VERSIONS, WireVersions,
-    ask_to_join, network_of,
+    ask_to_join,
 };
 pub use token::{JoinToken, TOKEN_ADDRESSES_MAX, TokenError};

@@ -271,13 +271,22 @@ impl Cluster {
 
     /// The node that leads the shard of an account.
     pub fn leader_of(&self, account: usize) -> io::Result<usize> {
+        self.leader_of_in(self.anyone()?, account)
+    }
+
+    /// The same, as this node says.
+    pub fn leader_of_as_said_by(&self, node: usize, account: usize) -> io::Result<usize> {
+        self.leader_of_in(&self.members[node], account)
+    }
+
+    fn leader_of_in(&self, asked: &Member, account: usize) -> io::Result<usize> {
         let user = &self.accounts[account].user;
-        let shown = self.anyone()?.ask(&["account", "show", user], "")?;
+        let shown = asked.ask(&["account", "show", user], "")?;
         let shard = shown["account"]["shard"]
             .as_u64()
             .and_then(|s| u32::try_from(s).ok());
         let shard = shard.ok_or_else(|| io::Error::other(format!("no shard in {shown}")))?;
-        let view = self.view()?;
+        let view = View::of(&asked.ask(&["status"], "")?)?;
         let leader = view.leader_of(shard);
         self.numbers()
             .into_iter()

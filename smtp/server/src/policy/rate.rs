@@ -2,13 +2,9 @@
 //!
 //! In memory, of this process: it is there to keep one peer from taking the whole front end, not to judge mail.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
-    time::Instant,
-};
+use std::{collections::HashMap, net::IpAddr, time::Instant};
 
-use mailrook_net::Network;
+use mailrook_net::{Network, site_of};
 use mailrook_smtp_proto::{EnhancedCode, Reply, ReplyCode};
 use parking_lot::Mutex;
 
@@ -86,7 +82,7 @@ impl RateLimiter {
             }
         }
         let bucket = buckets
-            .entry(site(address))
+            .entry(site_of(address))
             .or_insert(Bucket { left: max, at: now });
         *bucket = Bucket {
             left: filled(bucket),
@@ -102,14 +98,6 @@ impl RateLimiter {
         }
         bucket.left -= 1.0;
         Ok(())
-    }
-}
-
-/// RFC 6177: an IPv6 client has a whole /64.
-fn site(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX)).into(),
-        v4 => v4,
     }
 }
 

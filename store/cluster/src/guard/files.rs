@@ -1,14 +1,15 @@
 //! The log's files, as they lie on the disk.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use super::batch::{Batch, Format};
 use crate::{
     OpenError,
-    data_dir::{damaged, io, sync_dir},
+    data_dir::{self, damaged, sync_dir},
     log::{QUEUES, Queue},
 };
 
@@ -43,8 +44,10 @@ pub(crate) fn check_files(dir: &Path) -> Result<FilesReport, OpenError> {
 /// The queue's files in order; an error if one is missing in between.
 fn numbered_files(dir: &Path, queue: Queue) -> Result<Vec<(u64, PathBuf)>, OpenError> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(dir).map_err(|source| io("reading", dir, source))? {
-        let path = entry.map_err(|source| io("reading", dir, source))?.path();
+    for entry in fs::read_dir(dir).map_err(|source| data_dir::io("reading", dir, source))? {
+        let path = entry
+            .map_err(|source| data_dir::io("reading", dir, source))?
+            .path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if let Some(number) = name
             .strip_suffix(queue.suffix)
@@ -68,21 +71,34 @@ fn numbered_files(dir: &Path, queue: Queue) -> Result<Vec<(u64, PathBuf)>, OpenE
 fn drop_stubs(dir: &Path, files: &mut Vec<(u64, PathBuf)>) -> Result<(), OpenError> {
     let mut dropped = false;
     while let [.., _before, (number, path)] = &files[..] {
-        let file = fs::read(path).map_err(|source| io("reading", path, source))?;
-        let content = file.get(Format::newest(*number).first_batch..);
-        let is_empty = content.is_none_or(|content| content.iter().all(|byte| *byte == 0));
-        if Format::of(&file, *number).is_some() || !is_empty {
+        if is_begun(path, *number).map_err(|source| data_dir::io("reading", path, source))? {
             break;
         }
         tracing::warn!(path = %path.display(), "a file of the log that was never begun is removed");
-        fs::remove_file(path).map_err(|source| io("removing", path, source))?;
+        fs::remove_file(path).map_err(|source| data_dir::io("removing", path, source))?;
         files.pop();
         dropped = true;
     }
     if dropped {
-        sync_dir(dir).map_err(|source| io("syncing", dir, source))?;
+        sync_dir(dir).map_err(|source| data_dir::io("syncing", dir, source))?;
     }
     Ok(())
+}
+
+/// Whether the file has a header, or something else than zeros behind its place.
+fn is_begun(path: &Path, number: u64) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let header_len = Format::newest(number).first_batch;
+    let mut header = Vec::with_capacity(header_len);
+    file.by_ref()
+        .take(header_len as u64)
+        .read_to_end(&mut header)?;
+    if Format::of(&header, number).is_some() {
+        return Ok(true);
+    }
+    let mut content = Vec::new();
+    file.read_to_end(&mut content)?;
+    Ok(content.iter().any(|byte| *byte != 0))
 }
 
 fn check_file(
@@ -92,7 +108,7 @@ fn check_file(
     is_last: bool,
     report: &mut FilesReport,
 ) -> Result<(), OpenError> {
-    let file = fs::read(path).map_err(|source| io("reading", path, source))?;
+    let file = fs::read(path).map_err(|source| data_dir::io("reading", path, source))?;
     let mut valid_to = 0;
     let mut suspect = None;
     let header = Format::of(&file, number);

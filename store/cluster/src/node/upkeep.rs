@@ -46,17 +46,27 @@ const FLUSH_AGE: Duration = Duration::from_secs(300);
 pub(super) struct GarbagePolicy {
     /// How often garbage is looked for.
     pub(super) tick: Duration,
-    /// A group with less of it is left alone.
+    /// A group with less of it is left alone, where there is room.
     pub(super) bytes_min: u64,
 }
 
 impl Default for GarbagePolicy {
     fn default() -> GarbagePolicy {
         GarbagePolicy {
-            tick: Duration::from_secs(600),
+            tick: Duration::from_secs(60),
             // Less is not worth the work.
             bytes_min: 256 << 20,
         }
+    }
+}
+
+impl GarbagePolicy {
+    /// From how much garbage on a group is worth the work, with so much room left on the disk: on a small disk, or when
+    /// it gets full, every group's least would be all there is.
+    fn worth_bytes(&self, room_bytes: u64) -> u64 {
+        const PARTS: u64 = 16;
+        const LEAST_BYTES: u64 = 1 << 20;
+        (room_bytes / PARTS).max(LEAST_BYTES).min(self.bytes_min)
     }
 }
 
@@ -144,9 +154,9 @@ pub(super) fn raise_witness(inner: &Inner, groups: &[Arc<RaftGroup>]) {
 
 fn collect_garbage(inner: &Inner, stop: &Receiver<()>) {
     for group in inner.groups().iter().filter(|group| group.is_running()) {
-        let collected = group
-            .state()
-            .collect_garbage(inner.garbage.bytes_min, room_bytes(inner));
+        let room_bytes = room_bytes(inner);
+        let bytes_min = inner.garbage.worth_bytes(room_bytes);
+        let collected = group.state().collect_garbage(bytes_min, room_bytes);
         if let Err(error) = collected
             && group.is_running()
         {
@@ -304,5 +314,24 @@ impl Upkeep<'_> {
             group.cut_log();
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn less_garbage_is_worth_the_work_where_room_is_short() {
+        const MIB: u64 = 1 << 20;
+        let policy = GarbagePolicy::default();
+        for (room, worth) in [
+            (1 << 40, 256 * MIB),
+            (4096 * MIB, 256 * MIB),
+            (512 * MIB, 32 * MIB),
+            (0, MIB),
+        ] {
+            assert_eq!(policy.worth_bytes(room), worth, "{room} bytes of room");
+        }
     }
 }

@@ -195,10 +195,7 @@ fn answer_or_absence(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Ans
 
 /// What the shard leaves out; for answers that show a mailbox's counters.
 fn skips(view: &dyn Read) -> Result<Skips, KvError> {
-    Ok(match view.get(Space::Index, &key::shard())? {
-        Some(bytes) => ShardRecord::decode(&bytes)?.skips,
-        None => Skips::default(),
-    })
+    Ok(ShardRecord::read(view)?.skips)
 }
 
 fn require_account(view: &dyn Read, account: AccountId) -> Result<AccountRecord, Absence> {

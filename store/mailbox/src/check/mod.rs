@@ -79,10 +79,7 @@ impl Check<'_> {
     }
 
     fn read_queues(&mut self) -> Result<(), KvError> {
-        let shard = match self.view.get(Space::Index, &key::shard())? {
-            Some(bytes) => ShardRecord::decode(&bytes)?,
-            None => ShardRecord::default(),
-        };
+        let shard = ShardRecord::read(self.view)?;
         for (key, _) in pairs(self.view, Space::Index, &[key::EXPIRY])? {
             let (time_ms, what) = key::parse_expiry(&key)?;
             self.expect(time_ms >= shard.swept_to_ms, || {

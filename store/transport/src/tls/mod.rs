@@ -30,7 +30,6 @@ mod tls_network;
 pub use credentials::Credentials;
 pub use join::{JOIN_BYTES_MAX, JoinError, JoinHandler, ask_to_join};
 pub use peer::PeerStatus;
-pub use places::network_of;
 pub use tls_network::{
     FEATURE_LEVEL_UNKNOWN, INTRODUCTION_BYTES_MAX, Introduce, TlsNetwork, TlsNetworkOptions,
     WIRE_VERSIONS, WireVersions,

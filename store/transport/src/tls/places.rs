@@ -3,12 +3,9 @@
 //! They are few, and counted by where the connections come from. Some are kept for the addresses of known nodes, so that
 //! strangers, however many, shut no node out.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
-    sync::Arc,
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
+use mailrook_net::site_of;
 use parking_lot::Mutex;
 
 /// All of them.
@@ -19,17 +16,6 @@ const KEPT_FOR_NODES: usize = 32;
 
 /// The same from one place: several nodes of a cluster may share one, as in development.
 const PLACES_PER_SOURCE_MAX: usize = 48;
-
-/// The address, or of IPv6 the network of 64 bits that it is of: who has one such address has all of them (RFC 6177 §2).
-pub fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            let network = address.to_bits() >> 64 << 64;
-            IpAddr::V6(Ipv6Addr::from_bits(network))
-        }
-    }
-}
 
 /// Who is counted as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,7 +30,7 @@ impl Source {
     pub(crate) fn of(address: IpAddr, is_node: bool) -> Source {
         match is_node {
             true => Source::Node(address.to_canonical()),
-            false => Source::Strangers(network_of(address)),
+            false => Source::Strangers(site_of(address)),
         }
     }
 }

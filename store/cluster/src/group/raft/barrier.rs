@@ -135,6 +135,10 @@ impl Barrier {
         let end = Instant::now() + DEADLINE;
         while Instant::now() < end {
             self.standing.check_running()?;
+            if let Some(leader) = self.standing.superseded_by() {
+                let leader = Some(leader);
+                return Err(GroupError::NotLeader { leader });
+            }
             match tokio::time::timeout(ROUND, self.raft.ensure_linearizable(ReadPolicy::ReadIndex))
                 .await
             {

@@ -73,8 +73,10 @@ impl Group for RaftGroup {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let applied = self.state.applied();
+        let superseded_by = self.standing.superseded_by();
         let role = match (self.standing.stop_cause(), metrics.state) {
             (Some(cause), _) => GroupRole::Stopped { cause },
+            (None, ServerState::Leader) if superseded_by.is_some() => GroupRole::Follower,
             (None, ServerState::Leader) => GroupRole::Leader,
             (None, ServerState::Follower) => GroupRole::Follower,
             (None, ServerState::Candidate) => GroupRole::Candidate,
@@ -98,7 +100,7 @@ impl Group for RaftGroup {
         GroupStatus {
             shard: self.shard,
             role,
-            leader: metrics.current_leader,
+            leader: superseded_by.or(metrics.current_leader),
             term: metrics.vote.leader_id.term,
             voters: members.voter_ids().collect(),
             learners: members.learner_ids().collect(),
@@ -138,6 +140,20 @@ impl RaftGroup {
                 max_bytes: COMMAND_BYTES_MAX,
             });
         }
+        if let Some(leader) = self.standing.superseded_by() {
+            let leader = Some(leader);
+            return Err(GroupError::NotLeader { leader });
+        }
+        tokio::select! {
+            biased;
+            outcome = self.order(command) => outcome,
+            // The log of this copy may hold it. Whether it is carried out the new leader decides.
+            () = self.standing.superseded() => Err(GroupError::OutcomeUnknown),
+        }
+    }
+
+    /// Has the group order a command, and carries it out.
+    async fn order(&self, command: Bytes) -> Result<Bytes, GroupError> {
         let in_flight = Arc::clone(&self.in_flight);
         let Ok(permit) = in_flight.acquire_many_owned(in_flight_kib(&command)).await else {
             self.standing.check_running()?;

@@ -347,6 +347,7 @@ impl RaftGroup {
     /// Whether this copy leads, as far as it knows.
     pub(crate) fn leads(&self) -> bool {
         self.raft.metrics().borrow_watched().state == ServerState::Leader
+            && self.standing.superseded_by().is_none()
     }
 
     /// Whether this copy may lead, ask for votes and speak of leaders: see [`Origin::Given`] and [`Heard`].

@@ -92,7 +92,7 @@ impl RaftGroup {
     pub(crate) async fn transfer_leader(&self, to: NodeId) -> Result<(), GroupError> {
         let mut metrics = self.raft.metrics();
         let end = tokio::time::Instant::now() + TRANSFER_MAX;
-        while metrics.borrow_watched().state == ServerState::Leader {
+        while self.leads() {
             if tokio::time::Instant::now() > end {
                 return Err(GroupError::Timeout);
             }
@@ -101,11 +101,7 @@ impl RaftGroup {
                 .transfer_leader(to.0)
                 .await
                 .map_err(|fatal| self.stopped(&fatal))?;
-            let left = async {
-                while metrics.borrow_watched().state == ServerState::Leader
-                    && metrics.changed().await.is_ok()
-                {}
-            };
+            let left = async { while self.leads() && metrics.changed().await.is_ok() {} };
             // In time or not: the loop looks.
             let _ = tokio::time::timeout(TRANSFER_RETRY, left).await;
         }

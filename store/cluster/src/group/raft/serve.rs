@@ -46,7 +46,8 @@ impl RaftGroup {
         let stopped = |error: &dyn std::fmt::Display| error.to_string();
         match ask {
             append @ Ask::Append { .. } => {
-                let request = wire::read_append(append, rest).map_err(|error| stopped(&error))?;
+                let request = self.read_append(append, rest);
+                let request = request.map_err(|error| stopped(&error))?;
                 let response = self.raft.append_entries(request).await;
                 Ok(wire::of_appended(
                     &response.map_err(|error| stopped(&error))?,
@@ -79,6 +80,13 @@ impl RaftGroup {
         }
     }
 
+    /// Reads an admitted leader's request, which the consensus engine gets next.
+    fn read_append(&self, ask: Ask, rest: Bytes) -> Result<AppendEntriesRequest<Types>, WireError> {
+        let request = wire::read_append(ask, rest)?;
+        self.standing.heard_of_leader(&request.vote);
+        Ok(request)
+    }
+
     /// Takes a stream of entries, and answers each request in turn.
     pub(crate) async fn take_entries(self: Arc<Self>, from: NodeId, stream: Duplex) {
         let Duplex { outgoing, incoming } = stream;
@@ -107,9 +115,12 @@ impl RaftGroup {
         }
     }
 
-    /// The vote that this copy gave last: for the leader, or for who asked to lead.
+    /// The vote that this copy gave last: for the leader, or for who asked to lead; or that of a later leader that was
+    /// heard of.
     pub(crate) fn last_vote(&self) -> Option<Vote> {
         let vote = self.raft.metrics().borrow_watched().vote;
+        let heard = self.standing.heard().filter(|heard| *heard > vote);
+        let vote = heard.unwrap_or(vote);
         (vote.leader_id.term > 0).then_some(vote)
     }
 
@@ -191,6 +202,6 @@ impl Entries {
         if let Ask::Append { vote, .. } = &ask {
             self.group.admit(self.from, *vote, true)?;
         }
-        Ok(wire::read_append(ask, rest)?)
+        Ok(self.group.read_append(ask, rest)?)
     }
 }

@@ -14,7 +14,10 @@ use crate::GroupError;
 
 #[derive(Default)]
 struct Inner {
+    /// The last one that is on the disk.
     vote: Option<Vote>,
+    /// Of a leader that was heard of and whose vote is not on the disk yet, if it is a later one.
+    heard: Option<Vote>,
     /// The last membership in the log names this node as the only voter.
     sole_voter: bool,
     /// An entry of this node's own leadership is applied, and with it everything that was committed before.
@@ -98,6 +101,7 @@ impl Standing {
         self.change(|inner| {
             inner.caught_up &= inner.vote.as_ref() == Some(vote);
             inner.vote = Some(*vote);
+            inner.heard = inner.heard.filter(|heard| heard > vote);
             let leads = vote.committed && vote.leader_id.node_id == self.node_id;
             match (leads, inner.leads_since) {
                 (true, None) => inner.leads_since = Some(tokio::time::Instant::now()),
@@ -105,6 +109,39 @@ impl Standing {
                 (false, _) => inner.leads_since = None,
             }
         });
+    }
+
+    /// A leader spoke that was elected by `vote`. The consensus engine goes on when it has saved that; on a disk that does
+    /// not answer, who asks this copy must not wait for so long.
+    pub(super) fn heard_of_leader(&self, vote: &Vote) {
+        let mut inner = self.inner.lock();
+        let later = Some(*vote);
+        if inner.vote < later && inner.heard < later && vote.leader_id.node_id != self.node_id {
+            inner.heard = later;
+            self.settle(&inner);
+        }
+    }
+
+    /// The vote of a leader that was heard of and that is not on the disk yet, if it is later than what is.
+    pub(super) fn heard(&self) -> Option<Vote> {
+        self.inner.lock().heard
+    }
+
+    /// That leader: this copy led until a moment ago, or knew of another one.
+    pub(super) fn superseded_by(&self) -> Option<u64> {
+        self.heard().map(|vote| vote.leader_id.node_id)
+    }
+
+    /// Waits for that.
+    pub(super) async fn superseded(&self) {
+        // A copy that stopped ends in other ways what waits.
+        if self
+            .wait_until(|standing| standing.superseded_by().is_some())
+            .await
+            .is_err()
+        {
+            std::future::pending().await
+        }
     }
 
     /// `membership` is the last one in the log from now on; `None` if it is not known.

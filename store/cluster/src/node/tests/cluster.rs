@@ -696,11 +696,23 @@ async fn a_disk_that_does_not_answer_gives_the_lead_away() {
     let waiting = tokio::spawn(async move { group.propose(command(2, b"waits")).await });
     until_led_by_another(&cluster, old).await;
     cluster.put(ONE, 3, b"after").await;
+    // Who asks the old leader does not wait for its disk: it has heard of the new one.
+    let new = cluster.leader(ONE).await;
+    let waited = tokio::time::timeout(PATIENCE, waiting).await;
+    assert_eq!(waited.unwrap().unwrap(), Err(GroupError::OutcomeUnknown));
+    let group = cluster.group(old, ONE);
+    let there = GroupError::NotLeader {
+        leader: Some(new.0),
+    };
+    assert_eq!(
+        group.propose(command(4, b"refused")).await,
+        Err(there.clone())
+    );
+    assert_eq!(group.read_barrier().await, Err(there));
+    assert_eq!(group.status().role, GroupRole::Follower);
     cluster.disks[&old].stall(false);
     cluster.shows(ONE, 3, b"after").await;
-    // Carried out or not, it has an end.
-    let ended = tokio::time::timeout(PATIENCE, waiting).await;
-    assert!(ended.is_ok(), "a proposal without an end");
+    assert_eq!(cluster.leader(ONE).await, new);
 }
 
 #[tokio::test(flavor = "multi_thread")]
