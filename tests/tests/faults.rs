@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use mailrook_tests::client::{Fetch, Reply, fetches};
 use mailrook_tests::cluster::{
-    Burst, Clients, Cluster, ClusterOptions, Fault, Probe, Rounds, Seen, Service, is_excused,
-    run_rounds,
+    Burst, Clients, Cluster, ClusterOptions, DISK_RESERVE_MEBIBYTES, Fault, Probe, Rounds, Seen,
+    Service, is_excused, run_rounds,
 };
 
 /// What a silent failure may cost at most, twice, for a machine that does other things too. The benchmark measures it.
@@ -225,6 +225,37 @@ fn a_leader_whose_disk_is_full_says_so_and_comes_back() {
         cluster.heal().unwrap();
         within(Duration::from_secs(30), || !is_full(cluster));
     });
+}
+
+/// Equal nodes fill up together. Then there is no other to hand over to, and room comes from those who remove mail.
+#[test]
+fn mail_is_removed_while_all_disks_are_full() {
+    const MAIL: &[u8] = b"Subject: room\r\n\r\n";
+    let mut shared = Shared::get();
+    let cluster = shared.cluster();
+    let nodes = cluster.numbers();
+    let mut imap = cluster.imap(nodes[0], OBSERVED).unwrap();
+    assert!(imap.append("INBOX", "", MAIL).unwrap().is_ok());
+    imap.ok("SELECT INBOX").unwrap();
+    for node in nodes {
+        // More than half of the reserve is left for that.
+        let fault = Fault::FullDisk(node, DISK_RESERVE_MEBIBYTES * 3 / 4);
+        fault.begin(cluster).unwrap();
+    }
+    within(Duration::from_secs(10), || {
+        let view = cluster.view();
+        view.is_ok_and(|view| view.nodes.iter().all(|node| node.disk_full))
+    });
+    let refused = imap.append("INBOX", "", MAIL).unwrap();
+    assert!(!refused.is_ok(), "{refused:?}");
+    imap.ok("STORE 1:* +FLAGS.SILENT (\\Deleted)").unwrap();
+    imap.ok("EXPUNGE").unwrap();
+    assert_eq!(imap.ok("SELECT INBOX").unwrap().exists().unwrap(), 0);
+    cluster.heal().unwrap();
+    cluster.wait_until_whole().unwrap();
+    assert!(imap.append("INBOX", "\\Deleted", MAIL).unwrap().is_ok());
+    cluster.verify().unwrap();
+    imap.ok("EXPUNGE").unwrap();
 }
 
 #[test]

@@ -41,6 +41,10 @@ impl StateMachine for Mailbox {
             touched: vec![(1, 1)],
         })
     }
+
+    fn makes_room(&self, _command: &[u8]) -> bool {
+        false
+    }
 }
 
 fn cpu() -> Duration {

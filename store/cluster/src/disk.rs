@@ -128,15 +128,20 @@ impl Reserve {
         Ok(())
     }
 
-    /// Refuses what is new when there is no room for it.
-    pub(crate) fn check(&self) -> Result<(), GroupError> {
-        if self.is_full() {
-            return Err(GroupError::Full {
-                free_bytes: self.free_bytes(),
-                reserve_bytes: self.reserve_bytes,
-            });
+    /// Refuses what is new when there is no room for it. What makes room may take half of the reserve.
+    pub(crate) fn check(&self, makes_room: impl FnOnce() -> bool) -> Result<(), GroupError> {
+        if !self.is_full() {
+            return Ok(());
         }
-        Ok(())
+        let free_bytes = self.free_bytes();
+        let waits = self.short.load(Ordering::Relaxed) > 0;
+        if !waits && free_bytes >= self.reserve_bytes / 2 && makes_room() {
+            return Ok(());
+        }
+        Err(GroupError::Full {
+            free_bytes,
+            reserve_bytes: self.reserve_bytes,
+        })
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -228,7 +233,9 @@ mod tests {
         ] {
             free.store(free_bytes, Ordering::Relaxed);
             reserve.sample().unwrap();
-            assert_eq!(reserve.check().is_err(), full, "{free_bytes} free");
+            assert_eq!(reserve.check(|| false).is_err(), full, "{free_bytes} free");
+            let removal = reserve.check(|| true);
+            assert_eq!(removal.is_err(), free_bytes < 400, "{free_bytes} free");
         }
     }
 
@@ -246,7 +253,7 @@ mod tests {
         );
         assert!(reserve.wait(std::time::Duration::ZERO));
         drop(short);
-        reserve.check().unwrap();
+        reserve.check(|| false).unwrap();
         reserve.give_up();
         assert!(!reserve.wait(std::time::Duration::from_secs(60)));
     }

@@ -21,6 +21,10 @@ pub trait StateMachine: Send + Sync + 'static {
         time_ms: i64,
         command: &[u8],
     ) -> Result<Applied, ApplyError>;
+
+    /// Whether a command makes room, or leads to it, and takes little itself: it is ordered while the disk is nearly full.
+    /// Else a full disk would stay full. Not part of what is replicated: it may change from one version to the next.
+    fn makes_room(&self, command: &[u8]) -> bool;
 }
 
 /// What applying a command gave, beside the changes in the view.

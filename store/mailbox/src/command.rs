@@ -31,6 +31,37 @@ pub enum ShardCommand {
     SkipNumbers,
 }
 
+impl ShardCommand {
+    /// Whether it removes mail or what is kept beside it, or is a step of how clients do so: they mark messages as deleted
+    /// or move them to the trash first.
+    pub(crate) fn makes_room(&self) -> bool {
+        match self {
+            ShardCommand::Account(command) => match &command.change {
+                Change::Account(change) => matches!(change, AccountChange::Delete),
+                Change::DeleteMailbox(_)
+                | Change::StoreFlags { .. }
+                | Change::Expunge { .. }
+                | Change::Remove { .. } => true,
+                Change::Copy {
+                    remove_originals, ..
+                } => *remove_originals,
+                Change::CreateMailbox(_)
+                | Change::RenameMailbox { .. }
+                | Change::Subscribe { .. }
+                | Change::Append(_)
+                | Change::AppendUploaded { .. } => false,
+            },
+            // Frees what is remembered, or has expired.
+            ShardCommand::Confirm(_) | ShardCommand::Tick => true,
+            ShardCommand::Deliver(_)
+            | ShardCommand::Upload(_)
+            | ShardCommand::Table(_)
+            | ShardCommand::Slots(_)
+            | ShardCommand::SkipNumbers => false,
+        }
+    }
+}
+
 /// A change of one account under an operation id: repeated, it answers as it did the first time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountCommand {

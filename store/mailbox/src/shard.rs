@@ -22,4 +22,9 @@ impl StateMachine for Shard {
             touched,
         })
     }
+
+    fn makes_room(&self, command: &[u8]) -> bool {
+        // What cannot be read is refused for want of room, or when it is applied.
+        ShardCommand::decode(command).is_ok_and(|command| command.makes_room())
+    }
 }

@@ -154,10 +154,7 @@ pub(super) fn raise_witness(inner: &Inner, groups: &[Arc<RaftGroup>]) {
 
 fn collect_garbage(inner: &Inner, stop: &Receiver<()>) {
     for group in inner.groups().iter().filter(|group| group.is_running()) {
-        let room_bytes = room_bytes(inner);
-        let bytes_min = inner.garbage.worth_bytes(room_bytes);
-        let collected = group.state().collect_garbage(bytes_min, room_bytes);
-        if let Err(error) = collected
+        if let Err(error) = collect_of(inner, group)
             && group.is_running()
         {
             tracing::warn!(shard = %group.shard(), %error, "the space of bodies that are gone was not freed");
@@ -168,12 +165,25 @@ fn collect_garbage(inner: &Inner, stop: &Receiver<()>) {
     }
 }
 
-/// What may be written without coming near the reserve.
-fn room_bytes(inner: &Inner) -> u64 {
-    inner
-        .reserve
-        .free_bytes()
-        .saturating_sub(2 * inner.reserve.reserve_bytes())
+fn collect_of(inner: &Inner, group: &RaftGroup) -> Result<(), KvError> {
+    let (free_bytes, reserve_bytes) = (inner.reserve.free_bytes(), inner.reserve.reserve_bytes());
+    let room_bytes = room_bytes(free_bytes, reserve_bytes);
+    if free_bytes < 2 * reserve_bytes {
+        group.state().merge_bodies(room_bytes)?;
+    }
+    let bytes_min = inner.garbage.worth_bytes(room_bytes);
+    let freed = group.state().collect_garbage(bytes_min, room_bytes)?;
+    if freed > 0 {
+        tracing::info!(shard = %group.shard(), freed, "the space of bodies that are gone is free");
+    }
+    Ok(())
+}
+
+/// What may be written to free space without coming near the reserve; where that is nothing, a part of what is left.
+fn room_bytes(free_bytes: u64, reserve_bytes: u64) -> u64 {
+    free_bytes
+        .saturating_sub(2 * reserve_bytes)
+        .max(free_bytes / 4)
 }
 
 struct Upkeep<'a> {
@@ -332,6 +342,13 @@ mod tests {
             (0, MIB),
         ] {
             assert_eq!(policy.worth_bytes(room), worth, "{room} bytes of room");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_leaves_some_room_to_free_more() {
+        for (free, room) in [(10_000, 8_000), (2_500, 625), (1_000, 250), (0, 0)] {
+            assert_eq!(room_bytes(free, 1_000), room, "{free} bytes free");
         }
     }
 }

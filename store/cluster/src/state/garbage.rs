@@ -3,7 +3,8 @@
 //! RocksDB can do it in every compaction. The keys of bodies are random, so that every compaction touches all of
 //! them, and it would copy all live bodies every few flushes. So it is off there, and on for one compaction of our
 //! own, once enough of the blob files is garbage. That copies what is live: with a quarter of garbage at most three
-//! bytes for each byte freed.
+//! bytes for each byte freed. Where there is no room for that, it is done for the oldest files first, and for more when those
+//! are gone.
 
 use std::{any::Any, ffi::CStr};
 
@@ -17,6 +18,7 @@ use super::{
 /// What RocksDB calls the numbers that are asked for; its binding does not name them.
 const GARBAGE: &CStr = c"rocksdb.live-blob-file-garbage-size";
 const TOTAL: &CStr = c"rocksdb.live-blob-file-size";
+const TABLES: &CStr = c"rocksdb.live-sst-files-size";
 #[cfg(test)]
 const RUNNING: &CStr = c"rocksdb.num-running-compactions";
 #[cfg(test)]
@@ -46,15 +48,16 @@ impl GroupState {
         if garbage < bytes_min || garbage * 100 < total * GARBAGE_PERCENT_MIN {
             return Ok(0);
         }
-        if total.saturating_sub(garbage) > room_bytes {
+        let Some(oldest) = oldest_part(total.saturating_sub(garbage), room_bytes) else {
             tracing::warn!(shard = %self.shard, garbage, total, room_bytes, "no room to free the space of bodies that are gone");
             return Ok(0);
-        }
-        tracing::info!(shard = %self.shard, garbage, total, "freeing the space of bodies that are gone");
+        };
+        tracing::info!(shard = %self.shard, garbage, total, oldest, "freeing the space of bodies that are gone");
+        let cutoff = oldest.to_string();
         let set = |on: &str| {
             let options = [
                 ("enable_blob_garbage_collection", on),
-                ("blob_garbage_collection_age_cutoff", "1.0"),
+                ("blob_garbage_collection_age_cutoff", &cutoff),
             ];
             tables
                 .db
@@ -71,18 +74,24 @@ impl GroupState {
         // An error if the group was closed, which ends a compaction without its having said so.
         self.tables()?;
         set("false")?;
-        Ok(garbage)
+        Ok(garbage.saturating_sub(number(GARBAGE)?))
     }
 
-    /// RocksDB sees what is garbage when it merges the tables.
-    #[cfg(test)]
-    pub(crate) fn merge_bodies(&self) {
-        let opened = self.tables().unwrap();
-        let tables = rocksdb(&*opened).unwrap();
-        let body = tables.space(Space::Body).unwrap();
-        tables
-            .db
-            .compact_range_cf(&body, None::<&[u8]>, None::<&[u8]>);
+    /// Merges the tables that say which bodies there are, if there is room for that: only then RocksDB sees what is garbage. It
+    /// does so by itself once there are several new ones.
+    pub(crate) fn merge_bodies(&self, room_bytes: u64) -> Result<(), KvError> {
+        let opened = self.tables()?;
+        let Some(tables) = rocksdb(&*opened) else {
+            return Ok(());
+        };
+        let body = tables.space(Space::Body)?;
+        let len = tables.db.property_int_value_cf(&body, TABLES);
+        if len.map_err(|error| kv_error(&error))?.unwrap_or(0) <= room_bytes {
+            tables
+                .db
+                .compact_range_cf(&body, None::<&[u8]>, None::<&[u8]>);
+        }
+        Ok(())
     }
 
     /// How many compactions run.
@@ -93,6 +102,15 @@ impl GroupState {
         let tables = opened.as_deref().and_then(rocksdb);
         tables.and_then(number).unwrap_or(0)
     }
+}
+
+/// Of which part of the blob files, the oldest, the live bodies can be copied with so much room; none if it is too little to be
+/// worth it.
+fn oldest_part(live_bytes: u64, room_bytes: u64) -> Option<f64> {
+    const LEAST: f64 = 0.05;
+    // Rounded as it may be.
+    let part = room_bytes as f64 / live_bytes.max(1) as f64;
+    (part >= LEAST).then_some(part.min(1.0))
 }
 
 /// The tables as RocksDB's; a simulation has others.
@@ -133,7 +151,7 @@ mod tests {
                 .unwrap()
         };
         let before = used();
-        state.merge_bodies();
+        state.merge_bodies(u64::MAX).unwrap();
         assert!(state.collect_garbage(1, u64::MAX).unwrap() > 0);
         assert!(used() < before / 3, "{} of {before} bytes are left", used());
         assert_eq!(

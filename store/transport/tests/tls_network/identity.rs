@@ -283,26 +283,34 @@ async fn pings_carry_introductions() {
     raw.rejected("your disk is an old copy").await;
 }
 
+/// Two nodes of one CA, connected.
+async fn two_of(ca: &ClusterCa) -> (Node, Node) {
+    let (one, two) = (node(ca, 1).await, node(ca, 2).await);
+    one.knows(&two);
+    one.until(two.id, Link::Up).await;
+    (one, two)
+}
+
+/// Gives the node a new certificate, and others to trust.
+fn replace(node: &Node, ca: &ClusterCa, trusted: &[&ClusterCa]) {
+    let credentials = credentials(ca, node.id.0, trusted);
+    node.network.replace_credentials(&credentials).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_proved_itself_by_a_ca_that_is_dropped_is_out_at_once() {
     let (old, new) = (
         ClusterCa::generate(CLUSTER).unwrap(),
         ClusterCa::generate(CLUSTER).unwrap(),
     );
-    let (one, two) = (node(&old, 1).await, node(&old, 2).await);
-    one.knows(&two);
-    one.until(two.id, Link::Up).await;
+    let (one, two) = two_of(&old).await;
     assert_eq!(one.ask(&two, Class::Store, "echo x").await, Ok("x".into()));
     let stolen = certificate(&old, 3, NODE_VALIDITY);
     let mut raw = Raw::member(&old, one.address, 1, stolen).await;
-    let replace = |trusted: &[_]| {
-        let credentials = credentials(&new, 1, trusted);
-        one.network.replace_credentials(&credentials).unwrap();
-    };
-    replace(&[&old, &new]);
+    replace(&one, &new, &[&old, &new]);
     raw.send(REQUEST, 1, b"who").await;
     assert_eq!(raw.receive().await.unwrap(), (REPLY, 1, "n3".into()));
-    replace(&[&new]);
+    replace(&one, &new, &[&new]);
     raw.rejected("of a CA that is trusted no longer").await;
     // What this node had dialled ends, too: the other one has not followed.
     one.trouble(two.id, "UnknownIssuer").await;
@@ -315,14 +323,8 @@ async fn the_ca_is_rotated_while_all_goes_on() {
         ClusterCa::generate(CLUSTER).unwrap(),
         ClusterCa::generate(CLUSTER).unwrap(),
     );
-    let (one, two) = (node(&old, 1).await, node(&old, 2).await);
-    one.knows(&two);
-    one.until(two.id, Link::Up).await;
+    let (one, two) = two_of(&old).await;
     let ask = async |class| one.ask(&two, class, "echo x").await;
-    let replace = |node: &Node, ca, trusted: &[_]| {
-        let credentials = credentials(ca, node.id.0, trusted);
-        node.network.replace_credentials(&credentials).unwrap();
-    };
     // Each step on one node while the other is a step behind, and each with a class that is connected anew.
     replace(&one, &old, &[&old, &new]);
     replace(&two, &old, &[&old, &new]);

@@ -162,7 +162,7 @@ impl RaftGroup {
             });
         };
         self.standing.check_running()?;
-        self.reserve.check()?;
+        self.reserve.check(|| self.machine.makes_room(&command))?;
         let command = Command {
             time_ms: self.clock.stamp(),
             bytes: command,

@@ -96,6 +96,7 @@ pub(crate) struct RaftGroup {
     /// Held while a snapshot arrives.
     pub(super) receiving: tokio::sync::Mutex<()>,
     pub(super) reserve: Arc<Reserve>,
+    pub(super) machine: Arc<dyn StateMachine>,
     pub(super) clock: LogClock,
     pub(super) in_flight: Arc<Semaphore>,
     pub(super) in_flight_kib_max: u32,
@@ -234,6 +235,7 @@ impl RaftGroup {
             network: Arc::clone(&parts.network),
             receiving: tokio::sync::Mutex::default(),
             reserve: Arc::clone(&parts.reserve),
+            machine: Arc::clone(&parts.machine),
             in_flight: Arc::new(Semaphore::new(in_flight_kib_max as usize)),
             in_flight_kib_max,
             touched,

@@ -63,7 +63,7 @@ impl RaftGroup {
         let offer: Offer = decode(offer).map_err(io::Error::other)?;
         let meta = self.judge_offer(from, &offer).await?;
         check_names(&offer.files)?;
-        self.reserve.check().map_err(io::Error::other)?;
+        self.reserve.check(|| false).map_err(io::Error::other)?;
         let incoming = Incoming {
             folder: self.state.incoming_folder(),
             files: offer.files.clone(),
@@ -153,7 +153,7 @@ impl RaftGroup {
                 _ => return Err(io::Error::other("a chunk out of turn")),
             };
             left -= bytes.len() as u64;
-            self.reserve.check().map_err(io::Error::other)?;
+            self.reserve.check(|| false).map_err(io::Error::other)?;
             writer = run_blocking(move || {
                 writer.write_all(&bytes)?;
                 Ok::<File, io::Error>(writer)

@@ -48,6 +48,10 @@ impl StateMachine for Last {
         view.put(Space::Index, b"last".to_vec(), command.to_vec());
         Ok(Applied::default())
     }
+
+    fn makes_room(&self, _command: &[u8]) -> bool {
+        false
+    }
 }
 
 /// A data directory that is open for one copy.

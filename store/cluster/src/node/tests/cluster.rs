@@ -18,6 +18,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::mpsc::{Receiver, Sender};
 
 use super::{
+    log::open_watched,
     machine::{command, count, machines, value},
     open, options, parts,
 };
@@ -25,7 +26,7 @@ use crate::{
     DiskSpace, Group, GroupError, GroupRole, Node, NodeOptions, Parts, Reached,
     data_dir::{LogMark, WitnessFile},
     group::raft::wire::{self, Ask},
-    log::{EngineLog, LogError, LogStore, LogWrite, OnFatal, RawEntry, RecordKey},
+    log::{LogError, OnFatal},
 };
 
 pub(super) const ONE: ShardId = ShardId(1);
@@ -68,6 +69,18 @@ impl Disk {
         *self.stalls.lock() = stalls;
         self.goes_on.notify_all();
     }
+
+    /// What a write to the log waits for, and comes to.
+    fn before_write(&self) -> Result<(), LogError> {
+        let mut stalls = self.stalls.lock();
+        while *stalls {
+            self.goes_on.wait(&mut stalls);
+        }
+        match self.log_is_full.load(Ordering::SeqCst) {
+            true => Err(LogError::no_room("writing", "a test's disk is full")),
+            false => Ok(()),
+        }
+    }
 }
 
 struct Space(Arc<Disk>);
@@ -75,52 +88,6 @@ struct Space(Arc<Disk>);
 impl DiskSpace for Space {
     fn free_bytes(&self) -> std::io::Result<u64> {
         Ok(self.0.free_bytes.load(Ordering::Relaxed))
-    }
-}
-
-/// A log whose writes wait as long as its disk does.
-struct Slow {
-    log: Arc<dyn LogStore>,
-    disk: Arc<Disk>,
-}
-
-impl LogStore for Slow {
-    fn write_synced(&self, writes: &[LogWrite]) -> Result<(), LogError> {
-        let mut stalls = self.disk.stalls.lock();
-        while *stalls {
-            self.disk.goes_on.wait(&mut stalls);
-        }
-        drop(stalls);
-        if self.disk.log_is_full.load(Ordering::SeqCst) {
-            return Err(LogError::no_room("writing", "a test's disk is full"));
-        }
-        self.log.write_synced(writes)
-    }
-
-    fn bounds(&self, group: u64) -> Option<(u64, u64)> {
-        self.log.bounds(group)
-    }
-
-    fn read(
-        &self,
-        group: u64,
-        from: u64,
-        to: u64,
-        bytes_max: usize,
-    ) -> Result<Vec<RawEntry>, LogError> {
-        self.log.read(group, from, to, bytes_max)
-    }
-
-    fn record(&self, group: u64, key: RecordKey) -> Option<Vec<u8>> {
-        self.log.record(group, key)
-    }
-
-    fn purge(&self) -> Result<Vec<u64>, LogError> {
-        self.log.purge()
-    }
-
-    fn used_bytes(&self) -> u64 {
-        self.log.used_bytes()
     }
 }
 
@@ -298,8 +265,8 @@ impl Cluster {
             Parts {
                 space: Some(Box::new(Space(Arc::clone(&disk)))),
                 open_log: Box::new(move |dir, options| {
-                    let log: Arc<dyn LogStore> = Arc::new(EngineLog::open(dir, options)?);
-                    Ok(Arc::new(Slow { log, disk: slow }))
+                    let disk = Arc::clone(&slow);
+                    open_watched(dir, options, move || disk.before_write())
                 }),
                 // A test's end takes the directories away under the nodes.
                 on_fatal: OnFatal::call(|error| tracing::warn!(%error, "the log failed")),

@@ -46,6 +46,11 @@ impl StateMachine for Toy {
             touched: vec![(number, count)],
         })
     }
+
+    /// A key without a value is a removal.
+    fn makes_room(&self, command: &[u8]) -> bool {
+        command.len() == size_of::<u64>()
+    }
 }
 
 pub(super) fn machines() -> Machines {

@@ -7,6 +7,7 @@ mod crash;
 mod damage;
 mod fence;
 mod hand_over;
+mod log;
 mod machine;
 mod power;
 mod recover;

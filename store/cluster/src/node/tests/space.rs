@@ -12,6 +12,7 @@ use std::{
 use mailrook_types::ShardId;
 
 use super::{
+    log::open_watched,
     machine::{command, count, machines, value},
     open, options, parts, start,
 };
@@ -95,6 +96,16 @@ async fn a_full_disk_is_refused_and_heals() {
         Err(refusal.clone())
     );
     assert!(refusal.is_temporary());
+    // What makes room goes on for as long as half of the reserve is free.
+    let removal = || group.propose(command(2, b""));
+    assert!(matches!(removal().await, Err(GroupError::Full { .. })));
+    free.store(3 << 18, Ordering::Relaxed);
+    eventually("more is free", || node.status().disk_free_bytes > 1000).await;
+    assert!(matches!(
+        group.propose(command(2, b"during")).await,
+        Err(GroupError::Full { .. })
+    ));
+    removal().await.unwrap();
     group.read_barrier().await.unwrap();
     assert_eq!(
         value(&*group, 1).as_deref(),
@@ -154,7 +165,7 @@ async fn a_stop_waits_for_no_compaction() {
     state.flush().unwrap();
     write((0..256).step_by(2).collect(), 2).await.unwrap();
     state.flush().unwrap();
-    state.merge_bodies();
+    state.merge_bodies(u64::MAX).unwrap();
     drop(group);
     node.shutdown().await;
 
@@ -194,7 +205,7 @@ mod no_room {
     use crate::{
         GroupRole, StateTables, TableEngine, VisitWithRecord,
         data_dir::DataDir,
-        log::{EngineLog, LogError, LogStore, LogWrite, OnFatal, RawEntry, RecordKey},
+        log::{LogError, OnFatal},
         node::Parts,
         state::StateEngine,
     };
@@ -205,46 +216,6 @@ mod no_room {
         log: AtomicBool,
         tables: AtomicBool,
         flushes: AtomicBool,
-    }
-
-    struct FullLog {
-        inner: EngineLog<raft_engine::env::DefaultFileSystem>,
-        full: Arc<Full>,
-    }
-
-    impl LogStore for FullLog {
-        fn write_synced(&self, writes: &[LogWrite]) -> Result<(), LogError> {
-            match self.full.log.load(Ordering::SeqCst) {
-                true => Err(LogError::no_room("writing", "a test's disk is full")),
-                false => self.inner.write_synced(writes),
-            }
-        }
-
-        fn bounds(&self, group: u64) -> Option<(u64, u64)> {
-            self.inner.bounds(group)
-        }
-
-        fn read(
-            &self,
-            group: u64,
-            from: u64,
-            to: u64,
-            bytes_max: usize,
-        ) -> Result<Vec<RawEntry>, LogError> {
-            self.inner.read(group, from, to, bytes_max)
-        }
-
-        fn record(&self, group: u64, key: RecordKey) -> Option<Vec<u8>> {
-            self.inner.record(group, key)
-        }
-
-        fn purge(&self) -> Result<Vec<u64>, LogError> {
-            self.inner.purge()
-        }
-
-        fn used_bytes(&self) -> u64 {
-            self.inner.used_bytes()
-        }
     }
 
     struct FullEngine {
@@ -338,10 +309,12 @@ mod no_room {
             full: Arc::clone(full),
         }));
         parts.open_log = Box::new(|dir, options| {
-            Ok(Arc::new(FullLog {
-                inner: EngineLog::open(dir, options)?,
-                full: for_log,
-            }))
+            open_watched(dir, options, move || {
+                match for_log.log.load(Ordering::SeqCst) {
+                    true => Err(LogError::no_room("writing", "a test's disk is full")),
+                    false => Ok(()),
+                }
+            })
         });
         parts.on_fatal = OnFatal::call(|error| panic!("that was no reason to end: {error}"));
         parts
@@ -445,52 +418,7 @@ mod no_room {
 /// A log on a disk that fails.
 mod failing {
     use super::*;
-    use crate::log::{EngineLog, LogError, LogStore, LogWrite, OnFatal, RawEntry, RecordKey};
-
-    struct Failing {
-        inner: Box<dyn LogStore>,
-        writes_left: AtomicU64,
-    }
-
-    impl LogStore for Failing {
-        fn write_synced(&self, writes: &[LogWrite]) -> Result<(), LogError> {
-            let before =
-                self.writes_left
-                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                        left.checked_sub(1)
-                    });
-            match before {
-                Ok(_) => self.inner.write_synced(writes),
-                Err(_) => Err(LogError::failure("writing", "the disk is gone")),
-            }
-        }
-
-        fn bounds(&self, group: u64) -> Option<(u64, u64)> {
-            self.inner.bounds(group)
-        }
-
-        fn read(
-            &self,
-            group: u64,
-            from: u64,
-            to: u64,
-            bytes_max: usize,
-        ) -> Result<Vec<RawEntry>, LogError> {
-            self.inner.read(group, from, to, bytes_max)
-        }
-
-        fn record(&self, group: u64, key: RecordKey) -> Option<Vec<u8>> {
-            self.inner.record(group, key)
-        }
-
-        fn purge(&self) -> Result<Vec<u64>, LogError> {
-            self.inner.purge()
-        }
-
-        fn used_bytes(&self) -> u64 {
-            self.inner.used_bytes()
-        }
-    }
+    use crate::log::{LogError, OnFatal};
 
     #[tokio::test]
     async fn a_failed_write_ends_the_process() {
@@ -498,11 +426,14 @@ mod failing {
         let fatal = Arc::new(AtomicU64::new(0));
         let mut parts = parts();
         parts.open_log = Box::new(|dir, options| {
-            let inner = Box::new(EngineLog::open(dir, options)?);
-            Ok(Arc::new(Failing {
-                inner,
-                writes_left: AtomicU64::new(200),
-            }))
+            let writes_left = AtomicU64::new(200);
+            open_watched(dir, options, move || {
+                let one_less = |left: u64| left.checked_sub(1);
+                match writes_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less) {
+                    Ok(_) => Ok(()),
+                    Err(_) => Err(LogError::failure("writing", "the disk is gone")),
+                }
+            })
         });
         let counted = Arc::clone(&fatal);
         parts.on_fatal = OnFatal::call(move |error| {

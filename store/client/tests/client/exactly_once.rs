@@ -2,8 +2,6 @@
 //! delivered once until its acknowledgement is known to have arrived ("from outside"). On a real node, with groups that
 //! lose replies.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::{
     sync::{
         Arc,
@@ -29,9 +27,7 @@ use mailrook_types::{
     AccountId, Address, FlagUpdate, Flags, MailboxName, SystemFlags, Timestamp, UidSet,
 };
 
-mod rig;
-
-use rig::{Meddler, add_account, meddled_client, message, open};
+use crate::rig::{Meddler, add_account, meddled_client, message, open};
 
 /// Every command is carried out, and the reply to every second one lost.
 #[derive(Default)]
@@ -447,7 +443,7 @@ async fn unknown_is_not_absent() {
         deadline: Duration::from_millis(300),
     };
     let groups = node.groups().map(|group| (group.shard(), group)).collect();
-    let client = rig::client_of(groups, options).await;
+    let client = crate::rig::client_of(groups, options).await;
     let account = add_account(&client, "user").await;
     let nobody = AccountId(4711);
     let store: &dyn Mailstore = &client;

@@ -1,7 +1,5 @@
 //! A read that takes long holds up nobody on its thread; one of a message changes no thread.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::{
     sync::{Arc, mpsc},
     thread::ThreadId,
@@ -15,9 +13,7 @@ use mailrook_store_client::{Client, ClientOptions};
 use mailrook_types::{AccountId, Flags, MailboxId, MailboxName, ModSeq, Timestamp, Uid, UidSet};
 use parking_lot::Mutex;
 
-mod rig;
-
-use rig::{Meddler, add_account, meddled_client, message, open};
+use crate::rig::{Meddler, add_account, meddled_client, message, open};
 
 /// A slow disk: reads on other threads than the first wait to be let through.
 struct Slow {

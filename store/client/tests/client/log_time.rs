@@ -1,7 +1,5 @@
 //! What has expired is decided by the log's time, also where a machine's clock was set (DESIGN, "Log time").
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::{
     sync::{
         Arc,
@@ -20,9 +18,7 @@ use mailrook_store_client::ClientOptions;
 use mailrook_types::{Flags, MailboxName, ShardId, Timestamp};
 use parking_lot::Mutex;
 
-mod rig;
-
-use rig::{Meddler, add_account, meddled_client, message, open};
+use crate::rig::{Meddler, add_account, meddled_client, message, open};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

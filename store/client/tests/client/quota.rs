@@ -1,8 +1,6 @@
 //! A quota has two halves, the directory's and the shard's. However two changes of it meet, the halves agree in the end. On a
 //! real node, with a command to the shard that can be held up.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
@@ -14,9 +12,7 @@ use mailrook_store_api::{Directory, Mailstore};
 use mailrook_store_client::ClientOptions;
 use mailrook_types::{Address, ShardId};
 
-mod rig;
-
-use rig::{Hold, Meddler, account_change, add_account, meddled_client, open};
+use crate::rig::{Hold, Meddler, account_change, add_account, meddled_client, open};
 
 /// Holds up changes of a quota on their way to the shard.
 struct Held(Arc<Hold>);

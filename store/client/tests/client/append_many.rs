@@ -1,7 +1,5 @@
 //! One APPEND of hundreds of messages (RFC 3502) is one command: all of it, or nothing, is seen, and it is seen once.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
@@ -15,9 +13,7 @@ use mailrook_store_api::{Append, Detail, Mailstore, PreparedMessage, StoreError}
 use mailrook_store_client::{Client, ClientOptions};
 use mailrook_types::{AccountId, Flags, MailboxName, ShardId, Timestamp, Uid, UidSet};
 
-mod rig;
-
-use rig::{Meddler, add_account, meddled_client, open};
+use crate::rig::{Meddler, add_account, meddled_client, open};
 
 /// Every third reply is lost, and the commands that make messages visible are counted.
 struct Forgetful {

@@ -1,9 +1,5 @@
 //! Where a delivery's recipients are: asked once, where it is not known already.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod rig;
-
 use std::{
     collections::BTreeMap,
     sync::{
@@ -13,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use crate::rig::{add_account, client_of, message, open};
 use bytes::Bytes;
 use mailrook_cluster::Group;
 use mailrook_mailbox::DeliveryOutcome;
@@ -20,7 +17,6 @@ use mailrook_store_api::{Delivery, DeliveryRecipient, Directory, Lane, Mailstore
 use mailrook_store_client::{Client, ClientOptions, Copies, Reach};
 use mailrook_transport::Alone;
 use mailrook_types::{AccountId, Address, ClientId, Flags, NodeId, ShardId, Timestamp};
-use rig::{add_account, client_of, message, open};
 
 /// Counts how often the meta group is looked for.
 #[derive(Default)]

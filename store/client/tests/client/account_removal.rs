@@ -2,8 +2,6 @@
 //! dies, the shard cannot be reached, a session makes up for a missing half at the same time. On a real node, with
 //! groups that can be cut off and commands that can be held up.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::{
     path::Path,
     sync::{
@@ -25,9 +23,7 @@ use mailrook_store_api::{Directory, Mailstore, default_mailboxes};
 use mailrook_store_client::{Client, ClientOptions};
 use mailrook_types::{AccountId, Address, ClientId, Domain, OpId, ShardId, Timestamp};
 
-mod rig;
-
-use rig::{Hold, Meddler, account_change, meddled_client, open};
+use crate::rig::{Hold, Meddler, account_change, meddled_client, open};
 
 /// What the test does to the shards' commands.
 #[derive(Default)]

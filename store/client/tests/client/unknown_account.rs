@@ -1,9 +1,6 @@
 //! An account that the directory has and its shard goes on not knowing: nobody is told that it does not exist.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod rig;
-
+use crate::rig::{Meddler, add_account, meddled_client, open};
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use mailrook_cluster::{Group, GroupError};
@@ -12,7 +9,6 @@ use mailrook_mailbox::{AccountCommand, Change, MailboxRef, Refusal, ShardCommand
 use mailrook_store_api::{Mailstore, StoreError};
 use mailrook_store_client::ClientOptions;
 use mailrook_types::{MailboxName, ShardId};
-use rig::{Meddler, add_account, meddled_client, open};
 
 /// Takes new accounts and shows none.
 struct Forgetful;

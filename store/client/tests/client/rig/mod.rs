@@ -1,7 +1,5 @@
 //! A real node for tests of the client, and what to put on it.
 
-#![allow(dead_code, reason = "each test has use for some of it")]
-
 use std::{
     collections::BTreeMap,
     path::Path,

@@ -1,15 +1,12 @@
 //! Clients on several nodes: every one serves every account, whoever leads its shard, and goes on when that one dies.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod rig;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use crate::rig::{add_account, message};
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use mailrook_cluster::{GroupRole, Node, NodeOptions, Reached};
@@ -19,7 +16,6 @@ use mailrook_store_api::{Append, Directory, Mailstore, StoreError};
 use mailrook_store_client::{Client, ClientOptions, Reach, machines};
 use mailrook_transport::{Duplex, Handler, Handlers, ITEM_BYTES_MAX, MemoryHub};
 use mailrook_types::{AccountId, Flags, MailboxName, NodeId, ShardId, Timestamp, Uid, UidSet};
-use rig::{add_account, message};
 
 /// A busy machine gets as long.
 const PATIENCE: Duration = Duration::from_secs(30);

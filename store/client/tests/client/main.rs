@@ -1,0 +1,14 @@
+//! The client, against groups of its own process and of others.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod account_removal;
+mod append_many;
+mod cluster;
+mod delivery;
+mod exactly_once;
+mod log_time;
+mod quota;
+mod reads;
+mod rig;
+mod unknown_account;
