@@ -45,6 +45,8 @@ pub struct Dev {
     /// The line of JSON.
     pub info: Value,
     log: tempfile::NamedTempFile,
+    /// Where it makes its folder: it is killed, and cleans nothing up.
+    _temporary: tempfile::TempDir,
 }
 
 impl Dev {
@@ -55,6 +57,8 @@ impl Dev {
         if !arguments.contains(&"--accounts") {
             command.args(["--accounts", "2"]);
         }
+        let temporary = tempfile::tempdir().unwrap();
+        command.env("TMPDIR", temporary.path());
         command.args(arguments).envs(environment.iter().copied());
         let mut child = command
             .stdout(Stdio::piped())
@@ -73,6 +77,7 @@ impl Dev {
             _stdout: stdout,
             info,
             log,
+            _temporary: temporary,
         }
     }
 

@@ -124,10 +124,8 @@ struct Pace {
 
 impl Pace {
     fn end(&mut self) {
-        let took = self
-            .begun
-            .take()
-            .map_or(Duration::ZERO, |begun| begun.elapsed());
+        let took = self.under_way();
+        self.begun = None;
         if took >= self.slowest() {
             self.slowest = Some((Instant::now(), took));
         }

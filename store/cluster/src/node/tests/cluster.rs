@@ -2,6 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
+    io::ErrorKind,
     path::PathBuf,
     sync::{
         Arc,
@@ -618,6 +620,22 @@ async fn a_change_of_voters_that_nobody_ends_is_ended() {
     }
 }
 
+impl Drop for Cluster {
+    /// Nodes that are dropped close their files a little later, and may put new ones beside those that are being removed.
+    fn drop(&mut self) {
+        self.nodes.clear();
+        let begun = Instant::now();
+        for dir in self.dirs.values() {
+            while fs::remove_dir_all(dir.path())
+                .is_err_and(|error| error.kind() != ErrorKind::NotFound)
+                && begun.elapsed() < PATIENCE
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+}
+
 /// Waits until another node than `old` leads.
 async fn until_led_by_another(cluster: &Cluster, old: NodeId) {
     let begun = Instant::now();
@@ -715,11 +733,11 @@ async fn a_copy_that_was_half_dropped_is_dropped_and_made_anew() {
     node.inner.damaged.lock().insert(TWO, note);
     let quarantine = dir.path().join("quarantine");
     let aside = dir.path().join("quarantine-aside");
-    std::fs::rename(&quarantine, &aside).unwrap();
-    std::fs::write(&quarantine, b"").unwrap();
+    fs::rename(&quarantine, &aside).unwrap();
+    fs::write(&quarantine, b"").unwrap();
     node.drop_copy(TWO).await.unwrap_err();
-    std::fs::remove_file(&quarantine).unwrap();
-    std::fs::rename(&aside, &quarantine).unwrap();
+    fs::remove_file(&quarantine).unwrap();
+    fs::rename(&aside, &quarantine).unwrap();
     node.drop_copy(TWO).await.unwrap();
     assert!(quarantine.join("group-2-1").is_dir());
     let bounds = node
