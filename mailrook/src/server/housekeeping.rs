@@ -17,6 +17,17 @@ pub(super) async fn run(client: Client, mut shutdown: Shutdown) {
     tokio::select! {
         () = shutdown.requested() => {}
         _ = remove_mail_of_removed(&client) => {}
+        _ = sweep(&client) => {}
+    }
+}
+
+/// Has shards to which no commands come remove what has expired.
+async fn sweep(client: &Client) -> Infallible {
+    loop {
+        sleep(EVERY).await;
+        if let Err(why) = client.sweep().await {
+            warn!(%why, "what has expired is still there, and is tried again");
+        }
     }
 }
 

@@ -46,7 +46,7 @@ pub struct Dev {
     pub info: Value,
     log: tempfile::NamedTempFile,
     /// Where it makes its folder: it is killed, and cleans nothing up.
-    _temporary: tempfile::TempDir,
+    temporary: tempfile::TempDir,
 }
 
 impl Dev {
@@ -77,7 +77,7 @@ impl Dev {
             _stdout: stdout,
             info,
             log,
-            _temporary: temporary,
+            temporary,
         }
     }
 
@@ -174,6 +174,13 @@ impl Drop for Dev {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Several nodes end a moment later, and write until then.
+        let begun = Instant::now();
+        while std::fs::remove_dir_all(self.temporary.path()).is_err()
+            && begun.elapsed() < Duration::from_secs(10)
+        {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 

@@ -356,6 +356,6 @@ where
         .await
 }
 
-fn internal(error: impl std::fmt::Display) -> StoreError {
+pub(crate) fn internal(error: impl std::fmt::Display) -> StoreError {
     StoreError::Internal(error.to_string())
 }

@@ -20,6 +20,7 @@ mod serve;
 mod shards;
 mod shared;
 mod slots;
+mod sweep;
 mod upload;
 mod watches;
 mod wire;

@@ -54,3 +54,4 @@ pub use reply::{
     SlotReply, TableReply,
 };
 pub use shard::Shard;
+pub use sweep::is_overdue;

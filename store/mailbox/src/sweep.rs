@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use mailrook_kv::{KvError, Space};
+use mailrook_kv::{KvError, Read, Space};
 
 use crate::{
     body,
@@ -13,7 +13,7 @@ use crate::{
     key::{self, Expiring},
     lane,
     limits::{SWEEP_EVERY, millis},
-    record::{DeliveryRecord, LaneRecord, PRESENT},
+    record::{DeliveryRecord, LaneRecord, PRESENT, ShardRecord},
     tx::Tx,
 };
 
@@ -52,6 +52,21 @@ pub(crate) fn run(tx: &mut Tx<'_>, units: u32) -> Result<(), KvError> {
         tx.shard.swept_to_ms = tx.now;
     }
     Ok(())
+}
+
+/// Whether something is overdue, or is left of what was removed, that commands would work off.
+pub fn is_overdue(view: &dyn Read, now_ms: i64) -> Result<bool, KvError> {
+    let shard = ShardRecord::read(view)?;
+    let mut overdue = shard.behind || shard.pending > 0;
+    let start = key::expiry_from(shard.swept_to_ms);
+    let end = key::expiry_from(now_ms.saturating_add(1));
+    if !overdue && start < end {
+        scan(view, Space::Index, &start, &end, |_, _| {
+            overdue = true;
+            Ok(ControlFlow::Break(()))
+        })?;
+    }
+    Ok(overdue)
 }
 
 /// Removes one thing that has expired. Gives the chunks that went with it.

@@ -11,4 +11,5 @@ mod log_time;
 mod quota;
 mod reads;
 mod rig;
+mod sweep;
 mod unknown_account;

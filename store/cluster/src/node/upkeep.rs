@@ -28,6 +28,7 @@ use crate::{
     group::raft::{RaftGroup, log_mark},
     guard::log_group,
     simulation,
+    state::Worth,
 };
 
 /// How often free space is looked at: at 1 GB/s, which is fast, 200 MB go by in between, less than the reserve.
@@ -41,6 +42,9 @@ const LOG_TICK: Duration = Duration::from_secs(1);
 
 /// A group is flushed after this time: what is replayed after a crash is then at most so old.
 const FLUSH_AGE: Duration = Duration::from_secs(300);
+
+/// How often tables are merged while the disk is full, so that what was removed shows.
+const MERGED_EVERY: Duration = Duration::from_secs(600);
 
 /// When the space of bodies that are gone is freed.
 pub(super) struct GarbagePolicy {
@@ -61,12 +65,15 @@ impl Default for GarbagePolicy {
 }
 
 impl GarbagePolicy {
-    /// From how much garbage on a group is worth the work, with so much room left on the disk: on a small disk, or when
-    /// it gets full, every group's least would be all there is.
-    fn worth_bytes(&self, room_bytes: u64) -> u64 {
+    /// What is worth the work, with so much room left. On a small disk, or when it gets full, every group's least would be all
+    /// there is; on a full one almost anything is.
+    fn worth(&self, room_bytes: u64, is_full: bool) -> Worth {
         const PARTS: u64 = 16;
         const LEAST_BYTES: u64 = 1 << 20;
-        (room_bytes / PARTS).max(LEAST_BYTES).min(self.bytes_min)
+        Worth {
+            bytes: (room_bytes / PARTS).max(LEAST_BYTES).min(self.bytes_min),
+            percent: if is_full { 5 } else { 25 },
+        }
     }
 }
 
@@ -90,8 +97,9 @@ pub(super) fn start(inner: &Arc<Inner>) -> io::Result<Vec<Thread>> {
         Upkeep::new(inner).run(stop)
     })?;
     let garbage = spawn("store-garbage", inner, |inner, stop| {
+        let mut merged = None;
         while wait(stop, inner.garbage.tick) {
-            collect_garbage(inner, stop);
+            collect_garbage(inner, &mut merged, stop);
         }
     })?;
     Ok(vec![space, upkeep, garbage])
@@ -152,9 +160,14 @@ pub(super) fn raise_witness(inner: &Inner, groups: &[Arc<RaftGroup>]) {
     }
 }
 
-fn collect_garbage(inner: &Inner, stop: &Receiver<()>) {
+fn collect_garbage(inner: &Inner, merged: &mut Option<Instant>, stop: &Receiver<()>) {
+    let is_due = merged.is_none_or(|at| at.elapsed() >= MERGED_EVERY);
+    let merges = inner.reserve.is_full() && is_due;
+    if merges {
+        *merged = Some(Instant::now());
+    }
     for group in inner.groups().iter().filter(|group| group.is_running()) {
-        if let Err(error) = collect_of(inner, group)
+        if let Err(error) = collect_of(inner, group, merges)
             && group.is_running()
         {
             tracing::warn!(shard = %group.shard(), %error, "the space of bodies that are gone was not freed");
@@ -165,21 +178,20 @@ fn collect_garbage(inner: &Inner, stop: &Receiver<()>) {
     }
 }
 
-fn collect_of(inner: &Inner, group: &RaftGroup) -> Result<(), KvError> {
-    let (free_bytes, reserve_bytes) = (inner.reserve.free_bytes(), inner.reserve.reserve_bytes());
-    let room_bytes = room_bytes(free_bytes, reserve_bytes);
-    if free_bytes < 2 * reserve_bytes {
+fn collect_of(inner: &Inner, group: &RaftGroup, merges: bool) -> Result<(), KvError> {
+    let room_bytes = room_bytes(inner.reserve.free_bytes(), inner.reserve.reserve_bytes());
+    if merges {
         group.state().merge_bodies(room_bytes)?;
     }
-    let bytes_min = inner.garbage.worth_bytes(room_bytes);
-    let freed = group.state().collect_garbage(bytes_min, room_bytes)?;
+    let worth = inner.garbage.worth(room_bytes, inner.reserve.is_full());
+    let freed = group.state().collect_garbage(worth, room_bytes)?;
     if freed > 0 {
         tracing::info!(shard = %group.shard(), freed, "the space of bodies that are gone is free");
     }
     Ok(())
 }
 
-/// What may be written to free space without coming near the reserve; where that is nothing, a part of what is left.
+/// What may be written to free space: without coming near the reserve, or a part of what is left, whatever is more.
 fn room_bytes(free_bytes: u64, reserve_bytes: u64) -> u64 {
     free_bytes
         .saturating_sub(2 * reserve_bytes)
@@ -341,8 +353,13 @@ mod tests {
             (512 * MIB, 32 * MIB),
             (0, MIB),
         ] {
-            assert_eq!(policy.worth_bytes(room), worth, "{room} bytes of room");
+            assert_eq!(
+                policy.worth(room, false).bytes,
+                worth,
+                "{room} bytes of room"
+            );
         }
+        assert!(policy.worth(0, true).percent < policy.worth(0, false).percent);
     }
 
     #[test]

@@ -23,7 +23,7 @@ const ARENA_BLOCK_BYTES: usize = 64 << 10;
 const BLOB_BYTES_MIN: u64 = 512;
 
 /// A blob file is freed as a whole, once nothing in it is needed.
-const BLOB_FILE_BYTES: u64 = 128 << 20;
+pub(super) const BLOB_FILE_BYTES: u64 = 128 << 20;
 
 /// Written data is handed to the disk in such steps, so that a flush does not end in one long sync.
 const SYNC_STEP_BYTES: u64 = 1 << 20;

@@ -12,25 +12,33 @@ use mailrook_kv::{KvError, Space};
 
 use super::{
     GroupState, StateTables,
+    engine::BLOB_FILE_BYTES,
     tables::{Tables, kv_error},
 };
 
 /// What RocksDB calls the numbers that are asked for; its binding does not name them.
 const GARBAGE: &CStr = c"rocksdb.live-blob-file-garbage-size";
 const TOTAL: &CStr = c"rocksdb.live-blob-file-size";
+const FILES: &CStr = c"rocksdb.num-blob-files";
 const TABLES: &CStr = c"rocksdb.live-sst-files-size";
 #[cfg(test)]
 const RUNNING: &CStr = c"rocksdb.num-running-compactions";
 #[cfg(test)]
 const ON_DISK: &CStr = c"rocksdb.total-blob-file-size";
 
-/// Freed from this part of the blob files on, in percent.
-const GARBAGE_PERCENT_MIN: u64 = 25;
+/// From how much garbage on it is freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Worth {
+    /// At least so much of a group's.
+    pub(crate) bytes: u64,
+    /// At least this part of the group's blob files.
+    pub(crate) percent: u64,
+}
 
 impl GroupState {
-    /// Frees garbage if there is enough of it, and `room_bytes` on the disk for a copy of what is live; says how much.
+    /// Frees garbage if that is worth it, as far as `room_bytes` on the disk hold a copy of what is live; says how much.
     /// Slow: run it where nothing waits. Closing the group cuts it short.
-    pub(crate) fn collect_garbage(&self, bytes_min: u64, room_bytes: u64) -> Result<u64, KvError> {
+    pub(crate) fn collect_garbage(&self, worth: Worth, room_bytes: u64) -> Result<u64, KvError> {
         let opened = self.tables()?;
         let Some(tables) = rocksdb(&*opened) else {
             return Ok(0);
@@ -45,40 +53,49 @@ impl GroupState {
         };
         let garbage = number(GARBAGE)?;
         let total = number(TOTAL)?;
-        if garbage < bytes_min || garbage * 100 < total * GARBAGE_PERCENT_MIN {
+        if garbage < worth.bytes || garbage * 100 < total * worth.percent {
             return Ok(0);
         }
-        let Some(oldest) = oldest_part(total.saturating_sub(garbage), room_bytes) else {
-            tracing::warn!(shard = %self.shard, garbage, total, room_bytes, "no room to free the space of bodies that are gone");
-            return Ok(0);
+        let live = total.saturating_sub(garbage);
+        let cutoff = match room_bytes >= live {
+            true => 1.0,
+            false => match oldest_files(number(FILES)?, room_bytes) {
+                Some(part) => part,
+                None => {
+                    tracing::warn!(shard = %self.shard, garbage, total, room_bytes, "no room to free the space of bodies that are gone");
+                    return Ok(0);
+                }
+            },
         };
-        tracing::info!(shard = %self.shard, garbage, total, oldest, "freeing the space of bodies that are gone");
-        let cutoff = oldest.to_string();
+        tracing::info!(shard = %self.shard, garbage, total, cutoff, "freeing the space of bodies that are gone");
         let set = |on: &str| {
             let options = [
                 ("enable_blob_garbage_collection", on),
-                ("blob_garbage_collection_age_cutoff", &cutoff),
+                ("blob_garbage_collection_age_cutoff", &cutoff.to_string()),
             ];
             tables
                 .db
                 .set_options_cf(&body, &options)
                 .map_err(|error| kv_error(&error))
         };
-        set("true")?;
+        if let Err(error) = set("true") {
+            // It may be on all the same: it takes effect before it is written down.
+            return set("false").and(Err(error));
+        }
         // Also tables of the last level, where most keys lie.
         let mut how = rocksdb::CompactOptions::default();
         how.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
         tables
             .db
             .compact_range_cf_opt(&body, None::<&[u8]>, None::<&[u8]>, &how);
+        set("false")?;
         // An error if the group was closed, which ends a compaction without its having said so.
         self.tables()?;
-        set("false")?;
         Ok(garbage.saturating_sub(number(GARBAGE)?))
     }
 
-    /// Merges the tables that say which bodies there are, if there is room for that: only then RocksDB sees what is garbage. It
-    /// does so by itself once there are several new ones.
+    /// Merges the tables that say which bodies there are, if there is room for that and for what is not flushed: only then
+    /// RocksDB sees what is garbage. It does so by itself once there are several new ones.
     pub(crate) fn merge_bodies(&self, room_bytes: u64) -> Result<(), KvError> {
         let opened = self.tables()?;
         let Some(tables) = rocksdb(&*opened) else {
@@ -86,7 +103,8 @@ impl GroupState {
         };
         let body = tables.space(Space::Body)?;
         let len = tables.db.property_int_value_cf(&body, TABLES);
-        if len.map_err(|error| kv_error(&error))?.unwrap_or(0) <= room_bytes {
+        let len = len.map_err(|error| kv_error(&error))?.unwrap_or(0);
+        if len + self.unflushed_bytes() <= room_bytes {
             tables
                 .db
                 .compact_range_cf(&body, None::<&[u8]>, None::<&[u8]>);
@@ -104,13 +122,10 @@ impl GroupState {
     }
 }
 
-/// Of which part of the blob files, the oldest, the live bodies can be copied with so much room; none if it is too little to be
-/// worth it.
-fn oldest_part(live_bytes: u64, room_bytes: u64) -> Option<f64> {
-    const LEAST: f64 = 0.05;
-    // Rounded as it may be.
-    let part = room_bytes as f64 / live_bytes.max(1) as f64;
-    (part >= LEAST).then_some(part.min(1.0))
+/// Which part of so many blob files, the oldest, can be copied with so much room, as RocksDB counts them: by files, rounded down.
+fn oldest_files(files: u64, room_bytes: u64) -> Option<f64> {
+    let fit = (room_bytes / BLOB_FILE_BYTES).min(files);
+    (fit > 0).then(|| (fit as f64 + 0.5) / files as f64)
 }
 
 /// The tables as RocksDB's; a simulation has others.
@@ -123,6 +138,21 @@ mod tests {
     use mailrook_kv::{Batch, Space};
 
     use crate::state::{Applied, tests::fresh};
+
+    #[test]
+    fn as_many_of_the_oldest_files_as_there_is_room_for() {
+        for (files, room_files, taken) in [
+            (3, 0, None),
+            (3, 1, Some(1)),
+            (10, 4, Some(4)),
+            (4, 9, Some(4)),
+        ] {
+            let part = super::oldest_files(files, room_files * super::BLOB_FILE_BYTES + 1);
+            // As RocksDB does.
+            let files_taken = part.map(|part| (part * files as f64) as u64);
+            assert_eq!(files_taken, taken, "{files} files, room for {room_files}");
+        }
+    }
 
     #[test]
     fn the_space_of_bodies_that_are_gone_is_freed() {
@@ -151,8 +181,12 @@ mod tests {
                 .unwrap()
         };
         let before = used();
+        let any = super::Worth {
+            bytes: 1,
+            percent: 25,
+        };
         state.merge_bodies(u64::MAX).unwrap();
-        assert!(state.collect_garbage(1, u64::MAX).unwrap() > 0);
+        assert!(state.collect_garbage(any, u64::MAX).unwrap() > 0);
         assert!(used() < before / 3, "{} of {before} bytes are left", used());
         assert_eq!(
             state

@@ -36,6 +36,7 @@ use tokio::time::Instant;
 
 pub(crate) use applied::Applied;
 pub(crate) use engine::StateEngine;
+pub(crate) use garbage::Worth;
 pub use seam::{StateTables, TableEngine, VisitWithRecord};
 
 use crate::{

@@ -103,9 +103,15 @@ impl StateMachine for Meta {
         })
     }
 
-    /// The directory is small, and by it accounts are removed and copies healed.
-    fn makes_room(&self, _command: &[u8]) -> bool {
-        true
+    /// The directory is small, and by it accounts are removed and copies healed. But what a shard has to follow waits for it.
+    fn makes_room(&self, command: &[u8]) -> bool {
+        let followed = |command| {
+            matches!(
+                command,
+                MetaCommand::AddAccount(_) | MetaCommand::SetQuota { .. }
+            )
+        };
+        decode_entry(command).is_ok_and(|(_, command)| !followed(command))
     }
 }
 

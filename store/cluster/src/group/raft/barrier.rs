@@ -135,13 +135,14 @@ impl Barrier {
         let end = Instant::now() + DEADLINE;
         while Instant::now() < end {
             self.standing.check_running()?;
-            if let Some(leader) = self.standing.superseded_by() {
-                let leader = Some(leader);
-                return Err(GroupError::NotLeader { leader });
-            }
-            match tokio::time::timeout(ROUND, self.raft.ensure_linearizable(ReadPolicy::ReadIndex))
-                .await
-            {
+            self.standing.check_not_superseded()?;
+            let round = self.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+            let ended = tokio::select! {
+                biased;
+                ended = tokio::time::timeout(ROUND, round) => ended,
+                () = self.standing.superseded() => continue,
+            };
+            match ended {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to)))) => {
                     return Err(GroupError::NotLeader {

@@ -104,7 +104,10 @@ impl Group for RaftGroup {
             term: metrics.vote.leader_id.term,
             voters: members.voter_ids().collect(),
             learners: members.learner_ids().collect(),
-            led_for_ms: self.standing.led_for_ms(),
+            led_for_ms: self
+                .standing
+                .led_for_ms()
+                .filter(|_| superseded_by.is_none()),
             changing,
             progress: progress.collect(),
             last_index: metrics.last_log_index.unwrap_or(0),
@@ -140,10 +143,7 @@ impl RaftGroup {
                 max_bytes: COMMAND_BYTES_MAX,
             });
         }
-        if let Some(leader) = self.standing.superseded_by() {
-            let leader = Some(leader);
-            return Err(GroupError::NotLeader { leader });
-        }
+        self.standing.check_not_superseded()?;
         tokio::select! {
             biased;
             outcome = self.order(command) => outcome,

@@ -89,7 +89,8 @@ impl GroupLog {
             None => None,
         };
         if let Some(vote) = &vote {
-            standing.vote_saved(vote);
+            standing.vote_given(vote);
+            standing.vote_durable(vote);
         }
         let inner = Inner {
             purged,
@@ -355,10 +356,11 @@ impl RaftLogStorage<Types> for GroupLog {
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         // Who reads for a leader that this vote ends stops at once.
         self.inner.lock().vote = Some(*vote);
-        self.standing.vote_saved(vote);
-        Ok(self
-            .record(RecordKey::Vote, encode_vote(vote), Some(vote))
-            .await?)
+        self.standing.vote_given(vote);
+        self.record(RecordKey::Vote, encode_vote(vote), Some(vote))
+            .await?;
+        self.standing.vote_durable(vote);
+        Ok(())
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> Result<(), io::Error>

@@ -14,9 +14,11 @@ use crate::GroupError;
 
 #[derive(Default)]
 struct Inner {
-    /// The last one that is on the disk.
+    /// The last one that was given.
     vote: Option<Vote>,
-    /// Of a leader that was heard of and whose vote is not on the disk yet, if it is a later one.
+    /// The last one that is on the disk: only then the consensus engine goes on.
+    durable: Option<Vote>,
+    /// Of a leader that was heard of, if it is later than what is on the disk.
     heard: Option<Vote>,
     /// The last membership in the log names this node as the only voter.
     sole_voter: bool,
@@ -96,12 +98,12 @@ impl Standing {
             .fetch_max(recovery_number(term), Ordering::AcqRel);
     }
 
-    pub(super) fn vote_saved(&self, vote: &Vote) {
+    /// A vote is given, and will be on the disk before anybody hears of it.
+    pub(super) fn vote_given(&self, vote: &Vote) {
         self.heard_of_term(vote.leader_id.term);
         self.change(|inner| {
             inner.caught_up &= inner.vote.as_ref() == Some(vote);
             inner.vote = Some(*vote);
-            inner.heard = inner.heard.filter(|heard| heard > vote);
             let leads = vote.committed && vote.leader_id.node_id == self.node_id;
             match (leads, inner.leads_since) {
                 (true, None) => inner.leads_since = Some(tokio::time::Instant::now()),
@@ -111,18 +113,26 @@ impl Standing {
         });
     }
 
+    /// A vote is on the disk.
+    pub(super) fn vote_durable(&self, vote: &Vote) {
+        self.change(|inner| {
+            inner.durable = Some(*vote);
+            inner.heard = inner.heard.filter(|heard| heard > vote);
+        });
+    }
+
     /// A leader spoke that was elected by `vote`. The consensus engine goes on when it has saved that; on a disk that does
     /// not answer, who asks this copy must not wait for so long.
     pub(super) fn heard_of_leader(&self, vote: &Vote) {
         let mut inner = self.inner.lock();
         let later = Some(*vote);
-        if inner.vote < later && inner.heard < later && vote.leader_id.node_id != self.node_id {
+        if inner.durable < later && inner.heard < later && vote.leader_id.node_id != self.node_id {
             inner.heard = later;
             self.settle(&inner);
         }
     }
 
-    /// The vote of a leader that was heard of and that is not on the disk yet, if it is later than what is.
+    /// The vote of a leader that was heard of, if it is later than what is on the disk.
     pub(super) fn heard(&self) -> Option<Vote> {
         self.inner.lock().heard
     }
@@ -132,15 +142,26 @@ impl Standing {
         self.heard().map(|vote| vote.leader_id.node_id)
     }
 
-    /// Waits for that.
+    /// An error that names that leader, if there is one.
+    pub(super) fn check_not_superseded(&self) -> Result<(), GroupError> {
+        match self.superseded_by() {
+            Some(leader) => Err(GroupError::NotLeader {
+                leader: Some(leader),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until there is one. Comes back once only where it does: what waits in a copy that stopped ends in other ways.
     pub(super) async fn superseded(&self) {
-        // A copy that stopped ends in other ways what waits.
-        if self
-            .wait_until(|standing| standing.superseded_by().is_some())
-            .await
-            .is_err()
-        {
-            std::future::pending().await
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.superseded_by().is_some() {
+                return;
+            }
+            changed.await;
         }
     }
 
@@ -193,5 +214,40 @@ impl Standing {
             }
             changed.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::vote::leader_id_adv::LeaderId;
+
+    use super::*;
+
+    #[test]
+    fn a_leader_counts_from_its_first_word_until_its_vote_is_on_the_disk() {
+        let vote = |term, node_id| Vote {
+            leader_id: LeaderId { term, node_id },
+            committed: true,
+        };
+        let standing = Standing::new(1);
+        let own = vote(1, 1);
+        standing.vote_given(&own);
+        standing.vote_durable(&own);
+        standing.heard_of_leader(&vote(2, 2));
+        assert_eq!(standing.superseded_by(), Some(2));
+        // The consensus engine begins to save it, and is stuck in that.
+        standing.vote_given(&vote(2, 2));
+        assert_eq!(standing.superseded_by(), Some(2));
+        standing.vote_durable(&vote(2, 2));
+        assert_eq!(standing.superseded_by(), None);
+        standing.heard_of_leader(&own);
+        standing.heard_of_leader(&vote(1, 3));
+        assert_eq!(standing.superseded_by(), None, "it was before");
+        // Another copy told of it first.
+        standing.vote_given(&vote(3, 3));
+        standing.heard_of_leader(&vote(3, 3));
+        assert_eq!(standing.superseded_by(), Some(3));
+        standing.vote_durable(&vote(4, 1));
+        assert!(standing.check_not_superseded().is_ok(), "this node leads");
     }
 }

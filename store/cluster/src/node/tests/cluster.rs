@@ -203,6 +203,22 @@ pub(super) struct Cluster {
     change: fn(&mut NodeOptions),
 }
 
+impl Drop for Cluster {
+    /// Nodes that are dropped close their files a little later, and may put new ones beside those that are being removed.
+    fn drop(&mut self) {
+        self.nodes.clear();
+        let begun = Instant::now();
+        for dir in self.dirs.values() {
+            while fs::remove_dir_all(dir.path())
+                .is_err_and(|error| error.kind() != ErrorKind::NotFound)
+                && begun.elapsed() < PATIENCE
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+}
+
 impl Cluster {
     /// A node that has founded a cluster, and `more` that were enrolled.
     pub(super) async fn new(more: usize, change: fn(&mut NodeOptions)) -> Cluster {
@@ -617,22 +633,6 @@ async fn a_change_of_voters_that_nobody_ends_is_ended() {
     while group.status().changing || group.status().voters != left {
         assert!(begun.elapsed() < PATIENCE, "it stays half done");
         tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-impl Drop for Cluster {
-    /// Nodes that are dropped close their files a little later, and may put new ones beside those that are being removed.
-    fn drop(&mut self) {
-        self.nodes.clear();
-        let begun = Instant::now();
-        for dir in self.dirs.values() {
-            while fs::remove_dir_all(dir.path())
-                .is_err_and(|error| error.kind() != ErrorKind::NotFound)
-                && begun.elapsed() < PATIENCE
-            {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
     }
 }
 
