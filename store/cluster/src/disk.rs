@@ -144,6 +144,19 @@ impl Reserve {
         })
     }
 
+    /// Refuses what others have ordered when the last quarter of the reserve is reached: it is for what frees some. A log that has
+    /// no room at all cannot even be cut.
+    pub(crate) fn check_last(&self) -> Result<(), GroupError> {
+        let free_bytes = self.free_bytes();
+        if free_bytes < self.reserve_bytes / 4 {
+            return Err(GroupError::Full {
+                free_bytes,
+                reserve_bytes: self.reserve_bytes,
+            });
+        }
+        Ok(())
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed) || self.short.load(Ordering::Relaxed) > 0
     }
@@ -236,6 +249,8 @@ mod tests {
             assert_eq!(reserve.check(|| false).is_err(), full, "{free_bytes} free");
             let removal = reserve.check(|| true);
             assert_eq!(removal.is_err(), free_bytes < 400, "{free_bytes} free");
+            let last = reserve.check_last();
+            assert_eq!(last.is_err(), free_bytes < 200, "{free_bytes} free");
         }
     }
 

@@ -19,6 +19,7 @@ use super::{
     types::{LogId, Types, Vote},
     wire::{self, Ask, Told, WireAppended, WireError},
 };
+use crate::GroupError;
 
 impl RaftGroup {
     /// Answers a request of another copy. The error goes to who asked.
@@ -81,9 +82,16 @@ impl RaftGroup {
     }
 
     /// Reads an admitted leader's request, which the consensus engine gets next.
-    fn read_append(&self, ask: Ask, rest: Bytes) -> Result<AppendEntriesRequest<Types>, WireError> {
+    fn read_append(
+        &self,
+        ask: Ask,
+        rest: Bytes,
+    ) -> Result<AppendEntriesRequest<Types>, EntriesError> {
         let request = wire::read_append(ask, rest)?;
         self.standing.heard_of_leader(&request.vote);
+        if !request.entries.is_empty() {
+            self.reserve.check_last()?;
+        }
         Ok(request)
     }
 
@@ -170,6 +178,9 @@ enum EntriesError {
     Wire(#[from] WireError),
     #[error(transparent)]
     NotAdmitted(#[from] NotAdmitted),
+    /// The leader sends them again until there is.
+    #[error(transparent)]
+    NoRoom(#[from] GroupError),
 }
 
 /// Requests with entries, as they arrive.
@@ -187,7 +198,13 @@ impl Entries {
             Ok(request) => return Some((request, self)),
             Err(error) => error,
         };
-        tracing::warn!(shard = %self.group.shard(), from = %self.from, %error, "a stream of entries ends");
+        match &error {
+            // Said once, when the disk became full.
+            EntriesError::NoRoom(_) => {}
+            error => {
+                tracing::warn!(shard = %self.group.shard(), from = %self.from, %error, "a stream of entries ends");
+            }
+        }
         if let EntriesError::NotAdmitted(NotAdmitted::Outdated { recoveries }) = error {
             let told = wire::reply(&WireAppended::Outdated { recoveries });
             // Who is gone hears it the next time.

@@ -590,7 +590,8 @@ async fn a_copy_is_dropped_and_comes_back() {
     node.remove_learner(ONE, gone).await.unwrap();
     cluster.nodes[&gone].drop_copy(ONE).await.unwrap();
     assert!(cluster.nodes[&gone].group(ONE).is_none());
-    assert!(cluster.path(gone).join("quarantine/group-1-1").is_dir());
+    let kept = fs::read_dir(cluster.path(gone).join("quarantine"));
+    assert_eq!(kept.unwrap().count(), 0, "nothing was wrong with it");
     cluster.put(ONE, 2, b"meanwhile").await;
     cluster.nodes[&gone]
         .add_copy(ONE, cluster.reached(ONE).await)
@@ -656,12 +657,23 @@ async fn a_full_disk_gives_the_lead_away_and_takes_part_again_when_there_is_room
     assert!(cluster.nodes[&old].status().disk_full);
     // It follows, for as long as there is any room: what others acknowledge with it is on three disks.
     cluster.shows(ONE, 1, b"while one is full").await;
+    // The last of it is for what frees some.
+    free(200);
+    let begun = Instant::now();
+    while cluster.nodes[&old].status().disk_free_bytes != 200 {
+        assert!(begun.elapsed() < PATIENCE, "nobody looks");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    cluster.put(ONE, 2, b"without the full one").await;
+    let behind = cluster.group(old, ONE);
+    assert_eq!(value(&*behind, 2), None);
     free(u64::MAX);
     let begun = Instant::now();
     while cluster.nodes[&old].status().disk_full {
         assert!(begun.elapsed() < PATIENCE, "still full");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    cluster.shows(ONE, 2, b"without the full one").await;
     let leader = cluster.leader(ONE).await;
     cluster.nodes[&leader]
         .transfer_leader(ONE, old)
