@@ -127,9 +127,13 @@ impl<'v> Cluster<'v> {
 
     /// Whether the group's membership can be changed now.
     pub(crate) fn can_change(&self, group: &GroupView) -> bool {
-        let led = group
-            .leader
-            .is_some_and(|leader| self.reachable(leader) && group.voters.contains(&leader));
+        let by_voter = |leader| group.voters.contains(&leader);
+        group.leader.is_some_and(by_voter) && self.can_hand_over(group)
+    }
+
+    /// Whether its leadership can change: also of a leader that has no vote.
+    pub(crate) fn can_hand_over(&self, group: &GroupView) -> bool {
+        let led = group.leader.is_some_and(|leader| self.reachable(leader));
         led && !group.joint && self.has_quorum(&group.voters)
     }
 

@@ -42,11 +42,14 @@ pub(crate) fn next(
     leads: &Counts,
     fills: &mut Fills,
 ) -> Option<Step> {
-    if !cluster.can_change(group) {
+    if !cluster.can_hand_over(group) {
         return None;
     }
-    hand_over(cluster, group, target, leads)
-        .or_else(|| vote(cluster, group, target, leads))
+    let handed = hand_over(cluster, group, target, leads);
+    if handed.is_some() || !cluster.can_change(group) {
+        return handed;
+    }
+    vote(cluster, group, target, leads)
         .or_else(|| add(cluster, group, target, fills))
         .or_else(|| tidy(cluster, group, target))
 }
@@ -59,13 +62,16 @@ fn hand_over(
     leads: &Counts,
 ) -> Option<Step> {
     let leader = group.leader?;
-    if cluster.is_fit(leader) {
+    let votes = group.voters.contains(&leader);
+    if votes && cluster.is_fit(leader) {
         return None;
     }
     let to = successor(cluster, group, &target.voters, leads)
         .or_else(|| successor(cluster, group, &group.voters, leads))?;
     let name = cluster.name(leader);
     let why = match cluster.standing(leader) {
+        // Elected while the voters changed: the consensus engine has it lead on as a learner.
+        Standing::Staying if !votes => format!("{name} leads and has no vote"),
         Standing::Staying => format!("the disk of {name} is full"),
         _ => format!("{name} hands over what it has"),
     };
@@ -104,7 +110,7 @@ fn vote(cluster: &Cluster<'_>, group: &GroupView, target: &Target, leads: &Count
     let shard = group.shard;
     let leader = group.leader?;
     if !voters.contains(&leader) {
-        // A leader that is no longer a voter steps down, and an election follows: better asked before.
+        // A leader that is no longer a voter is asked to hand over: better before.
         if let Some(to) = successor(cluster, group, &voters, leads) {
             let why = format!("{} is to vote no longer", cluster.name(leader));
             return step(Urgency::Lead, Action::TransferLeader { shard, to }, why);

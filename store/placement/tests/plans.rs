@@ -222,6 +222,15 @@ fn a_drained_node_gives_up_leaderships_first() {
 }
 
 #[test]
+fn a_leader_without_a_vote_hands_over() {
+    let mut odd = view(4, &["1 2 3 + 4*"]);
+    assert_eq!(planned(&odd), ["1: lead 1"]);
+    assert_eq!(reasons(&odd)[0], "mail4 leads and has no vote");
+    odd.groups = vec![group(1, "1* 2 3 + 4")];
+    assert_eq!(planned(&odd), ["1: remove 4"]);
+}
+
+#[test]
 fn a_single_copy_moves_too() {
     let mut single = view(2, &["1*"]);
     single.copies = 1;

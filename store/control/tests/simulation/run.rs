@@ -180,13 +180,28 @@ impl Run {
         }
     }
 
-    /// Whether every group has its copies, all of which run, and a leader.
-    fn is_whole(&self) -> bool {
-        (0..=self.world.shards).map(ShardId).all(|shard| {
+    /// The copies of each group.
+    fn groups(&self) -> impl Iterator<Item = Vec<GroupStatus>> {
+        (0..=self.world.shards).map(ShardId).map(|shard| {
             let copies = (self.world.ids().into_iter())
                 .filter_map(|id| self.world.node(id)?.group(shard))
                 .map(|group| group.status());
-            let copies: Vec<GroupStatus> = copies.collect();
+            copies.collect()
+        })
+    }
+
+    /// Whether all copies of each group have applied as much.
+    fn is_level(&self) -> bool {
+        self.groups().all(|copies| {
+            let mut applied = copies.iter().map(|status| status.applied_index);
+            let first = applied.next();
+            applied.all(|index| Some(index) == first)
+        })
+    }
+
+    /// Whether every group has its copies, all of which run, and a leader.
+    fn is_whole(&self) -> bool {
+        self.groups().all(|copies| {
             let runs = |status: &GroupStatus| !matches!(status.role, GroupRole::Stopped { .. });
             let leads = |status: &&GroupStatus| {
                 status.role == GroupRole::Leader
@@ -265,7 +280,11 @@ impl Run {
             return Err("the mailboxes cannot be read".to_owned());
         }
         self.until(SETTLE_MS, |_| false);
-        Ok(())
+        // The controller may have had something to do just now.
+        match self.until(RECOVERED_MAX_MS, |run| run.is_level()) {
+            true => Ok(()),
+            false => Err(self.describe(whole)),
+        }
     }
 
     fn reader(&self, accounts: &[AccountId]) -> Result<Load, String> {
