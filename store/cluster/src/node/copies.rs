@@ -78,8 +78,8 @@ impl Node {
             .await
     }
 
-    /// Takes this node's copy of a group away. What it held is removed, or put into quarantine if the copy was stopped: then
-    /// something was wrong with it. There is none: no change. Who calls knows that the group does without it.
+    /// Takes this node's copy of a group away, and puts what it held into quarantine. There is none: no change. Who calls
+    /// knows that the group does without it.
     ///
     /// # Errors
     /// [`GroupError::Refused`] with the cause. Then it is called again.
@@ -192,7 +192,6 @@ impl Inner {
         let _one = self.making.lock().await;
         let group = self.groups.write().remove(&shard);
         self.reports.forget(shard);
-        let was_well = group.as_ref().is_some_and(|group| group.is_running());
         if let Some(group) = group {
             group.shutdown().await;
         } else if !self.witness.content().groups.contains_key(&shard) && !self.has_left(shard) {
@@ -203,11 +202,7 @@ impl Inner {
         let inner = Arc::clone(self);
         let dropped = run_blocking(move || {
             inner.witness.drop_copy(shard)?;
-            let taken = match was_well {
-                true => inner.dir.remove(shard),
-                false => inner.dir.quarantine(shard),
-            };
-            taken.map_err(std::io::Error::other)
+            inner.dir.quarantine(shard).map_err(std::io::Error::other)
         });
         let dropped = dropped.await.map_err(|error| refused(error.to_string()))?;
         dropped.map_err(|error| refused(error.to_string()))?;
