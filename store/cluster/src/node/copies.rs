@@ -129,9 +129,14 @@ impl Node {
     /// Has `to` lead a group that this node leads; returns once it is given up.
     ///
     /// # Errors
-    /// As any call to a group.
+    /// As any call to a group; [`GroupError::Refused`] if `to` would not lead now. It is asked first: from the transfer on
+    /// until it leads, the group takes nothing.
     pub async fn transfer_leader(&self, shard: ShardId, to: NodeId) -> Result<(), GroupError> {
-        self.copy(shard)?.transfer_leader(to).await
+        let group = self.copy(shard)?;
+        if self.inner.willing(shard, vec![to]).await.is_empty() {
+            return Err(refused(format!("{to} would not lead now")));
+        }
+        group.transfer_leader(to).await
     }
 
     /// Gives all leaderships away and seeks none from now on: what follows, a stop or a repair, costs others nothing.

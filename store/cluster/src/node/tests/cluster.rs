@@ -706,6 +706,10 @@ async fn a_disk_that_does_not_answer_gives_the_lead_away() {
     );
     assert_eq!(group.read_barrier().await, Err(there));
     assert_eq!(group.status().role, GroupRole::Follower);
+    // Nobody has it lead again meanwhile: that would stop the group until it does.
+    let back = cluster.nodes[&new].transfer_leader(ONE, old).await;
+    assert!(matches!(back, Err(GroupError::Refused { .. })), "{back:?}");
+    cluster.put(ONE, 5, b"goes on").await;
     cluster.disks[&old].stall(false);
     cluster.shows(ONE, 3, b"after").await;
     assert_eq!(cluster.leader(ONE).await, new);
