@@ -138,10 +138,7 @@ impl Reserve {
         if !waits && free_bytes >= self.reserve_bytes / 2 && makes_room() {
             return Ok(());
         }
-        Err(GroupError::Full {
-            free_bytes,
-            reserve_bytes: self.reserve_bytes,
-        })
+        Err(self.full(free_bytes))
     }
 
     /// Refuses what others have ordered when the last quarter of the reserve is reached: it is for what frees some. A log that has
@@ -149,12 +146,16 @@ impl Reserve {
     pub(crate) fn check_last(&self) -> Result<(), GroupError> {
         let free_bytes = self.free_bytes();
         if free_bytes < self.reserve_bytes / 4 {
-            return Err(GroupError::Full {
-                free_bytes,
-                reserve_bytes: self.reserve_bytes,
-            });
+            return Err(self.full(free_bytes));
         }
         Ok(())
+    }
+
+    fn full(&self, free_bytes: u64) -> GroupError {
+        GroupError::Full {
+            free_bytes,
+            reserve_bytes: self.reserve_bytes,
+        }
     }
 
     pub(crate) fn is_full(&self) -> bool {

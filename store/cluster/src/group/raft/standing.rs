@@ -152,17 +152,10 @@ impl Standing {
         }
     }
 
-    /// Waits until there is one. Comes back once only where it does: what waits in a copy that stopped ends in other ways.
+    /// Waits until there is one. What waits in a copy that stopped ends in other ways.
     pub(super) async fn superseded(&self) {
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if self.superseded_by().is_some() {
-                return;
-            }
-            changed.await;
-        }
+        self.until(|standing| standing.superseded_by().map(drop))
+            .await;
     }
 
     /// `membership` is the last one in the log from now on; `None` if it is not known.
@@ -204,13 +197,21 @@ impl Standing {
         &self,
         condition: impl Fn(&Standing) -> bool,
     ) -> Result<(), GroupError> {
+        self.until(|standing| match standing.check_running() {
+            Ok(()) => condition(standing).then_some(Ok(())),
+            stopped => Some(stopped),
+        })
+        .await
+    }
+
+    /// Waits until `look` sees something; it looks at each change.
+    async fn until<T>(&self, look: impl Fn(&Standing) -> Option<T>) -> T {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            self.check_running()?;
-            if condition(self) {
-                return Ok(());
+            if let Some(seen) = look(self) {
+                return seen;
             }
             changed.await;
         }
