@@ -33,7 +33,7 @@ use crate::{
     mend::{self, leaving},
     recovered::Recovered,
     rotation::{self, signer_of},
-    settings::{LEVEL_SLOT_MOVES, Member},
+    settings::{LEVEL_COPY_REMOVAL, LEVEL_SLOT_MOVES, Member},
     slots::{SLOTS_AT_ONCE, SlotMover},
     upgrade::Upgrade,
     wire::Ask,
@@ -387,21 +387,22 @@ impl Running {
         if self.told.insert(step.reason.clone()) {
             tracing::info!(%shard, action = ?step.action, reason = step.reason, "changing the cluster");
         }
-        let group = view.groups.iter().find(|group| group.shard == shard);
-        let hands = self.hands(group);
+        let hands = self.hands(view, shard);
         self.spawn(
             shard,
             Box::pin(async move { hands.step(step.action).await }),
         );
     }
 
-    fn hands(&self, group: Option<&gather::GroupState>) -> Hands {
+    fn hands(&self, view: &ClusterView, shard: ShardId) -> Hands {
+        let group = view.groups.iter().find(|group| group.shard == shard);
         Hands {
             own: self.parts.network.node(),
             directory: Arc::clone(&self.parts.directory),
             network: Arc::clone(&self.parts.network),
             desk: Arc::clone(&self.parts.desk),
             group: group.cloned(),
+            removes: view.settings.feature_level >= LEVEL_COPY_REMOVAL,
         }
     }
 
@@ -433,10 +434,10 @@ impl Running {
                 if record.replicas.contains(id) || !self.busy.lock().insert(status.shard) {
                     continue;
                 }
-                let hands = self.hands(None);
+                let hands = self.hands(view, status.shard);
                 let (shard, id) = (status.shard, *id);
                 tracing::info!(%shard, node = %id, "dropping a copy that is not needed any more");
-                let dropped = Box::pin(async move { hands.ask(id, Ask::DropCopy(shard)).await });
+                let dropped = Box::pin(async move { hands.drop_copy(shard, id).await });
                 self.spawn(shard, dropped);
             }
         }
@@ -458,7 +459,7 @@ impl Running {
                 continue;
             }
             tracing::warn!(%shard, node = %id, cause, ?action, "a copy that is no good leaves its group, to be made anew");
-            let hands = self.hands(group);
+            let hands = self.hands(view, shard);
             self.spawn(shard, Box::pin(async move { hands.step(action).await }));
         }
         for (shard, id) in mend::not_begun(view) {
@@ -466,7 +467,7 @@ impl Running {
                 continue;
             }
             tracing::warn!(%shard, node = %id, "the group was placed and not begun");
-            let hands = self.hands(None);
+            let hands = self.hands(view, shard);
             let begun = Box::pin(async move { hands.ask(id, Ask::FoundGroup(shard)).await });
             self.spawn(shard, begun);
         }

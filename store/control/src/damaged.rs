@@ -72,7 +72,7 @@ impl DamagedDesk {
     async fn answer(&self, request: Bytes) -> Result<Bytes, String> {
         match wire::read(&request)? {
             Ask::Report => Ok(wire::write(&self.report())),
-            Ask::DropCopy(shard) => {
+            Ask::DropCopy(shard) | Ask::RemoveCopy(shard, _) => {
                 let own = self.node.node_id();
                 check_record(&*self.directory, own, shard, false).await?;
                 let node = Arc::clone(&self.node);

@@ -97,6 +97,11 @@ impl Desk {
                 self.check_record(shard, false).await?;
                 node.drop_copy(shard).await
             }
+            Ask::RemoveCopy(shard, reached) => {
+                let _one = self.copies.lock().await;
+                self.check_record(shard, false).await?;
+                node.remove_copy(shard, reached).await
+            }
             Ask::AddLearner(shard, learner) => node.add_learner(shard, learner).await,
             Ask::ChangeVoters(shard, voters) => {
                 let voters: BTreeSet<NodeId> = voters.into_iter().collect();

@@ -25,6 +25,8 @@ pub(crate) struct Hands {
     pub(crate) desk: Arc<Desk>,
     /// The group that is changed, as it was when the step was decided.
     pub(crate) group: Option<GroupState>,
+    /// Whether nodes know how to remove a copy.
+    pub(crate) removes: bool,
 }
 
 impl Hands {
@@ -59,7 +61,7 @@ impl Hands {
                 };
                 self.place(shard, without).await?;
                 // If it cannot be reached, it drops its copy when it comes back.
-                if let Err(cause) = self.ask(node, Ask::DropCopy(shard)).await {
+                if let Err(cause) = self.drop_copy(shard, node).await {
                     tracing::info!(%shard, %node, cause, "a copy is dropped later");
                 }
                 Ok(())
@@ -104,6 +106,18 @@ impl Hands {
 }
 
 impl Hands {
+    /// Has a node drop a copy that its group does without. As far as is known: what the group's leader does not speak for is
+    /// kept in quarantine.
+    pub(crate) async fn drop_copy(&self, shard: ShardId, node: NodeId) -> Result<(), String> {
+        let led = self.group.as_ref().filter(|group| group.leader.is_some());
+        let reached = led.and_then(|group| group.status.as_ref().map(Reached::from));
+        let ask = match reached.filter(|_| self.removes) {
+            Some(reached) => Ask::RemoveCopy(shard, reached),
+            None => Ask::DropCopy(shard),
+        };
+        self.ask(node, ask).await
+    }
+
     /// Asks a node, which may be this one.
     pub(crate) async fn ask(&self, node: NodeId, ask: Ask) -> Result<(), String> {
         if node == self.own {

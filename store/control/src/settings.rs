@@ -10,9 +10,10 @@ use mailrook_types::NodeId;
 /// | 1 | the first |
 /// | 2 | lost nodes are removed at once, the CA is rotated |
 /// | 3 | slots of the cluster-wide tables move to shards that were added |
+/// | 4 | copies that a group does without are removed, and not put into quarantine |
 pub const FEATURE_LEVELS: FeatureLevels = FeatureLevels {
     lowest: 1,
-    highest: 3,
+    highest: 4,
 };
 
 /// From this level on a lost node can be removed while records still name it.
@@ -23,6 +24,9 @@ pub const LEVEL_CA_ROTATION: u32 = 2;
 
 /// From this level on slots of the cluster-wide tables move.
 pub const LEVEL_SLOT_MOVES: u32 = 3;
+
+/// From this level on nodes are asked to remove copies.
+pub(crate) const LEVEL_COPY_REMOVAL: u32 = 4;
 
 /// [`FEATURE_LEVELS`] of a program that knows nothing above `max`, for tests of mixed clusters.
 ///

@@ -31,6 +31,9 @@ pub(crate) enum Ask {
     Papers,
     /// A new certificate for who asks, and this key (SubjectPublicKeyInfo, DER). Answered by the certificate, PEM.
     Renew(Vec<u8>),
+    /// As [`Ask::DropCopy`], from a group whose leader was as far: nothing need be kept of a copy that was well. From
+    /// [`LEVEL_COPY_REMOVAL`](crate::settings::LEVEL_COPY_REMOVAL) on.
+    RemoveCopy(ShardId, Reached),
 }
 
 #[derive(Serialize, Deserialize)]

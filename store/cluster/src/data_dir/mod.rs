@@ -7,11 +7,12 @@
 //! witness         what the log and the tables must hold at least: see `witness`
 //! log/            the log shared by all groups: raft-engine's files
 //! groups/SHARD/   one group's state: `current` names the folder of its RocksDB, `state-1/` is the first one
-//! quarantine/     what was taken out of use and is kept for a person to look at
+//! quarantine/     what was taken out of use and is kept for a person to look at; `removed-*` is being removed
 //! ```
 //!
 //! Every file of our own is replaced as a whole: written beside, synced, renamed, and its folder synced. A directory
-//! that cannot be understood is refused and left as it is: nothing here removes anything.
+//! that cannot be understood is refused and left as it is: nothing is removed but a copy that was well and that its group
+//! does without.
 
 mod durable;
 mod format;
@@ -40,6 +41,8 @@ const WITNESS: &str = "witness";
 const LOG: &str = "log";
 const GROUPS: &str = "groups";
 const QUARANTINE: &str = "quarantine";
+/// How the names of what is being removed begin.
+const REMOVED: &str = "removed-";
 
 /// What may lie in a directory whose making was interrupted, beside the folders, which must be empty.
 const UNFINISHED: [&str; 4] = [LOCK, WITNESS, "witness.new", "FORMAT.new"];
@@ -95,11 +98,13 @@ impl DataDir {
                 return Err(damaged(&path, "the folder is missing"));
             }
         }
-        Ok(DataDir {
+        let dir = DataDir {
             root: root.to_owned(),
             identity,
             lock: Mutex::new(Some(lock)),
-        })
+        };
+        dir.remove_left()?;
+        Ok(dir)
     }
 
     /// Makes the directory at `root`, which must be empty or missing, with a copy of each of `first_groups`.
@@ -169,6 +174,31 @@ impl DataDir {
         let to = self.quarantine_for(&format!("group-{shard}"))?;
         rename(&from, &to)?;
         self.sync(&[GROUPS, QUARANTINE])
+    }
+
+    /// Removes a group's state. What a crash leaves of it goes when the directory is opened.
+    pub(crate) fn remove(&self, shard: ShardId) -> Result<(), OpenError> {
+        let from = self.group(shard);
+        if !from.exists() {
+            return Ok(());
+        }
+        let to = self.quarantine_for(&format!("{REMOVED}{shard}"))?;
+        rename(&from, &to)?;
+        self.sync(&[GROUPS, QUARANTINE])?;
+        remove_all(&to)
+    }
+
+    /// What [`DataDir::remove`] had not removed when the process was killed.
+    fn remove_left(&self) -> Result<(), OpenError> {
+        let quarantine = self.root.join(QUARANTINE);
+        let reading = |source| io("reading", &quarantine, source);
+        for entry in fs::read_dir(&quarantine).map_err(reading)? {
+            let entry = entry.map_err(reading)?;
+            if entry.file_name().to_string_lossy().starts_with(REMOVED) {
+                remove_all(&entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes what the log holds out of use, file by file: the folder itself stays. Nobody has it open.
@@ -281,6 +311,10 @@ fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
     fs::rename(from, to).map_err(|source| io("moving", from, source))
 }
 
+fn remove_all(path: &Path) -> Result<(), OpenError> {
+    fs::remove_dir_all(path).map_err(|source| io("removing", path, source))
+}
+
 fn make_dir(path: &Path) -> Result<(), OpenError> {
     fs::create_dir_all(path).map_err(|source| io("making", path, source))
 }
@@ -342,6 +376,24 @@ mod tests {
             &first,
             DataDir::open(other.path(), &GROUPS).unwrap().identity()
         );
+    }
+
+    #[test]
+    fn what_was_being_removed_goes_at_the_next_start() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(root.path(), &GROUPS).unwrap();
+        let kept = root.path().join("quarantine/group-0-1");
+        let left = root.path().join("quarantine/removed-1-1");
+        for folder in [&kept, &left] {
+            fs::create_dir(folder).unwrap();
+            fs::write(folder.join("CURRENT"), b"x").unwrap();
+        }
+        fs::create_dir_all(dir.group(GROUPS[1])).unwrap();
+        dir.remove(GROUPS[1]).unwrap();
+        assert!(!dir.group(GROUPS[1]).exists() && left.exists());
+        dir.release();
+        DataDir::open(root.path(), &GROUPS).unwrap();
+        assert!(kept.join("CURRENT").exists() && !left.exists());
     }
 
     #[test]

@@ -85,7 +85,19 @@ impl Node {
     /// [`GroupError::Refused`] with the cause. Then it is called again.
     pub async fn drop_copy(&self, shard: ShardId) -> Result<(), GroupError> {
         let inner = Arc::clone(&self.inner);
-        self.to_its_end(async move { inner.drop_copy(shard).await })
+        self.to_its_end(async move { inner.drop_copy(shard, None).await })
+            .await
+    }
+
+    /// As [`Node::drop_copy`], but what the copy held is removed if the group still has all of it: it has a leader, and was
+    /// not brought back from another copy since. `reached` is how far that leader was. A copy that was stopped goes into
+    /// quarantine all the same.
+    ///
+    /// # Errors
+    /// As [`Node::drop_copy`].
+    pub async fn remove_copy(&self, shard: ShardId, reached: Reached) -> Result<(), GroupError> {
+        let inner = Arc::clone(&self.inner);
+        self.to_its_end(async move { inner.drop_copy(shard, Some(reached)).await })
             .await
     }
 
@@ -193,10 +205,18 @@ impl Inner {
         }
     }
 
-    async fn drop_copy(self: &Arc<Self>, shard: ShardId) -> Result<(), GroupError> {
+    async fn drop_copy(
+        self: &Arc<Self>,
+        shard: ShardId,
+        without: Option<Reached>,
+    ) -> Result<(), GroupError> {
         let _one = self.making.lock().await;
         let group = self.groups.write().remove(&shard);
         self.reports.forget(shard);
+        let is_spare = without.is_some_and(|reached| {
+            let copy = group.as_ref();
+            copy.is_some_and(|group| group.is_running() && group.is_of_time(reached.term))
+        });
         if let Some(group) = group {
             group.shutdown().await;
         } else if !self.witness.content().groups.contains_key(&shard) && !self.has_left(shard) {
@@ -207,13 +227,17 @@ impl Inner {
         let inner = Arc::clone(self);
         let dropped = run_blocking(move || {
             inner.witness.drop_copy(shard)?;
-            inner.dir.quarantine(shard).map_err(std::io::Error::other)
+            let taken = match is_spare {
+                true => inner.dir.remove(shard),
+                false => inner.dir.quarantine(shard),
+            };
+            taken.map_err(std::io::Error::other)
         });
         let dropped = dropped.await.map_err(|error| refused(error.to_string()))?;
         dropped.map_err(|error| refused(error.to_string()))?;
         self.forget_log(shard, None).await?;
         self.damaged.lock().remove(&shard);
-        tracing::info!(%shard, "the copy of the group is dropped");
+        tracing::info!(%shard, removed = is_spare, "the copy of the group is dropped");
         Ok(())
     }
 

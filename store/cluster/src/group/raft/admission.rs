@@ -70,6 +70,11 @@ impl RaftGroup {
         Ok(())
     }
 
+    /// Whether the group was not brought back from another copy between what this one holds and a leader's `term`.
+    pub(crate) fn is_of_time(&self, term: u64) -> bool {
+        self.standing.recoveries() == recovery_number(term)
+    }
+
     fn holds_something(&self) -> bool {
         self.log.last().is_some() || self.state.applied().log_id.is_some()
     }

@@ -588,9 +588,14 @@ async fn a_copy_is_dropped_and_comes_back() {
     let node = &cluster.nodes[&leader];
     node.change_voters(ONE, left).await.unwrap();
     node.remove_learner(ONE, gone).await.unwrap();
-    cluster.nodes[&gone].drop_copy(ONE).await.unwrap();
+    let reached = cluster.reached(ONE).await;
+    cluster.nodes[&gone]
+        .remove_copy(ONE, reached)
+        .await
+        .unwrap();
     assert!(cluster.nodes[&gone].group(ONE).is_none());
-    assert!(cluster.path(gone).join("quarantine/group-1-1").is_dir());
+    let kept = fs::read_dir(cluster.path(gone).join("quarantine"));
+    assert_eq!(kept.unwrap().count(), 0, "the group has all of it");
     cluster.put(ONE, 2, b"meanwhile").await;
     cluster.nodes[&gone]
         .add_copy(ONE, cluster.reached(ONE).await)
@@ -858,7 +863,9 @@ async fn a_copy_that_is_found_damaged_leads_no_more_and_is_made_anew() {
         .add_copy(ONE, cluster.reached(ONE).await)
         .await;
     assert!(matches!(too_early, Err(GroupError::Refused { .. })));
-    cluster.nodes[&damaged].drop_copy(ONE).await.unwrap();
+    let reached = cluster.reached(ONE).await;
+    let dropped = cluster.nodes[&damaged].remove_copy(ONE, reached);
+    dropped.await.unwrap();
     assert!(cluster.path(damaged).join("quarantine/group-1-1").is_dir());
     cluster.nodes[&damaged]
         .add_copy(ONE, cluster.reached(ONE).await)

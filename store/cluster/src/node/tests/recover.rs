@@ -54,12 +54,15 @@ async fn one_copy_of_three_is_brought_back() {
     cluster.start(survivor).await;
     cluster.put(ONE, 23, b"later").await;
 
-    // The others come back with what they had: it is dropped, and filled anew.
+    // The others come back with what they had, which may be what was lost: it is put aside, and filled anew.
     let others: Vec<NodeId> = cluster.dirs.keys().copied().collect();
+    let reached = cluster.reached(ONE).await;
     for id in others.into_iter().filter(|id| *id != survivor) {
         cluster.start(id).await;
-        for shard in [ShardId::META, ONE] {
-            cluster.nodes[&id].drop_copy(shard).await.unwrap();
+        cluster.nodes[&id].drop_copy(ShardId::META).await.unwrap();
+        cluster.nodes[&id].remove_copy(ONE, reached).await.unwrap();
+        for kept in ["quarantine/group-0-1", "quarantine/group-1-1"] {
+            assert!(cluster.path(id).join(kept).is_dir(), "{kept}");
         }
     }
     cluster.spread(ONE).await;
