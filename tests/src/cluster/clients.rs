@@ -1,6 +1,6 @@
 //! Load clients that go on at another node when theirs fails, and look at everything through every node.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -20,6 +20,9 @@ use crate::worker::{Job, Worker};
 /// How long a client waits for an answer before it goes to the next node: above the five seconds that a silent failure
 /// may take.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How long a node goes on with a command whose client has given up: the time that it has for a call to a shard. Until
+/// then what the command does may still come, and what a look finds is not yet what is.
+const UNDER_WAY_MAX: Duration = Duration::from_secs(20);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(30);
 /// How long the clients may take to begin, and how long the mailboxes may be unreadable once all is healed.
@@ -51,6 +54,8 @@ pub struct Client {
     /// Into the list of nodes, which may change.
     at: usize,
     excused: usize,
+    /// When it waited in vain for an answer of a node that was there.
+    gave_up: Option<Instant>,
 }
 
 /// Tells when every client has been acknowledged something.
@@ -92,6 +97,7 @@ impl Clients {
                 random: StdRng::seed_from_u64(seed),
                 at: number,
                 excused: 0,
+                gave_up: None,
             });
         }
         let mut clients = Self(clients);
@@ -196,6 +202,9 @@ impl Client {
                 Err(error) => {
                     again = true;
                     self.excused += 1;
+                    if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) {
+                        self.gave_up = Some(Instant::now());
+                    }
                     if !is_excused(&error) {
                         found.push(self.denied(&error));
                     }
@@ -208,6 +217,9 @@ impl Client {
     }
 
     fn look(&mut self, spaces: &[Arc<Space>]) -> io::Result<Vec<Violation>> {
+        if let Some(gave_up) = self.gave_up.take() {
+            thread::sleep(UNDER_WAY_MAX.saturating_sub(gave_up.elapsed()));
+        }
         let mut found = self.look_through_all(spaces)?;
         // What follows stands on mailboxes that are as they should be.
         if found.is_empty() {
