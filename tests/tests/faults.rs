@@ -418,7 +418,12 @@ fn at_random(nodes: usize, rounds: u32) {
     let _alone = Shared::get_none();
     let plan = plan(rounds);
     println!("seed {}", plan.seed);
-    let mut cluster = Cluster::start(options(nodes)).unwrap();
+    let mut cluster = Cluster::start(ClusterOptions {
+        // Each brings some 11 MiB, all of which stays for an hour.
+        disk_mebibytes: Some(DISK_MEBIBYTES.max(u64::from(rounds) * 32)),
+        ..options(nodes)
+    })
+    .unwrap();
     let report = run_rounds(&mut cluster, &plan).unwrap_or_else(|error| {
         panic!(
             "repeat with MAILROOK_FAULT_SEED={}: {error}\n{}",
@@ -429,8 +434,9 @@ fn at_random(nodes: usize, rounds: u32) {
     println!("seed {}: {report}", plan.seed);
     assert!(
         report.violations.is_empty(),
-        "repeat with MAILROOK_FAULT_SEED={}: {report}",
-        plan.seed
+        "repeat with MAILROOK_FAULT_SEED={}: {report}\n{}",
+        plan.seed,
+        cluster.disks()
     );
     // A few rounds may draw nothing that breaks a session.
     assert!(

@@ -65,11 +65,46 @@ impl SmallDisk {
         }
     }
 
+    /// What takes the room, folder by folder, for who wants to know why there is none.
+    pub fn used(&self) -> io::Result<String> {
+        let mut folders = Vec::new();
+        sum_up(&self.seen_at, &self.seen_at, &mut folders)?;
+        let large = folders.into_iter().filter(|(_, bytes)| *bytes >= 1 << 20);
+        let text = large.map(|(name, bytes)| format!("{name} {} MiB", bytes >> 20));
+        let free = self.free_bytes()? >> 20;
+        Ok(format!(
+            "{}, free {free} MiB",
+            text.collect::<Vec<_>>().join(", ")
+        ))
+    }
+
     /// What is free.
     pub fn free_bytes(&self) -> io::Result<u64> {
         let room = statvfs(&self.seen_at)?;
         Ok(room.f_bavail * room.f_frsize)
     }
+}
+
+/// The bytes of the files that stand in each folder itself.
+fn sum_up(root: &Path, folder: &Path, folders: &mut Vec<(String, u64)>) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        // The node goes on while this looks.
+        let Ok(entry) = entry else { continue };
+        match entry.metadata() {
+            Ok(of) if of.is_dir() => match sum_up(root, &entry.path(), folders) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            },
+            Ok(of) => bytes += of.blocks() * 512,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+    }
+    let name = folder.strip_prefix(root).unwrap_or(folder).display();
+    folders.push((name.to_string(), bytes));
+    Ok(())
 }
 
 #[cfg(test)]
@@ -92,6 +127,11 @@ mod tests {
             .unwrap()
             .write_all(&vec![b'x'; 1 << 20]);
         assert_eq!(full.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        let used = disk.used().unwrap();
+        assert!(
+            used.starts_with(" ") && used.ends_with("free 0 MiB"),
+            "{used}"
+        );
         disk.empty().unwrap();
         fs::write(seen.join("more"), vec![b'x'; 1 << 20]).unwrap();
         assert!(

@@ -333,6 +333,19 @@ impl Cluster {
         }
     }
 
+    /// What takes the room on the nodes' disks.
+    pub fn disks(&self) -> String {
+        let of = |member: &Member| {
+            let used = member.disk.as_ref().map(|disk| disk.used());
+            let used = used.map(|used| used.unwrap_or_else(|e| e.to_string()));
+            format!("{}: {}\n", member.name(), used.unwrap_or_default())
+        };
+        self.numbers()
+            .into_iter()
+            .map(|n| of(self.member(n)))
+            .collect()
+    }
+
     /// Everything that may explain a failure.
     pub fn state(&self) -> String {
         let of = |member: &Member| {
@@ -347,7 +360,8 @@ impl Cluster {
                 member.log_tail(30)
             )
         };
-        self.members.iter().map(of).collect()
+        let members: String = self.members.iter().map(of).collect();
+        format!("{members}{}", self.disks())
     }
 }
 

@@ -19,7 +19,8 @@ use crate::worker::Job;
 /// A long run says after so many rounds how far it is.
 const ROUNDS_TOLD: u32 = 20;
 
-/// After so many rounds all mail is removed, so that a long run needs no larger disks than a short one.
+/// After so many rounds all mail is removed, so that reading all of it does not take longer and longer. Its room is free an
+/// hour later, as bodies are kept for so long for who reads them.
 const ROUNDS_KEPT: u32 = 30;
 
 /// What the loop is to do.
@@ -128,7 +129,7 @@ pub fn run_rounds(cluster: &mut Cluster, plan: &Rounds) -> io::Result<RoundsRepo
             let after = format!("round {}, after {}", report.rounds, report.last.join("; "));
             io::Error::new(e.kind(), format!("{after}: {e}"))
         })?;
-        tell(&report, plan);
+        tell(cluster, &report, plan);
         if report.rounds % ROUNDS_KEPT < plan.look_every && report.rounds < plan.count {
             report.count_in(&clients);
             clients.remove_everything(&cluster.spaces())?;
@@ -141,11 +142,16 @@ pub fn run_rounds(cluster: &mut Cluster, plan: &Rounds) -> io::Result<RoundsRepo
 }
 
 /// A long run says now and then how far it is.
-fn tell(report: &RoundsReport, plan: &Rounds) {
+fn tell(cluster: &Cluster, report: &RoundsReport, plan: &Rounds) {
     if report.rounds % ROUNDS_TOLD < plan.look_every {
         #[expect(clippy::print_stderr, reason = "the run takes an hour")]
         {
-            eprintln!("{} of {} rounds of faults", report.rounds, plan.count);
+            eprintln!(
+                "{} of {} rounds of faults\n{}",
+                report.rounds,
+                plan.count,
+                cluster.disks()
+            );
         }
     }
 }
