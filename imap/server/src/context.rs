@@ -45,6 +45,9 @@ pub struct Settings {
     pub pop3_idle_timeout: Duration,
     /// How long a client may take nothing of what it is sent, before it is given up.
     pub write_timeout: Duration,
+    /// How long the rest of a message that is on its way is asked for while the store does not answer, before the connection
+    /// is closed: there is no other way to say that it does not come.
+    pub under_way_patience: Duration,
 }
 
 impl Settings {
@@ -67,6 +70,8 @@ impl Default for Settings {
             imap_idle_timeout: Duration::from_secs(31 * 60),
             pop3_idle_timeout: Duration::from_secs(10 * 60),
             write_timeout: Duration::from_secs(120),
+            // More than a shard is without a leader as a rule, and less than clients wait for the next byte.
+            under_way_patience: Duration::from_secs(90),
         }
     }
 }

@@ -11,6 +11,7 @@
 //! that a session may end at any moment; and no client makes it hold more than named bounds.
 
 mod account;
+mod body;
 mod changed_pages;
 mod command;
 mod connection;

@@ -7,6 +7,7 @@ mod basics;
 mod fetch;
 mod flaky;
 mod hostile;
+mod in_doubt;
 mod mailboxes;
 mod model;
 mod pop3;

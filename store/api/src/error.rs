@@ -8,9 +8,10 @@ pub enum StoreError {
     /// No leader, no quorum, no time left: try again later. Never to be told as "there is no such thing" (P6).
     ///
     /// A change may or may not have been made, and may still be made a little later. Until here it was repeated under one
-    /// operation id, which can make it only once; to ask for it again is a new operation, in the same lane too. That does no
-    /// harm where the change is one by its content: a delivery is known by its key, flags and expunges are as they are.
-    /// An APPEND or a COPY may then be there twice.
+    /// operation id, which can make it only once. Asked for again in the same lane within
+    /// [`Lane::IN_DOUBT_MAX`](crate::Lane::IN_DOUBT_MAX) it is still that operation, unless it is a change that may as well be
+    /// made again ([`Intent`](crate::Intent)). In another lane, by a session's successor, say, it is a new one: a delivery is
+    /// known by its key, flags and expunges are as they are, but an APPEND or a COPY may then be there twice.
     #[error("the mail store cannot be reached now: {0}")]
     Unavailable(String),
     /// The disk is full or nearly so; reads go on.

@@ -1,6 +1,10 @@
 //! A sequence of operations that are each carried out once.
 
+use std::time::{Duration, Instant};
+
 use mailrook_types::{ClientId, OpId};
+
+use crate::Intent;
 
 /// One sequence of operations of a process, usually a session's. An operation is begun, sent as often as it takes,
 /// and then answered; the next has the next number.
@@ -13,11 +17,33 @@ pub struct Lane {
     lane: u64,
     next: u64,
     unanswered: Vec<u64>,
+    in_doubt: Vec<InDoubt>,
+}
+
+/// An operation that was begun for something, and not answered yet.
+#[derive(Debug)]
+struct InDoubt {
+    n: u64,
+    intent: Intent,
+    since: Instant,
+}
+
+/// An operation, as it is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Which.
+    pub op: OpId,
+    /// Whether it was begun before: it may have been carried out.
+    pub again: bool,
 }
 
 impl Lane {
     /// How far back an unanswered operation is held: as many replies as the shard keeps.
     pub const UNANSWERED_MAX: usize = 64;
+
+    /// For how long what is asked for again is taken for the same: whoever hears "try again later" does so soon, and the
+    /// shard keeps its reply for far longer.
+    pub const IN_DOUBT_MAX: Duration = Duration::from_secs(10 * 60);
 
     /// A fresh lane; `lane` must not have been used by `client` before.
     pub fn new(client: ClientId, lane: u64) -> Lane {
@@ -26,6 +52,7 @@ impl Lane {
             lane,
             next: 1,
             unanswered: Vec::new(),
+            in_doubt: Vec::new(),
         }
     }
 
@@ -37,22 +64,51 @@ impl Lane {
         self.unanswered
             .retain(|earlier| n - earlier < Lane::UNANSWERED_MAX as u64);
         self.unanswered.push(n);
+        self.op(n)
+    }
+
+    /// The operation that does this. If one was begun for the same and not answered, it is that one: whether it was carried
+    /// out or not, it is carried out once.
+    pub fn begin_for(&mut self, intent: Intent) -> Begun {
+        let unanswered = &self.unanswered;
+        self.in_doubt.retain(|doubt| {
+            unanswered.contains(&doubt.n) && doubt.since.elapsed() < Lane::IN_DOUBT_MAX
+        });
+        let earlier = self.in_doubt.iter().find(|doubt| doubt.intent == intent);
+        if let Some(InDoubt { n, .. }) = earlier {
+            let op = self.op(*n);
+            return Begun { op, again: true };
+        }
+        let op = self.begin();
+        self.in_doubt.push(InDoubt {
+            n: op.n,
+            intent,
+            since: Instant::now(),
+        });
+        Begun { op, again: false }
+    }
+
+    fn op(&self, n: u64) -> OpId {
         OpId {
             client: self.client,
             lane: self.lane,
             n,
-            lowest_unanswered: self.unanswered[0],
+            lowest_unanswered: self.unanswered.first().copied().unwrap_or(n),
         }
     }
 
     /// Notes that the reply to an operation arrived.
     pub fn answered(&mut self, op: OpId) {
         self.unanswered.retain(|n| *n != op.n);
+        self.in_doubt.retain(|doubt| doubt.n != op.n);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use mailrook_mailbox::Change;
+    use mailrook_types::MailboxName;
+
     use super::*;
 
     #[test]
@@ -85,5 +141,28 @@ mod tests {
             lane.answered(op);
         }
         assert!(lane.begin().lowest_unanswered > abandoned.n);
+    }
+
+    #[test]
+    fn what_is_in_doubt_is_the_same_operation_when_it_is_asked_for_again() {
+        let delete =
+            |name: &str| Change::DeleteMailbox(MailboxName::parse(name).expect("a good name"));
+        let intent = |name: &str| Intent::of_change(&delete(name)).unwrap();
+        let mut lane = Lane::new(ClientId(1), 1);
+        let first = lane.begin_for(intent("a"));
+        assert!(!first.again);
+        let other = lane.begin_for(intent("b"));
+        assert_ne!(first.op.n, other.op.n);
+        let again = lane.begin_for(intent("a"));
+        assert_eq!((again.op, again.again), (first.op, true));
+        lane.answered(again.op);
+        // What is asked for after an answer is meant.
+        let next = lane.begin_for(intent("a"));
+        assert_eq!((next.op.n, next.again), (3, false));
+        for _ in 0..Lane::UNANSWERED_MAX {
+            lane.begin();
+        }
+        let late = lane.begin_for(intent("b"));
+        assert!(!late.again, "its reply is not kept any more");
     }
 }

@@ -9,6 +9,7 @@
 
 mod directory;
 mod error;
+mod intent;
 mod lane;
 mod mailstore;
 pub mod memory;
@@ -18,7 +19,8 @@ mod shared;
 
 pub use directory::Directory;
 pub use error::StoreError;
-pub use lane::Lane;
+pub use intent::Intent;
+pub use lane::{Begun, Lane};
 pub use mailstore::{
     Append, BODY_READ_MAX, Delivery, DeliveryRecipient, Mailstore, MessagePlace, Watch,
     default_mailboxes,

@@ -21,13 +21,13 @@ use mailrook_mailbox::{
     TableReply,
 };
 use mailrook_meta::{AccountRecord, Meta, MetaAnswer, MetaCommand, MetaQuery, MetaReply};
-use mailrook_types::{AccountId, BlobHash, ClientId, ModSeq, ShardId, Timestamp};
+use mailrook_types::{AccountId, BlobHash, ClientId, ModSeq, OpId, ShardId, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
-    Append, Call, Delivery, Directory, Lane, Mailstore, PreparedMessage, Shared, StoreError, Watch,
-    prepared,
+    Append, Call, Delivery, Directory, Intent, Lane, Mailstore, PreparedMessage, Shared,
+    StoreError, Watch, prepared,
 };
 
 /// The twin. Clones share one state.
@@ -38,6 +38,7 @@ struct State {
     shard: Mutex<MemoryStore>,
     meta: Mutex<MemoryStore>,
     reachable: AtomicBool,
+    loses_answers: AtomicBool,
     lanes: AtomicU64,
     watches: Mutex<HashMap<AccountId, watch::Sender<ModSeq>>>,
 }
@@ -48,6 +49,7 @@ impl Default for MemoryCluster {
             shard: Mutex::default(),
             meta: Mutex::default(),
             reachable: AtomicBool::new(true),
+            loses_answers: AtomicBool::new(false),
             lanes: AtomicU64::new(1),
             watches: Mutex::default(),
         }));
@@ -67,6 +69,11 @@ impl MemoryCluster {
     /// Makes every call answer [`StoreError::Unavailable`], or lets them through again.
     pub fn set_reachable(&self, reachable: bool) {
         self.0.reachable.store(reachable, Ordering::SeqCst);
+    }
+
+    /// Has changes of mail carried out, and their answers lost: they are [`StoreError::Unavailable`]. Or no longer.
+    pub fn set_loses_answers(&self, loses: bool) {
+        self.0.loses_answers.store(loses, Ordering::SeqCst);
     }
 
     /// The account's record, its mail made ready: as the real client does on an account's first use.
@@ -118,7 +125,10 @@ impl MemoryCluster {
                 watches.remove(&AccountId(account));
             }
         }
-        Ok(reply)
+        match self.0.loses_answers.load(Ordering::SeqCst) {
+            false => Ok(reply),
+            true => Err(StoreError::Unavailable("the answer was lost".to_owned())),
+        }
     }
 
     fn shard_query(&self, query: &Query) -> Result<Answer, StoreError> {
@@ -161,6 +171,7 @@ impl MemoryCluster {
         append: Append,
     ) -> Result<Result<Appended, Refusal>, StoreError> {
         append.check()?;
+        let op = lane.begin_for(Intent::of_append(&append)).op;
         let new_message =
             |(message, flags, internal_date): (Arc<PreparedMessage>, _, _)| NewMessage {
                 body: MemoryCluster::inline(&message),
@@ -173,7 +184,7 @@ impl MemoryCluster {
             mailbox: append.mailbox,
             messages,
         });
-        match self.change_now(lane, account, change)? {
+        match self.change_as(lane, op, account, change)? {
             Ok(ChangeReply::Appended(appended)) => Ok(Ok(appended)),
             Ok(other) => Err(misfit(&other)),
             Err(refusal) => Ok(Err(refusal)),
@@ -186,7 +197,20 @@ impl MemoryCluster {
         account: AccountId,
         change: Change,
     ) -> Result<Result<ChangeReply, Refusal>, StoreError> {
-        let op = lane.begin();
+        let op = match Intent::of_change(&change) {
+            Some(intent) => lane.begin_for(intent).op,
+            None => lane.begin(),
+        };
+        self.change_as(lane, op, account, change)
+    }
+
+    fn change_as(
+        &self,
+        lane: &mut Lane,
+        op: OpId,
+        account: AccountId,
+        change: Change,
+    ) -> Result<Result<ChangeReply, Refusal>, StoreError> {
         match self.shard_command(ShardCommand::Account(AccountCommand {
             account,
             op,

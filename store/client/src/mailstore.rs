@@ -7,9 +7,10 @@ use mailrook_mailbox::{
     Query, Refusal, ShardCommand, ShardReply,
 };
 use mailrook_store_api::{
-    Append, BODY_READ_MAX, Call, Delivery, Lane, Mailstore, StoreError, Watch, copy_range,
+    Append, BODY_READ_MAX, Begun, Call, Delivery, Intent, Lane, Mailstore, StoreError, Watch,
+    copy_range,
 };
-use mailrook_types::{AccountId, BlobHash};
+use mailrook_types::{AccountId, BlobHash, OpId};
 
 use crate::{Client, client::misfit};
 
@@ -25,7 +26,26 @@ impl Client {
         account: AccountId,
         change: Change,
     ) -> Result<Result<ChangeReply, Refusal>, StoreError> {
-        let op = lane.begin();
+        let Some(intent) = Intent::of_change(&change) else {
+            let op = lane.begin();
+            return self.change_as(lane, op, account, change).await;
+        };
+        loop {
+            let Begun { op, again } = lane.begin_for(intent);
+            let outcome = self.change_as(lane, op, account, change.clone()).await?;
+            if !(again && is_refused(&outcome)) {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    async fn change_as(
+        &self,
+        lane: &mut Lane,
+        op: OpId,
+        account: AccountId,
+        change: Change,
+    ) -> Result<Result<ChangeReply, Refusal>, StoreError> {
         let command = ShardCommand::Account(AccountCommand {
             account,
             op,
@@ -62,21 +82,25 @@ impl Client {
         append: Append,
     ) -> Result<Result<Appended, Refusal>, StoreError> {
         append.check()?;
+        let intent = Intent::of_append(&append);
         let mut last = Refusal::NoSuchAccount;
         for _ in 0..MENDED_TRIES_MAX {
             let Some(shard) = self.shard_of(account).await? else {
                 return Ok(Err(Refusal::NoSuchAccount));
             };
             let change = self.send_append(shard, &append).await?;
-            match self.change_now(lane, account, change).await? {
+            let Begun { op, again } = lane.begin_for(intent);
+            let outcome = self.change_as(lane, op, account, change).await?;
+            let may_try_again = again && is_refused(&outcome);
+            match outcome {
                 Ok(ChangeReply::Appended(appended)) => return Ok(Ok(appended)),
                 Ok(other) => return Err(misfit(&other)),
-                Err(refusal @ Refusal::BodyMissing) => last = refusal,
+                Err(refusal) if may_try_again || refusal == Refusal::BodyMissing => last = refusal,
                 Err(refusal) => return Ok(Err(refusal)),
             }
         }
         Err(StoreError::Unavailable(format!(
-            "the shard did not keep the message's body: {last}"
+            "the shard did not take the messages: {last}"
         )))
     }
 
@@ -122,6 +146,13 @@ impl Client {
             other => Err(misfit(&other)),
         }
     }
+}
+
+/// Whether nothing was done. What stood in the way when an operation was begun first may be gone when it is asked for again:
+/// then it is worth a new one.
+fn is_refused(outcome: &Result<ChangeReply, Refusal>) -> bool {
+    // That it is not known what was done is no refusal.
+    !matches!(outcome, Ok(_) | Err(Refusal::StaleOperation))
 }
 
 /// The directory has the account, and its shard goes on saying that it has not: nobody knows that it does not exist.

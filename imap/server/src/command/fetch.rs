@@ -7,7 +7,7 @@ mod binary;
 mod body;
 mod item;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use mailrook_imap_proto::{
     command::{Fetch, FetchItem, SectionText},
@@ -58,6 +58,7 @@ pub(crate) async fn run(session: &mut Session, fetch: &Fetch) -> Outcome {
     };
     let mut fetcher = Fetcher {
         store: &*context.store,
+        under_way_patience: context.settings.under_way_patience,
         account,
         selected,
         out: std::mem::take(session.wire.output()),
@@ -158,6 +159,7 @@ impl<'f> Plan<'f> {
 /// A FETCH under way.
 struct Fetcher<'s> {
     store: &'s dyn Mailstore,
+    under_way_patience: Duration,
     account: &'s mut Account,
     selected: &'s mut Selected,
     wire: &'s mut Wire,
@@ -383,7 +385,7 @@ impl Fetcher<'_> {
         let Some(sequence) = self.selected.view.sequence(entry.uid) else {
             return Ok(());
         };
-        let message = Message::new(self.store, self.account.id, detail);
+        let message = Message::new(self.store, self.account.id, detail, self.under_way_patience);
         if self.plan.needs_structure
             && let Err(failure) = message.detail()
         {

@@ -1,6 +1,6 @@
 //! RETR and TOP (RFC 1939 §5, §7): a message as lines, read while the piece before it is sent.
 
-use std::{num::NonZeroU32, ops::Range, sync::Arc};
+use std::{num::NonZeroU32, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use mailrook_imap_proto::pop3::{DotStuffer, LineLimit, ResponseCode};
@@ -11,7 +11,7 @@ use mailrook_store_api::{
 use mailrook_types::UidSet;
 
 use super::{End, Refused, Session};
-use crate::connection::FLUSH_LEN;
+use crate::{body::Body, connection::FLUSH_LEN};
 
 /// How much is read at a time: a chunk as it is stored. With the piece that is being sent this bounds what a slow
 /// client holds.
@@ -97,17 +97,12 @@ impl Session {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        let (account, hash) = (open.account.id, detail.hash);
-        let bytes = self
-            .context
-            .store
-            .body(account, hash, range.start, range.end)
-            .await?;
-        if bytes.len() < range.len() {
-            let text = format!("the body {hash} ends before its size");
-            return Err(StoreError::Internal(text));
-        }
-        Ok(bytes)
+        let body = Body {
+            store: &*self.context.store,
+            account: open.account.id,
+            hash: detail.hash,
+        };
+        body.read_all(range, Duration::ZERO).await
     }
 
     async fn send_body(&mut self, outgoing: &mut Outgoing, first: Bytes) -> Result<(), End> {
@@ -127,17 +122,17 @@ impl Session {
                 None => return Ok(()),
             };
             let store = Arc::clone(&self.context.store);
-            let expected = next.len();
-            let reading = store.body(account, hash, next.start, next.end);
+            let body = Body {
+                store: &*store,
+                account,
+                hash,
+            };
+            let patience = self.context.settings.under_way_patience;
+            let reading = body.read_all(next, patience);
             let sending = self.send_lines(&mut outgoing.stuffer, text);
             let (read, sent) = tokio::join!(reading, sending);
             sent?;
-            let read = read.map_err(End::BrokenOff)?;
-            if read.len() < expected {
-                let text = format!("the body {hash} ends before its size");
-                return Err(End::BrokenOff(StoreError::Internal(text)));
-            }
-            (at, piece) = (end, read);
+            (at, piece) = (end, read.map_err(End::BrokenOff)?);
         }
         Ok(())
     }

@@ -329,7 +329,7 @@ async fn a_search_finds_all_or_fails() {
 }
 
 #[tokio::test]
-async fn a_message_comes_whole_or_is_seen_to_break_off() {
+async fn a_message_comes_whole_or_is_refused() {
     let (rig, left) = flaky_rig().await;
     let line = "a line of a long message\n";
     rig.add_mail(&[&format!("Subject: long\n\n{}", line.repeat(40_000))])
@@ -356,11 +356,44 @@ async fn a_message_comes_whole_or_is_seen_to_break_off() {
             break;
         }
         let whole = lines.iter().any(|line| line == ".");
-        assert!(!whole, "call {call}");
-        outcomes.push(lines[0].starts_with("-ERR [SYS/TEMP]"));
-        // What was told as a message does not end as one; what was refused is followed by the goodbye.
-        assert_eq!(lines.len() == 2, outcomes[outcomes.len() - 1]);
+        let refused = lines[0].starts_with("-ERR [SYS/TEMP]");
+        assert_ne!(whole, refused, "call {call}");
+        let expected = if whole { 1 + 2 + 40_000 + 2 } else { 2 };
+        assert_eq!(lines.len(), expected, "call {call}");
+        outcomes.push(refused);
     }
-    // The details and the first piece can still be refused, the later pieces cannot.
+    // The details and the first piece can still be refused, the later pieces are asked for again.
     assert_eq!(outcomes[..3], [true, true, false]);
+}
+
+#[tokio::test]
+async fn a_fetch_goes_on_where_the_back_end_died() {
+    let (rig, left) = flaky_rig().await;
+    let text = "a line of a long message\n".repeat(40_000);
+    rig.add_mail(&[&format!("Subject: long\n\n{text}")]).await;
+    let mut client = rig.selected().await;
+    for item in ["BODY.PEEK[]", "BINARY.PEEK[1]"] {
+        let mut whole = 0;
+        for call in 0.. {
+            left.store(call, Ordering::SeqCst);
+            client
+                .send(format!("a1 FETCH 1 {item}\r\n").as_bytes())
+                .await;
+            let lines = client.lines_until("a1 ").await;
+            let has_failed = left.swap(-1, Ordering::SeqCst) < 0;
+            let is_whole = lines.len() > 40_000;
+            whole += usize::from(is_whole && has_failed);
+            match lines.last().unwrap() {
+                end if is_whole => assert!(end.starts_with("a1 OK"), "{item}, call {call}: {end}"),
+                end => assert!(
+                    end.starts_with("a1 NO [UNAVAILABLE]"),
+                    "{item}, call {call}: {end}"
+                ),
+            }
+            if !has_failed {
+                break;
+            }
+        }
+        assert!(whole >= 3, "{item}: {whole} went on in the middle");
+    }
 }

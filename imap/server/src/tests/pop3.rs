@@ -529,7 +529,7 @@ async fn sizes_are_those_of_what_is_sent() {
 
 #[tokio::test]
 async fn large_messages_to_slow_clients() {
-    let rig = Rig::new().await;
+    let rig = Rig::with(|settings| settings.under_way_patience = Duration::from_millis(300)).await;
     let text = ".a line of a message\n".repeat(60_000);
     let message = format!("Subject: large\n\n{text}");
     rig.add_mail(&[&message]).await;

@@ -8,7 +8,7 @@ use mailrook_mime::TransferDecoder;
 
 use super::{
     body::{Message, Span},
-    item::{ItemPrinter, cut_short},
+    item::ItemPrinter,
 };
 use crate::outcome::{Failure, Reply};
 
@@ -17,6 +17,13 @@ struct Decoded {
     span: Span,
     at: u64,
     decoder: Option<TransferDecoder>,
+}
+
+/// Whether what is decoded goes into a literal that has begun.
+#[derive(Clone, Copy)]
+enum Literal {
+    NotBegun,
+    UnderWay,
 }
 
 /// What decoding a part comes to, without its bytes.
@@ -55,9 +62,8 @@ pub(super) async fn print(
     };
     let mut at = 0;
     while let Some(bytes) = decoded
-        .next(&mut printer.message)
-        .await
-        .map_err(cut_short)?
+        .next(&mut printer.message, Literal::UnderWay)
+        .await?
     {
         if let Some((from, to)) = window.of(at, bytes.len() as u64) {
             printer.bytes(&bytes[from as usize..to as usize]).await?;
@@ -93,7 +99,7 @@ async fn measure(
     };
     let window = Window::new(partial);
     let mut measure = Measure::default();
-    while let Some(bytes) = decoded.next(message).await? {
+    while let Some(bytes) = decoded.next(message, Literal::NotBegun).await? {
         if let Some((from, to)) = window.of(measure.size, bytes.len() as u64) {
             measure.nul |= bytes[from as usize..to as usize].contains(&0);
         }
@@ -125,9 +131,16 @@ impl Decoded {
     }
 
     /// The next decoded bytes; `None` at the end.
-    async fn next(&mut self, message: &mut Message<'_>) -> Result<Option<Bytes>, Failure> {
+    async fn next(
+        &mut self,
+        message: &mut Message<'_>,
+        literal: Literal,
+    ) -> Result<Option<Bytes>, Failure> {
         while self.at < self.span.len() {
-            let piece = message.piece(self.span, self.at).await?;
+            let piece = match literal {
+                Literal::NotBegun => message.piece(self.span, self.at).await?,
+                Literal::UnderWay => message.piece_under_way(self.span, self.at).await?,
+            };
             self.at += piece.len() as u64;
             let Some(decoder) = &mut self.decoder else {
                 break;

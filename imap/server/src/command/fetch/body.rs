@@ -3,7 +3,7 @@
 //! The stored structure counts from the body's first byte. What includes the message's own header begins with the
 //! prefix; parts do not have it.
 
-use std::{cell::OnceCell, num::NonZeroU32};
+use std::{cell::OnceCell, num::NonZeroU32, time::Duration};
 
 use bytes::Bytes;
 use mailrook_imap_proto::command::{Partial, Section, SectionText};
@@ -12,9 +12,9 @@ use mailrook_store_api::{
     BODY_READ_MAX, Detail, Mailstore, StoreError,
     shard::{Chunk, MessageDetail},
 };
-use mailrook_types::{AccountId, BlobHash};
+use mailrook_types::AccountId;
 
-use crate::outcome::Failure;
+use crate::{body::Body, outcome::Failure};
 
 /// Bodies up to this are read once, whatever is asked of them: a chunk, which is what the store unpacks anyway.
 const CACHED_MAX: u32 = Chunk::RAW_LEN as u32;
@@ -27,9 +27,9 @@ const HEADER_READ_MAX: u32 = BODY_READ_MAX;
 
 /// One message under FETCH.
 pub(super) struct Message<'s> {
-    store: &'s dyn Mailstore,
-    account: AccountId,
-    hash: BlobHash,
+    body: Body<'s>,
+    /// How long to go on asking for what is on its way.
+    under_way_patience: Duration,
     body_size: u32,
     prefix: Bytes,
     stored_detail: Vec<u8>,
@@ -65,11 +65,15 @@ impl<'s> Message<'s> {
         store: &'s dyn Mailstore,
         account: AccountId,
         stored: MessageDetail,
+        under_way_patience: Duration,
     ) -> Message<'s> {
         Message {
-            store,
-            account,
-            hash: stored.hash,
+            body: Body {
+                store,
+                account,
+                hash: stored.hash,
+            },
+            under_way_patience,
             body_size: stored.body_size,
             prefix: Bytes::from(stored.prefix),
             stored_detail: stored.detail,
@@ -201,6 +205,20 @@ impl<'s> Message<'s> {
 
     /// The bytes of `span` from `at` on: some, never none before its end.
     pub(super) async fn piece(&mut self, span: Span, at: u64) -> Result<Bytes, Failure> {
+        Ok(self.read(span, at, Duration::ZERO).await?)
+    }
+
+    /// The same, within a literal: whoever reads it cannot be told to try again later.
+    pub(super) async fn piece_under_way(&mut self, span: Span, at: u64) -> Result<Bytes, Failure> {
+        self.read(span, at, self.under_way_patience)
+            .await
+            .map_err(|error| {
+                tracing::warn!(%error, "a body broke off while it was sent");
+                Failure::Connection(std::io::Error::other("a body broke off"))
+            })
+    }
+
+    async fn read(&mut self, span: Span, at: u64, patience: Duration) -> Result<Bytes, StoreError> {
         let start = span.start + at;
         let body_start = self.prefix.len() as u64;
         if start < body_start {
@@ -211,27 +229,15 @@ impl<'s> Message<'s> {
         let (from, to) = (start - body_start, span.end - body_start);
         // Up to the end of the chunk, so that no chunk is unpacked twice.
         let to = to.min((from / PIECE + 1) * PIECE);
-        let bytes = self.body(from, to).await?;
-        if bytes.is_empty() {
-            let error = "a body is shorter than its record says".to_owned();
-            return Err(StoreError::Internal(error).into());
-        }
-        Ok(bytes)
-    }
-
-    async fn body(&mut self, from: u64, to: u64) -> Result<Bytes, Failure> {
         // Offsets are within a body, whose size has 32 bits.
         let (from, to) = (from as u32, to as u32);
         if self.body_size > CACHED_MAX {
-            return Ok(self.store.body(self.account, self.hash, from, to).await?);
+            return self.body.read(from..to, patience).await;
         }
         let all = match &self.cached {
             Some(all) => all,
             None => {
-                let all = self
-                    .store
-                    .body(self.account, self.hash, 0, self.body_size)
-                    .await?;
+                let all = self.body.read_all(0..self.body_size, patience).await?;
                 self.cached.insert(all)
             }
         };

@@ -1,7 +1,5 @@
 //! One item of a FETCH response.
 
-use std::time::Duration;
-
 use mailrook_imap_proto::{
     command::{FetchItem, Partial, Section},
     response::Code,
@@ -18,12 +16,6 @@ use crate::{
     connection::Wire,
     outcome::{Failure, Reply},
 };
-
-/// How often a piece of a literal under way is asked for. Each call has the store's own patience.
-const READ_TRIES: u32 = 4;
-
-/// Between two of them.
-const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Prints what the index tells; nothing for other items.
 #[inline]
@@ -141,17 +133,9 @@ impl ItemPrinter<'_> {
             return self.unreadable(name, failure);
         }
         self.head(name, span.len());
-        let (mut at, mut tries) = (0, 1);
+        let mut at = 0;
         while at < span.len() {
-            let piece = match self.message.piece(span, at).await {
-                // A back end that died has a successor within seconds: the client need not hear of it.
-                Err(Failure::Store(StoreError::Unavailable(_))) if tries < READ_TRIES => {
-                    tries += 1;
-                    tokio::time::sleep(READ_AGAIN_AFTER).await;
-                    continue;
-                }
-                read => read.map_err(cut_short)?,
-            };
+            let piece = self.message.piece_under_way(span, at).await?;
             at += piece.len() as u64;
             self.bytes(&piece).await?;
         }
@@ -212,17 +196,6 @@ pub(super) fn note(problem: &mut Option<Reply>, failure: Failure) -> Result<(), 
     };
     problem.get_or_insert(reply);
     Ok(())
-}
-
-/// Within a literal there is no way to say what went wrong.
-pub(super) fn cut_short(failure: Failure) -> Failure {
-    match failure {
-        Failure::Store(error) => {
-            tracing::warn!(%error, "a body broke off while it was sent");
-            Failure::Connection(std::io::Error::other("a body broke off"))
-        }
-        other => other,
-    }
 }
 
 /// The bytes that a partial names.

@@ -1,0 +1,46 @@
+//! What a change is for, so that one whose answer was lost is known when it is asked for again.
+
+use mailrook_kv::encode;
+use mailrook_mailbox::{Change, MailboxRef};
+use serde::Serialize;
+
+use crate::Append;
+
+/// The digest of a change, without what differs from one try to the next: dates that the server chose, the ids of uploads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intent([u8; 32]);
+
+impl Intent {
+    /// Of a change that does something else, or answers something else, when it is made twice. None of those that may as
+    /// well be made again: flags are as they are, what is removed is gone.
+    pub fn of_change(change: &Change) -> Option<Intent> {
+        match change {
+            Change::CreateMailbox(_)
+            | Change::DeleteMailbox(_)
+            | Change::RenameMailbox { .. }
+            | Change::Copy { .. } => Some(Intent::of(&("change", change))),
+            // Of messages that were made ready it is by `of_append`.
+            Change::Append(_) | Change::AppendUploaded { .. } => None,
+            // Somebody else's change may have come between: then it is not the same any more.
+            Change::Account(_)
+            | Change::Subscribe { .. }
+            | Change::StoreFlags { .. }
+            | Change::Expunge { .. }
+            | Change::Remove { .. } => None,
+        }
+    }
+
+    /// Of an append: the mailbox, the messages' bytes and flags.
+    pub fn of_append(append: &Append) -> Intent {
+        let messages = append.messages.iter();
+        let messages: Vec<_> = messages
+            .map(|(message, flags, _date)| (message.hash(), flags))
+            .collect();
+        let mailbox: &MailboxRef = &append.mailbox;
+        Intent::of(&("append", mailbox, messages))
+    }
+
+    fn of(what: &impl Serialize) -> Intent {
+        Intent(*blake3::hash(&encode(what)).as_bytes())
+    }
+}
