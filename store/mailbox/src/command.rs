@@ -9,6 +9,8 @@ use mailrook_types::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::{MoveCommand, MoveStep};
+
 /// One command of a shard's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ShardCommand {
@@ -29,6 +31,8 @@ pub enum ShardCommand {
     /// The shard was brought back from a copy that may lack what others acknowledged: UIDs, MODSEQs and ids that may have been
     /// given in that are left out.
     SkipNumbers,
+    /// A step of a move of an account from one shard to another. From feature level 5 on.
+    Move(MoveCommand),
 }
 
 impl ShardCommand {
@@ -58,6 +62,10 @@ impl ShardCommand {
             | ShardCommand::Table(_)
             | ShardCommand::Slots(_)
             | ShardCommand::SkipNumbers => false,
+            // The account takes room where it goes to; whatever else a move does ends it, or frees room.
+            ShardCommand::Move(command) => {
+                !matches!(command.step, MoveStep::Begin | MoveStep::Install(_))
+            }
         }
     }
 }

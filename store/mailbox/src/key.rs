@@ -38,10 +38,11 @@
 //! | Index | `33` | how many slots have such a record, and a sum over them |
 //! | Index | `40` time kind … | what is to be looked at when the log reaches that time |
 //! | Index | `41` account mailbox | a mailbox of which there are remains to be removed |
+//! | Index | `42` account round … | a key of an account that leaves, without its prefix: changed since the round began |
 //!
-//! The tables under `40` and `41` are queues of work and nothing else: an account that was moved here gets its
-//! entries in them anew from `0a`, `0b`, `0d` and `0e`. Numbers that were left out are counted in `01` and, as far as
-//! they were left out there, in the records of accounts and mailboxes: what moves is brought to its own shard's count before, and the
+//! The tables under `40`, `41` and `42` are queues of work and nothing else: an account that was moved here gets its
+//! entries in the first two anew from `0a`, `0b`, `0d` and `0e`. Numbers that were left out are counted in `01` and, as far as
+//! they were left out there, in the records of accounts and mailboxes: an account that moves brings its shard's count along, and the
 //! other shard's count is no lower than that afterwards.
 
 use mailrook_types::{AccountId, BlobHash, ClientId, MailboxId, MailboxName, UploadId};
@@ -60,6 +61,7 @@ pub(crate) const SLOT: u8 = 0x32;
 const SLOTS: u8 = 0x33;
 pub(crate) const EXPIRY: u8 = 0x40;
 pub(crate) const PENDING: u8 = 0x41;
+pub(crate) const NOTED: u8 = 0x42;
 
 /// The tables of an account in the index.
 pub(crate) mod part {
@@ -379,6 +381,61 @@ pub(crate) fn pending(account: AccountId, mailbox: MailboxId) -> Vec<u8> {
 pub(crate) fn parse_pending(key: &[u8]) -> Result<(AccountId, MailboxId), Damage> {
     let (account, mailbox) = two_u64(key.get(1..).unwrap_or_default())?;
     Ok((AccountId(account), MailboxId(mailbox)))
+}
+
+/// Every note of an account that leaves.
+pub(crate) fn notes_of(account: AccountId) -> Vec<u8> {
+    Key::new(NOTED).u64(account.0).0
+}
+
+/// Those of a round, and what comes behind them.
+pub(crate) fn notes_from(account: AccountId, round: u32) -> Vec<u8> {
+    Key::new(NOTED).u64(account.0).u32(round).0
+}
+
+/// The note that a key of the account has changed.
+pub(crate) fn note(account: AccountId, round: u32, key: &[u8]) -> Vec<u8> {
+    let own = key.get(account_prefix(account).len()..).unwrap_or_default();
+    Key(notes_from(account, round)).with(own).0
+}
+
+/// Round and key of a note.
+pub(crate) fn parse_note(note: &[u8]) -> Result<(AccountId, u32, Vec<u8>), Damage> {
+    fn parts(note: &[u8]) -> Option<(AccountId, u32, Vec<u8>)> {
+        let mut parts = Parts(note.strip_prefix(&[NOTED])?);
+        let account = AccountId(parts.u64()?);
+        let round = u32::from_be_bytes(parts.array()?);
+        Some((account, round, Key(account_prefix(account)).with(parts.0).0))
+    }
+    parts(note).ok_or(Damage("a note of a move is cut short"))
+}
+
+/// The table that a key of an account's part of the index is in.
+pub(crate) fn part_of(account: AccountId, key: &[u8]) -> Option<u8> {
+    key.strip_prefix(&*account_prefix(account))?
+        .first()
+        .copied()
+}
+
+/// What of an account can expire by its key and its value's time.
+pub(crate) fn expiring_of(account: AccountId, key: &[u8]) -> Result<Option<Expiring>, Damage> {
+    let own = match part_of(account, key) {
+        Some(part::DELIVERY | part::LANE) => &key[part_prefix(account, 0).len()..],
+        _ => return Ok(None),
+    };
+    let mut parts = Parts(own);
+    let what = if part_of(account, key) == Some(part::LANE) {
+        parts
+            .u64()
+            .zip(parts.u64())
+            .map(|(client, lane)| Expiring::Lane(account, ClientId(client), lane))
+    } else {
+        parts.u64().zip(parts.array()).map(|(mailbox, delivery)| {
+            Expiring::Delivery(account, MailboxId(mailbox), DeliveryKey(delivery))
+        })
+    };
+    what.map(Some)
+        .ok_or(Damage("a key does not have the length of its table"))
 }
 
 pub(crate) fn two_u64(bytes: &[u8]) -> Result<(u64, u64), Damage> {

@@ -22,6 +22,7 @@ mod lane;
 pub mod limits;
 mod mailbox;
 mod message;
+mod moving;
 mod name;
 mod query;
 mod reap;
@@ -32,6 +33,7 @@ mod slot;
 mod sweep;
 #[cfg(test)]
 mod testing;
+mod transit;
 mod tx;
 mod wire;
 
@@ -45,6 +47,9 @@ pub use command::{
 };
 pub use digest::{account_digest, shard_digest};
 pub use key::table_slot;
+pub use moving::{
+    MoveCommand, MoveReply, MoveStage, MoveStanding, MoveStep, MovedMessage, MovedPair, Mover,
+};
 pub use query::{
     Answer, ChangePlace, Changes, IndexEntry, MailboxInfo, MailboxList, MailboxStatus,
     MessageDetail, Query, QuotaUsage,

@@ -75,6 +75,13 @@ pub const SLOT_ENTRIES_MAX: usize = 1_000;
 /// thousand entries has some bytes beside them.
 pub const SLOT_BYTES_MAX: usize = 256 << 10;
 
+/// 384 KiB of pairs, with what stands beside them, in one command or answer of a move: what an entry of the log holds, with a quarter
+/// of it to spare for lengths and names.
+pub const MOVED_BYTES_MAX: usize = 384 << 10;
+
+/// 2,000 pairs of an account that a step of a move removes: some ten milliseconds.
+pub const MOVED_PAIRS_DROPPED_MAX: usize = 2_000;
+
 /// 448 KiB of key and value in an entry of a table, which thus fits an entry of the log, whatever else the command has. The
 /// largest that are put are the 256 KiB of a queued message's chunk.
 pub const TABLE_ENTRY_BYTES_MAX: usize = 448 << 10;

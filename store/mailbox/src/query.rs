@@ -7,7 +7,7 @@ use mailrook_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Chunk, MailboxRef, QuotaLimit, SlotEntry, TableId};
+use crate::{Chunk, MailboxRef, MoveStanding, MovedPair, Mover, QuotaLimit, SlotEntry, TableId};
 
 /// A question about one account, or about the tables.
 ///
@@ -157,6 +157,28 @@ pub enum Query {
         /// Slot, table and key of the last entry seen.
         after: Option<(u16, TableId, Vec<u8>)>,
     },
+    /// Pairs of an account that leaves the shard. Answered by [`Answer::Moved`], with at most
+    /// [`MOVED_BYTES_MAX`](crate::limits::MOVED_BYTES_MAX), or one pair that is larger. From feature level 5 on.
+    MovedPairs {
+        /// Whose.
+        account: AccountId,
+        /// Only if this one has taken the last step here; else the answer is [`Answer::Elsewhere`].
+        by: Mover,
+        /// Only those that changed in this round, as they are now; `None` is all.
+        round: Option<u32>,
+        /// The key of the last pair seen.
+        after: Option<Vec<u8>>,
+    },
+    /// How far the account's last move has come here. Answered by [`Answer::MoveStanding`]. From feature level 5 on.
+    MoveStanding {
+        /// Whose.
+        account: AccountId,
+    },
+    /// Which of these bodies are not here. Answered by [`Answer::BodiesMissing`]. From feature level 5 on.
+    BodiesMissing(Vec<BlobHash>),
+    /// These bodies, as many as fit, up to the first that is longer than a chunk. Answered by [`Answer::Bodies`]. From feature
+    /// level 5 on.
+    Bodies(Vec<BlobHash>),
 }
 
 /// The answer to a [`Query`].
@@ -209,6 +231,21 @@ pub enum Answer {
         /// Whether there is no more.
         complete: bool,
     },
+    /// The account is on another shard, or on its way: the client looks up where it is.
+    Elsewhere,
+    /// Pairs of an account, ascending.
+    Moved {
+        /// Some of them.
+        pairs: Vec<MovedPair>,
+        /// The key of the last of them; `None` if there are no more.
+        next: Option<Vec<u8>>,
+    },
+    /// How far the account's last move has come; `None` if it never moved.
+    MoveStanding(Option<MoveStanding>),
+    /// Those that are not here.
+    BodiesMissing(Vec<BlobHash>),
+    /// Bodies, in the order in which they were asked for, as many as fit.
+    Bodies(Vec<Vec<Chunk>>),
 }
 
 /// All mailboxes of an account, ascending by name.

@@ -17,6 +17,7 @@ use crate::{
     fields::{Damage, Fields},
     key,
     limits::{SKIPPED_IDS, SKIPPED_MODSEQS, SKIPPED_UID_VALIDITIES, SKIPPED_UIDS},
+    transit::Transit,
 };
 
 /// Implements `encode` and `decode` of a record by an enum of its versions, of which there is one so far.
@@ -79,12 +80,52 @@ macro_rules! with_skips {
     };
 }
 
-with_skips!(AccountRecord, MailboxRecord, ShardRecord);
+with_skips!(MailboxRecord, ShardRecord);
+
+/// The third version adds what the account's last move has made of it, and is written only where there was one.
+#[derive(Serialize, Deserialize)]
+enum StoredAccount<T> {
+    V1(T),
+    V2(T, Skips),
+    V3(T, Skips, Transit),
+}
+
+impl AccountRecord {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        match self.transit {
+            Some(transit) => encode(&StoredAccount::V3(self, self.skips, transit)),
+            None if self.skips == Skips::default() => encode(&StoredAccount::V1(self)),
+            None => encode(&StoredAccount::V2(self, self.skips)),
+        }
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<AccountRecord, RecordError> {
+        Ok(match decode(bytes)? {
+            StoredAccount::V1(record) => record,
+            StoredAccount::V2(record, skips) => AccountRecord { skips, ..record },
+            StoredAccount::V3(record, skips, transit) => AccountRecord {
+                skips,
+                transit: Some(transit),
+                ..record
+            },
+        })
+    }
+
+    /// Whether it lives, as far as this shard knows.
+    pub(crate) fn lives(&self) -> bool {
+        self.standing == Standing::Live
+    }
+
+    /// Whether it is on another shard, or on its way: here it is neither read nor changed.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.transit.is_some_and(|transit| !transit.is_served())
+    }
+}
 
 /// How often a shard was brought back from a copy that may lack what others acknowledged. Each time it leaves out the numbers
 /// that may have been given in what is lost: UIDs, MODSEQs and ids. What the shard has counted and a record has not yet, the
 /// record leaves out when it is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Skips(pub u32);
 
 impl Skips {
@@ -131,7 +172,7 @@ impl Default for ShardRecord {
 /// Whether the shard has an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Standing {
-    /// Not so far. Such a record is never stored.
+    /// Not so far. Such a record is stored only where a move has left its note.
     Absent,
     /// It is here.
     Live,
@@ -164,6 +205,8 @@ pub(crate) struct AccountRecord {
     pub sum: Sum,
     #[serde(skip)]
     pub skips: Skips,
+    #[serde(skip)]
+    pub transit: Option<Transit>,
 }
 
 impl AccountRecord {
@@ -197,6 +240,7 @@ impl Default for AccountRecord {
             special_uses: Vec::new(),
             sum: Sum::default(),
             skips: Skips::default(),
+            transit: None,
         }
     }
 }

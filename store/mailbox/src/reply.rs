@@ -5,6 +5,8 @@ use mailrook_types::{MailboxId, ModSeq, Uid, UidSet, UidValidity};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::{Confirmation, MoveReply};
+
 /// The answer to a [`ShardCommand`](crate::ShardCommand), variant for variant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ShardReply {
@@ -21,6 +23,12 @@ pub enum ShardReply {
     Table(Result<Vec<TableReply>, Refusal>),
     /// To a step of a move of slots.
     Slots(Result<SlotReply, Refusal>),
+    /// To a step of a move of an account.
+    Move(Result<MoveReply, Refusal>),
+    /// To confirmations, some of which are of accounts that are not here: they belong where the accounts are.
+    Elsewhere(Vec<Confirmation>),
+    /// To a delivery that brought such confirmations.
+    DeliverAndElsewhere(Vec<DeliveryOutcome>, Vec<Confirmation>),
 }
 
 /// What a change did.
@@ -146,6 +154,13 @@ pub enum Refusal {
     /// A step of a move of slots that is over here, or that was not begun.
     #[error("slot {0} of the tables is not in that move on this shard")]
     StaleMove(u16),
+    /// The account is on another shard, or on its way from or to this one. Nothing was changed, and it is not kept: the client
+    /// looks up where the account is, and sends the same operation there.
+    #[error("the account is on another shard, or is moving")]
+    Elsewhere,
+    /// A step of a move that is over here, that was not begun, or that another mover has taken over.
+    #[error("the account is not in that move on this shard")]
+    StaleAccountMove,
 }
 
 /// What became of one table change.

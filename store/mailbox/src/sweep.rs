@@ -14,7 +14,7 @@ use crate::{
     lane,
     limits::{SWEEP_EVERY, millis},
     record::{DeliveryRecord, LaneRecord, PRESENT, ShardRecord},
-    tx::Tx,
+    tx::{Account, Tx},
 };
 
 /// Works off at most about `units` of what is overdue.
@@ -113,9 +113,23 @@ fn expire_of_account(tx: &mut Tx<'_>, what: &Expiring) -> Result<(), KvError> {
     let Some(mut account) = tx.account(*id)? else {
         return Ok(());
     };
+    if !account.record.is_elsewhere() {
+        expire_in(&mut account, what, now)?;
+        account.close();
+    }
+    // Of one that is on its way nothing changes. What falls due meanwhile expires when it is served again.
+    Ok(())
+}
+
+/// Has what of an account may have expired expire.
+pub(crate) fn expire_in(
+    account: &mut Account<'_>,
+    what: &Expiring,
+    now: i64,
+) -> Result<(), KvError> {
     match what {
         Expiring::Lane(_, client, lane) => {
-            let key = key::lane(*id, *client, *lane);
+            let key = key::lane(account.id, *client, *lane);
             let Some(stored) = account.get(&key)? else {
                 return Ok(());
             };
@@ -129,7 +143,7 @@ fn expire_of_account(tx: &mut Tx<'_>, what: &Expiring) -> Result<(), KvError> {
             }
         }
         Expiring::Delivery(_, mailbox, delivery) => {
-            let key = key::delivery(*id, *mailbox, delivery);
+            let key = key::delivery(account.id, *mailbox, delivery);
             if let Some(stored) = account.get(&key)?
                 && DeliveryRecord::decode(&stored)?.expires_ms <= now
             {
@@ -138,6 +152,5 @@ fn expire_of_account(tx: &mut Tx<'_>, what: &Expiring) -> Result<(), KvError> {
         }
         _ => {}
     }
-    account.close();
     Ok(())
 }

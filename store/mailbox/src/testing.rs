@@ -8,9 +8,10 @@ use mailrook_types::{
 
 use crate::{
     AccountChange, AccountCommand, Answer, AppendTo, BodySource, Change, ChangeReply, Changes,
-    Chunk, ChunkCodec, Deliver, DeliveryKey, IndexEntry, MailboxRef, MailboxStatus, NewBody,
-    NewMailbox, NewMessage, Query, QuotaLimit, RecipientDelivery, Refusal, Shard, ShardCommand,
-    ShardReply, SlotCommand, SlotReply, SlotStep, answer, check,
+    Chunk, ChunkCodec, Deliver, DeliveryKey, IndexEntry, MailboxRef, MailboxStatus, MoveCommand,
+    MoveReply, MoveStep, Mover, NewBody, NewMailbox, NewMessage, Query, QuotaLimit,
+    RecipientDelivery, Refusal, Shard, ShardCommand, ShardReply, SlotCommand, SlotReply, SlotStep,
+    answer, check,
 };
 
 pub(crate) const ACCOUNT: AccountId = AccountId(1);
@@ -19,17 +20,26 @@ pub(crate) const INBOX: MailboxId = MailboxId(1);
 pub(crate) struct World {
     pub store: MemoryStore,
     pub now: i64,
+    /// Each shard has clients of its own.
+    client: ClientId,
     n: u64,
 }
 
 impl World {
-    /// A shard with one account that has nothing but INBOX.
-    pub(crate) fn new() -> World {
-        let mut world = World {
+    /// A shard without anything.
+    pub(crate) fn empty() -> World {
+        World {
             store: MemoryStore::new(),
             now: 1_700_000_000_000,
+            client: ClientId(2),
             n: 0,
-        };
+        }
+    }
+
+    /// A shard with one account that has nothing but INBOX.
+    pub(crate) fn new() -> World {
+        let mut world = World::empty();
+        world.client = ClientId(1);
         let create = AccountChange::Create {
             mailboxes: Vec::new(),
             quota: QuotaLimit::default(),
@@ -70,6 +80,18 @@ impl World {
         }
     }
 
+    /// Takes a step of a move of the account.
+    pub(crate) fn moving(&mut self, by: Mover, step: MoveStep) -> Result<MoveReply, Refusal> {
+        match self.apply(&ShardCommand::Move(MoveCommand {
+            account: ACCOUNT,
+            by,
+            step,
+        })) {
+            ShardReply::Move(reply) => reply,
+            other => panic!("not a move's reply: {other:?}"),
+        }
+    }
+
     /// How many pairs the store holds.
     pub(crate) fn pairs(&self) -> usize {
         self.store.snapshot().pairs().count()
@@ -78,7 +100,7 @@ impl World {
     pub(crate) fn op(&mut self) -> OpId {
         self.n += 1;
         OpId {
-            client: ClientId(1),
+            client: self.client,
             lane: 1,
             n: self.n,
             lowest_unanswered: self.n,

@@ -6,6 +6,7 @@ use mailrook_types::{AccountId, MailboxId, ModSeq, Timestamp};
 use crate::{
     Refusal, key,
     record::{AccountRecord, PRESENT, ShardRecord},
+    transit::Transit,
 };
 
 /// A view that can be written.
@@ -158,13 +159,38 @@ impl Account<'_> {
             self.record.sum.remove(Space::Index, &key, old);
         }
         self.record.sum.add(Space::Index, &key, &value);
+        self.note(&key);
         self.view.put(Space::Index, key, value);
     }
 
     /// Removes a key of the account's part of the index, whose value was `old`.
     pub(crate) fn delete(&mut self, key: Vec<u8>, old: &[u8]) {
         self.record.sum.remove(Space::Index, &key, old);
+        self.note(&key);
         self.view.delete(Space::Index, key);
+    }
+
+    /// Notes that a key changes while the account is copied elsewhere.
+    fn note(&mut self, key: &[u8]) {
+        if let Some(round) = self.record.transit.and_then(Transit::notes_round) {
+            let note = key::note(self.id, round, key);
+            self.view.put(Space::Index, note, PRESENT.to_vec());
+        }
+    }
+
+    /// Has the account's watchers look, though nothing has changed that has a MODSEQ.
+    pub(crate) fn touch(&mut self) {
+        self.taken.get_or_insert(self.record.modseq);
+    }
+
+    /// Up to when what expires has left the queue.
+    pub(crate) fn swept_to_ms(&self) -> i64 {
+        self.shard.swept_to_ms
+    }
+
+    /// Has the shard leave out at least what the account has left out.
+    pub(crate) fn raise_skips(&mut self) {
+        self.shard.skips = self.shard.skips.max(self.record.skips);
     }
 
     /// The MODSEQ of all that this command changes: taken at the first call.
@@ -187,6 +213,14 @@ impl Account<'_> {
         if self.get(&key)?.is_none() {
             self.view.put(Space::Index, key, PRESENT.to_vec());
             self.shard.pending += 1;
+        }
+        Ok(())
+    }
+
+    /// Takes a mailbox out of that queue, if it is in it.
+    pub(crate) fn unqueue_reaping(&mut self, mailbox: MailboxId) -> Result<(), KvError> {
+        if self.get(&key::pending(self.id, mailbox))?.is_some() {
+            self.end_reaping(mailbox);
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod mailboxes;
 mod messages;
+mod moving;
 mod slots;
 mod tables;
 
@@ -14,7 +15,7 @@ use crate::{
     Answer, Changes, Query, QuotaUsage, body,
     index::{ChangesFrom, Source},
     key::{self, part, table_slot},
-    record::{AccountRecord, MailboxRecord, ShardRecord, Skips, Standing},
+    record::{AccountRecord, MailboxRecord, ShardRecord, Skips},
     slot,
 };
 
@@ -25,6 +26,7 @@ pub fn answer(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Answer, Kv
         Err(Absence::Account) => Ok(Answer::NoSuchAccount),
         Err(Absence::Mailbox) => Ok(Answer::NoSuchMailbox),
         Err(Absence::Body) => Ok(Answer::NoSuchBody),
+        Err(Absence::Elsewhere) => Ok(Answer::Elsewhere),
         Err(Absence::Engine(error)) => Err(error),
     }
 }
@@ -34,6 +36,8 @@ enum Absence {
     Account,
     Mailbox,
     Body,
+    /// The account is on another shard, or on its way.
+    Elsewhere,
     /// The engine failed.
     Engine(KvError),
 }
@@ -190,6 +194,17 @@ fn answer_or_absence(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Ans
             slots,
             after,
         } => slots::entries(view, time_ms, *fenced_by, slots, after.as_ref())?,
+        Query::MovedPairs {
+            account,
+            by,
+            round,
+            after,
+        } => moving::pairs(view, *account, *by, *round, after.as_deref())?,
+        Query::MoveStanding { account } => Answer::MoveStanding(moving::standing(view, *account)?),
+        Query::BodiesMissing(hashes) => Answer::BodiesMissing(moving::missing(view, hashes)?),
+        Query::Bodies(hashes) => {
+            Answer::Bodies(moving::bodies(view, hashes)?.ok_or(Absence::Body)?)
+        }
     })
 }
 
@@ -203,10 +218,12 @@ fn require_account(view: &dyn Read, account: AccountId) -> Result<AccountRecord,
         .get(Space::Index, &key::account(account))?
         .ok_or(Absence::Account)?;
     let record = AccountRecord::decode(&stored)?;
-    if record.standing == Standing::Live {
-        Ok(record)
-    } else {
-        Err(Absence::Account)
+    if record.is_elsewhere() {
+        return Err(Absence::Elsewhere);
+    }
+    match record.lives() {
+        true => Ok(record),
+        false => Err(Absence::Account),
     }
 }
 
@@ -215,14 +232,13 @@ fn require_mailbox(
     account: AccountId,
     mailbox: MailboxId,
 ) -> Result<(Source<'_>, MailboxRecord), Absence> {
-    let Some(stored) = view.get(
+    // First: what is left of an account that has moved must not be read.
+    require_account(view, account)?;
+    let stored = view.get(
         Space::Index,
         &key::of_mailbox(account, part::MAILBOX, mailbox),
-    )?
-    else {
-        require_account(view, account)?;
-        return Err(Absence::Mailbox);
-    };
+    )?;
+    let stored = stored.ok_or(Absence::Mailbox)?;
     let source = Source {
         view,
         account,

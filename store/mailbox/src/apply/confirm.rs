@@ -9,11 +9,20 @@ use crate::{
     tx::Tx,
 };
 
-pub(crate) fn apply(tx: &mut Tx<'_>, confirmations: &[Confirmation]) -> Result<(), KvError> {
+/// Gives those that are of accounts which are elsewhere.
+pub(crate) fn apply(
+    tx: &mut Tx<'_>,
+    confirmations: &[Confirmation],
+) -> Result<Vec<Confirmation>, KvError> {
+    let mut elsewhere = Vec::new();
     for confirmation in confirmations {
         let Some(mut account) = tx.account(confirmation.account)? else {
             continue;
         };
+        if account.record.is_elsewhere() {
+            elsewhere.push(*confirmation);
+            continue;
+        }
         let key = key::delivery(account.id, confirmation.mailbox, &confirmation.key);
         let Some(stored) = account.get(&key)? else {
             continue;
@@ -30,5 +39,5 @@ pub(crate) fn apply(tx: &mut Tx<'_>, confirmations: &[Confirmation]) -> Result<(
         account.delete(key, &stored);
         account.close();
     }
-    Ok(())
+    Ok(elsewhere)
 }

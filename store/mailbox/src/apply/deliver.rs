@@ -7,10 +7,7 @@ use mailrook_types::{AccountId, Flags, MailboxName, Uid};
 
 use crate::{
     Deliver, Delivered, DeliveryKey, DeliveryOutcome, RecipientDelivery, Refusal,
-    apply::{
-        append::{require_quota, size_of},
-        confirm,
-    },
+    apply::append::{require_quota, size_of},
     body,
     fields::Damage,
     key::{self, Expiring},
@@ -29,7 +26,6 @@ pub(crate) fn apply(tx: &mut Tx<'_>, command: &Deliver) -> Result<Vec<DeliveryOu
     for (at, recipient) in command.recipients.iter().enumerate() {
         parts.entry(recipient.account).or_default().push(at);
     }
-    confirm::apply(tx, &command.confirmed)?;
     let mut outcomes =
         vec![DeliveryOutcome::Refused(Refusal::NoSuchAccount); command.recipients.len()];
     for (account, places) in parts {
@@ -61,6 +57,9 @@ fn deliver_to(
         Begin::Repeat(_) => return refused(Refusal::StaleOperation),
         Begin::Refused(refusal) => return refused(refusal),
     };
+    if account.record.is_elsewhere() {
+        return refused(Refusal::Elsewhere);
+    }
     if account.record.standing != Standing::Live {
         return refused(Refusal::NoSuchAccount);
     }

@@ -10,6 +10,7 @@ mod create_mailbox;
 mod delete_mailbox;
 mod deliver;
 mod expunge;
+mod moving;
 mod rename_mailbox;
 mod skip_numbers;
 mod slots;
@@ -43,15 +44,20 @@ pub(crate) fn apply(
         ShardCommand::Account(command) => ShardReply::Account(account_command(&mut tx, command)?),
         ShardCommand::Deliver(command) => {
             sweep_units += 4 * command.recipients.len() as u32;
-            ShardReply::Deliver(deliver::apply(&mut tx, command)?)
+            let elsewhere = confirm::apply(&mut tx, &command.confirmed)?;
+            let outcomes = deliver::apply(&mut tx, command)?;
+            match elsewhere.is_empty() {
+                true => ShardReply::Deliver(outcomes),
+                false => ShardReply::DeliverAndElsewhere(outcomes, elsewhere),
+            }
         }
         ShardCommand::Upload(chunk) => {
             ShardReply::Uploaded(settle(body::upload(tx.view, now, chunk))?)
         }
-        ShardCommand::Confirm(confirmations) => {
-            confirm::apply(&mut tx, confirmations)?;
-            ShardReply::Done
-        }
+        ShardCommand::Confirm(confirmations) => match confirm::apply(&mut tx, confirmations)? {
+            elsewhere if elsewhere.is_empty() => ShardReply::Done,
+            elsewhere => ShardReply::Elsewhere(elsewhere),
+        },
         ShardCommand::Table(command) => {
             // Each entry, and the lane.
             sweep_units += 2 * (command.ops.len() as u32).saturating_add(1);
@@ -71,6 +77,7 @@ pub(crate) fn apply(
             skip_numbers::apply(&mut tx);
             ShardReply::Done
         }
+        ShardCommand::Move(command) => ShardReply::Move(settle(moving::apply(&mut tx, command))?),
     };
     sweep::run(&mut tx, sweep_units)?;
     reap::run(&mut tx, reap_messages)?;
@@ -99,6 +106,9 @@ fn account_command(
         Begin::Refused(refusal) => return Ok(Err(refusal)),
         Begin::Repeat(kept) => return repeated(kept),
     };
+    if account.record.is_elsewhere() {
+        return Ok(Err(Refusal::Elsewhere));
+    }
     match (account.record.standing, &command.change) {
         (Standing::Live, _) | (Standing::Absent, Change::Account(AccountChange::Create { .. })) => {
         }

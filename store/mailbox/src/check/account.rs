@@ -14,6 +14,7 @@ use crate::{
     message::content_digest,
     name,
     record::{AccountRecord, DeliveryRecord, DetailRecord, LaneRecord, MessageRecord, Standing},
+    transit::Transit,
 };
 
 /// What the mailboxes of an account add up to.
@@ -32,6 +33,12 @@ pub(super) fn check(check: &mut Check<'_>, id: AccountId) -> Result<(), KvError>
     };
     let record = AccountRecord::decode(&stored)?;
     check_digest(check, id, &record)?;
+    if record.is_elsewhere() {
+        check.on_their_way.insert(id);
+    }
+    if record.transit.is_some_and(Transit::is_partial) {
+        return check_part(check, id, &record);
+    }
     let live = check_names(check, id, &record)?;
     let known = known_mailboxes(check, id, &live)?;
     let mut totals = Totals::default();
@@ -53,6 +60,25 @@ pub(super) fn check(check: &mut Check<'_>, id: AccountId) -> Result<(), KvError>
     check_messages(check, id, &record, totals.refs)?;
     check_deliveries(check, id, &known)?;
     check_lanes(check, id)
+}
+
+/// An account of which there may be a part: what there is of it belongs to it.
+fn check_part(check: &mut Check<'_>, id: AccountId, record: &AccountRecord) -> Result<(), KvError> {
+    check.expect(
+        record.standing == Standing::Absent && record.messages == 0,
+        || format!("{id} is on its way, and counts as if it were here"),
+    );
+    check_details(check, id, &mut |_, _, _| {})?;
+    for (key, value) in pairs(check.view, Space::Index, &key::account_prefix(id))? {
+        match key::expiring_of(id, &key)? {
+            Some(what @ Expiring::Lane(..)) => {
+                check_lane(check, &LaneRecord::decode(&value)?, &what)
+            }
+            Some(what) => check.expect_queued(DeliveryRecord::decode(&value)?.expires_ms, &what),
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 fn check_digest(
@@ -161,6 +187,26 @@ fn check_messages(
     record: &AccountRecord,
     mut refs: BTreeMap<u64, u64>,
 ) -> Result<(), KvError> {
+    check_details(check, id, &mut |check, number, message| {
+        check.expect(number < record.next_message, || {
+            format!("{id} e{number} has an id not granted yet")
+        });
+        check.expect(refs.remove(&number) == Some(message.refs), || {
+            format!("{id} e{number} is miscounted")
+        });
+    })?;
+    check.expect(refs.is_empty(), || {
+        format!("{id} has index entries of messages that are gone: {refs:?}")
+    });
+    Ok(())
+}
+
+/// Each message has its details, and nothing else has; what there is counts for the bodies. `visit` sees each.
+fn check_details(
+    check: &mut Check<'_>,
+    id: AccountId,
+    visit: &mut dyn FnMut(&mut Check<'_>, u64, &MessageRecord),
+) -> Result<(), KvError> {
     let mut details = BTreeMap::new();
     for (key, value) in pairs(check.view, Space::Detail, &key::account_prefix(id))? {
         details.insert(key, value);
@@ -170,12 +216,7 @@ fn check_messages(
         let number = key.last_chunk().ok_or(Damage("a key is cut short"))?;
         let number = u64::from_be_bytes(*number);
         let message = MessageRecord::decode(&value)?;
-        check.expect(number < record.next_message, || {
-            format!("{id} e{number} has an id not granted yet")
-        });
-        check.expect(refs.remove(&number) == Some(message.refs), || {
-            format!("{id} e{number} is miscounted")
-        });
+        visit(check, number, &message);
         *check.body_refs.entry(message.hash).or_default() += 1;
         let detail = details.remove(&key::of_message(id, detail_part::DETAIL, number));
         let signature = details.remove(&key::of_message(id, detail_part::SIGNATURE, number));
@@ -189,9 +230,6 @@ fn check_messages(
             format!("{id} e{number} has details of another message")
         });
     }
-    check.expect(refs.is_empty(), || {
-        format!("{id} has index entries of messages that are gone: {refs:?}")
-    });
     check.expect(details.is_empty(), || {
         format!("{id} has {} details without a message", details.len())
     });

@@ -33,7 +33,7 @@ pub(super) fn check(
     let is_pending = check.pending.remove(&(id.0, mailbox.0));
     let entries = pairs(check.view, Space::Index, &of(part::INDEX))?;
     if !is_live {
-        check.expect(is_pending, || {
+        check.expect(is_pending != check.on_their_way.contains(&id), || {
             format!("the remains of {id} {mailbox} are not queued for removal")
         });
         for (_, value) in entries {
@@ -172,7 +172,8 @@ fn check_history(
     check.expect(remains == found.remains, || {
         format!("{id} {mailbox} has remains that nobody will remove")
     });
-    check.expect(remains.is_empty() || is_pending, || {
+    let on_its_way = check.on_their_way.contains(&id);
+    check.expect(remains.is_empty() || is_pending != on_its_way, || {
         format!("the remains in {id} {mailbox} are not queued")
     });
     Ok(())

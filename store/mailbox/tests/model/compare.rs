@@ -20,18 +20,24 @@ use crate::{
 pub fn all(snapshot: &MemorySnapshot, now: i64, reference: &Reference) {
     let ask = |query: Query| answer(snapshot, now, &query).unwrap();
     for id in 1..=ACCOUNTS {
-        let account = AccountId(id);
-        match reference.accounts.get(&id).filter(|known| known.live) {
-            None => {
-                assert_eq!(ask(Query::Mailboxes { account }), Answer::NoSuchAccount);
-                assert_eq!(ask(Query::Quota { account }), Answer::NoSuchAccount);
-                let mailbox = MailboxId(1);
-                assert_eq!(ask(Query::Uids { account, mailbox }), Answer::NoSuchAccount);
-            }
-            Some(known) => compare_account(&ask, account, known),
-        }
+        account(snapshot, now, reference, id);
     }
     compare_tables(&ask, now, reference);
+}
+
+/// One account.
+pub fn account(snapshot: &MemorySnapshot, now: i64, reference: &Reference, id: u64) {
+    let ask = |query: Query| answer(snapshot, now, &query).unwrap();
+    let account = AccountId(id);
+    match reference.accounts.get(&id).filter(|known| known.live) {
+        None => {
+            assert_eq!(ask(Query::Mailboxes { account }), Answer::NoSuchAccount);
+            assert_eq!(ask(Query::Quota { account }), Answer::NoSuchAccount);
+            let mailbox = MailboxId(1);
+            assert_eq!(ask(Query::Uids { account, mailbox }), Answer::NoSuchAccount);
+        }
+        Some(known) => compare_account(&ask, account, known),
+    }
 }
 
 fn compare_account(ask: &impl Fn(Query) -> Answer, account: AccountId, known: &Account) {

@@ -140,6 +140,13 @@ pub fn hash(number: u8) -> BlobHash {
     BlobHash([number + 1; 32])
 }
 
+/// The number of a body.
+pub fn number_of(hash: &BlobHash) -> u8 {
+    (0..BODIES)
+        .find(|number| self::hash(*number) == *hash)
+        .unwrap()
+}
+
 fn upload_id(number: u8, place: u64) -> UploadId {
     UploadId(u128::from(number) * 10 + u128::from(place))
 }

@@ -5,6 +5,7 @@
 mod account;
 mod compare;
 mod generate;
+mod moving;
 mod reference;
 mod slots;
 

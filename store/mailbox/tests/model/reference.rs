@@ -62,6 +62,7 @@ impl Reference {
             ShardCommand::Table(command) => ShardReply::Table(self.table(command)),
             ShardCommand::Tick => ShardReply::Done,
             ShardCommand::Slots(command) => ShardReply::Slots(self.step(command)),
+            ShardCommand::Move(_) => panic!("the reference has one shard"),
             ShardCommand::SkipNumbers => {
                 self.skips += 1;
                 self.accounts.values_mut().for_each(Account::skip_numbers);
