@@ -3,7 +3,7 @@
 use mailrook_types::{AccountId, Address, Domain, NodeId, OpId, ShardId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{CaSigner, NewNode};
+use crate::{CaSigner, MoveNote, NewNode};
 
 /// A command under an operation id: carried out once, it answers every repeat as it did the first time, refusals
 /// included.
@@ -218,6 +218,52 @@ pub enum MetaCommand {
     ForgetSlotMove {
         /// Which move.
         id: u64,
+    },
+    /// Asks for accounts to be moved to a shard. Those that are there, or that move already, are left as they are. Answered by
+    /// [`MetaReply::AccountMoves`](crate::MetaReply::AccountMoves): the new ones. From feature level 5 on, as are the next five.
+    MoveAccounts {
+        /// Which, at most [`MOVES_AT_ONCE_MAX`](crate::MOVES_AT_ONCE_MAX).
+        accounts: Vec<AccountId>,
+        /// Where to: a shard that accounts are put on.
+        to: ShardId,
+    },
+    /// A mover takes a move, if nobody else did since. Answered by [`MetaReply::AccountMove`](crate::MetaReply::AccountMove), as are
+    /// the next four.
+    TakeMove {
+        /// Which.
+        id: u64,
+        /// The turn that was read.
+        turn_before: u32,
+    },
+    /// A mover says how far it is.
+    NoteMove {
+        /// Which.
+        id: u64,
+        /// The mover's turn.
+        turn: u32,
+        /// How far.
+        note: MoveNote,
+    },
+    /// The account is on the other shard, which has all of it.
+    FlipMove {
+        /// Which.
+        id: u64,
+        /// The mover's turn.
+        turn: u32,
+    },
+    /// The account stays where it is.
+    AbandonMove {
+        /// Which.
+        id: u64,
+        /// Why.
+        cause: String,
+    },
+    /// Both shards have followed what was decided.
+    EndMove {
+        /// Which.
+        id: u64,
+        /// The mover's turn.
+        turn: u32,
     },
 }
 

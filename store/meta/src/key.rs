@@ -20,6 +20,8 @@
 //! | members by name | `10` name | node id |
 //! | join tokens | `11` hash | `JoinToken` |
 //! | placement | `12` shard | `ShardRecord` |
+//! | moves of accounts | `14` id | `AccountMove` |
+//! | the last move of an account that ever moved | `15` account | its id |
 //! | of the whole cluster | `13` what | `ClusterSettings`, `SlotMap`, `SlotMove`, `ClusterCa`, `CaSigner` |
 //!
 //! Local parts stand here in lower case, and only here: records keep the spelling. (Lower case may be longer, beyond
@@ -47,6 +49,8 @@ const NODE_NAME: u8 = 16;
 const JOIN_TOKEN: u8 = 17;
 const PLACEMENT: u8 = 18;
 const CLUSTER: u8 = 19;
+const ACCOUNT_MOVE: u8 = 20;
+const LAST_MOVE: u8 = 21;
 
 /// How the cluster is kept.
 pub(crate) const SETTINGS: &str = "settings";
@@ -65,6 +69,10 @@ pub(crate) const NEXT_ACCOUNT: &str = "account";
 pub(crate) const NEXT_CLIENT: &str = "client";
 /// What numbers the moves of slots.
 pub(crate) const NEXT_SLOT_MOVE: &str = "slot-move";
+/// What numbers the moves of accounts.
+pub(crate) const NEXT_ACCOUNT_MOVE: &str = "account-move";
+/// How many moves of accounts are not over.
+pub(crate) const MOVES_PENDING: &str = "account-moves-pending";
 /// Counts the changes.
 pub(crate) const REVISION: &str = "revision";
 
@@ -215,6 +223,18 @@ pub(crate) fn all_placements() -> Vec<u8> {
 
 pub(crate) fn cluster(what: &str) -> Vec<u8> {
     tagged(CLUSTER, what.as_bytes())
+}
+
+pub(crate) fn account_move(id: u64) -> Vec<u8> {
+    tagged(ACCOUNT_MOVE, &id.to_be_bytes())
+}
+
+pub(crate) fn all_account_moves() -> Vec<u8> {
+    vec![ACCOUNT_MOVE]
+}
+
+pub(crate) fn last_move(account: AccountId) -> Vec<u8> {
+    tagged(LAST_MOVE, &account.0.to_be_bytes())
 }
 
 /// `referrer` is the folded address of an alias, or a domain's prefix for its catch-all.

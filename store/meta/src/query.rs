@@ -4,8 +4,8 @@ use mailrook_types::{AccountId, Address, Domain, MailboxName, NodeId, ShardId, T
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountRecord, AliasRecord, ClusterCa, ClusterSettings, ClusterTrust, DomainRecord, NodeRecord,
-    Removal, ShardRecord, SlotMap, SlotMove,
+    AccountMove, AccountRecord, AliasRecord, ClusterCa, ClusterSettings, ClusterTrust,
+    DomainRecord, NodeRecord, Removal, ShardRecord, SlotMap, SlotMove,
 };
 
 /// A question about the directory.
@@ -97,6 +97,15 @@ pub enum MetaQuery {
         /// Which node.
         node: NodeId,
     },
+    /// Moves of accounts, ascending by id, those after `after`. Answered by [`MetaAnswer::AccountMoves`]. From feature level 5 on.
+    AccountMoves {
+        /// The last one seen; 0 to begin.
+        after: u64,
+        /// The most to answer with.
+        limit: u32,
+    },
+    /// Whether an account ever moved, and how it goes. Answered by [`MetaAnswer::MoveOf`]. From feature level 5 on.
+    MoveOf(AccountId),
 }
 
 /// The answer to a [`MetaQuery`].
@@ -140,6 +149,15 @@ pub enum MetaAnswer {
     SlotMove(Option<Box<SlotMove>>),
     /// Whether the token does.
     LetsIn(bool),
+    /// Moves.
+    AccountMoves(Vec<AccountMove>),
+    /// The account's last move.
+    MoveOf {
+        /// Whether there was one.
+        moved: bool,
+        /// How it goes, or went; `None` if that is forgotten.
+        last: Option<Box<AccountMove>>,
+    },
 }
 
 /// Who gets mail for an address, aliases followed to their ends.

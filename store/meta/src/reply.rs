@@ -4,7 +4,7 @@ use mailrook_types::{Address, ClientId, Domain, LocalPart, NodeId, ShardId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{AccountRecord, NodeRecord, ShardRecord, SlotMove};
+use crate::{AccountMove, AccountRecord, NodeRecord, ShardRecord, SlotMove};
 
 /// The answer to a [`MetaCommand`](crate::MetaCommand).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,10 @@ pub enum MetaReply {
     Epoch(u64),
     /// The move as it is now.
     SlotMove(Box<SlotMove>),
+    /// The moves that were asked for.
+    AccountMoves(Vec<AccountMove>),
+    /// The move as it is now.
+    AccountMove(Box<AccountMove>),
 }
 
 /// Why a command changed nothing.
@@ -161,6 +165,25 @@ pub enum MetaRefusal {
     /// Slots are being moved already.
     #[error("slots of the tables are being moved already, by move {0}")]
     SlotsMoving(u64),
+    /// There is no such move, or it is forgotten.
+    #[error("there is no move {0}")]
+    NoSuchMove(u64),
+    /// Another mover has the move, or it is over.
+    #[error("move {id} is over, or was taken over: it was taken {turn} times")]
+    MoveTaken {
+        /// Which.
+        id: u64,
+        /// How often it was taken.
+        turn: u32,
+    },
+    /// It is decided where the account is.
+    #[error("move {id} is decided: the account {}", if *moved { "has moved" } else { "stays" })]
+    MoveDecided {
+        /// Which.
+        id: u64,
+        /// For the move.
+        moved: bool,
+    },
 }
 
 /// The most names that a refusal lists.

@@ -57,6 +57,7 @@ impl Machine<'_, '_> {
         // While the account is still there: a subaddress of it is its own.
         self.replace_target(&record.address, None)?;
         self.unlink_account(&record);
+        self.end_move_of(record.id)?;
         delete(self.view, key::account(record.id));
         self.count_on_shard(record.shard, false)?;
         let mut row = self.known_domain(&record.address.domain)?;
@@ -142,7 +143,7 @@ impl Machine<'_, '_> {
         Ok(emptiest.ok_or(MetaRefusal::NoShards)?.0)
     }
 
-    fn count_on_shard(&mut self, shard: ShardId, added: bool) -> Result<(), KvError> {
+    pub(super) fn count_on_shard(&mut self, shard: ShardId, added: bool) -> Result<(), KvError> {
         let shards = self.tables().shards()?;
         let (_, accounts) = shards
             .into_iter()

@@ -7,6 +7,7 @@ mod aliases;
 mod ca;
 mod cluster;
 mod domains;
+mod moving;
 mod nodes;
 mod operations;
 mod passwords;
@@ -202,6 +203,12 @@ impl Machine<'_, '_> {
             } => self.begin_slot_move(epoch_before, slots, from, to),
             MetaCommand::FinishSlotMove { id } => self.finish_slot_move(id),
             MetaCommand::ForgetSlotMove { id } => self.forget_slot_move(id),
+            MetaCommand::MoveAccounts { accounts, to } => self.move_accounts(&accounts, to),
+            MetaCommand::TakeMove { id, turn_before } => self.take_move(id, turn_before),
+            MetaCommand::NoteMove { id, turn, note } => self.note_move(id, turn, note),
+            MetaCommand::FlipMove { id, turn } => self.flip_move(id, turn),
+            MetaCommand::AbandonMove { id, cause } => self.abandon_move(id, &cause),
+            MetaCommand::EndMove { id, turn } => self.end_move(id, turn),
         }
     }
 
@@ -216,6 +223,7 @@ impl Machine<'_, '_> {
             MetaReply::Account(record) | MetaReply::Removed(record) => {
                 Some((record.id.0, revision))
             }
+            MetaReply::AccountMove(of) => Some((of.account.0, revision)),
             _ => None,
         };
         Ok([(0, revision)].into_iter().chain(account).collect())
@@ -234,10 +242,11 @@ impl Machine<'_, '_> {
             put(self.view, key::counter(name), &next);
         }
         // Programs of before there were moves leave these alone, and so does this one where there was none.
-        let moves = self.tables().counter(key::NEXT_SLOT_MOVE)?;
-        if moves > 0 {
-            let next = moves.saturating_add(by);
-            put(self.view, key::counter(key::NEXT_SLOT_MOVE), &next);
+        for name in [key::NEXT_SLOT_MOVE, key::NEXT_ACCOUNT_MOVE] {
+            let moves = self.tables().counter(name)?;
+            if moves > 0 {
+                put(self.view, key::counter(name), &moves.saturating_add(by));
+            }
         }
         Ok(MetaReply::Done)
     }

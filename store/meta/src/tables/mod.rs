@@ -8,7 +8,7 @@ use mailrook_kv::{Direction, KvError, Read, Room, Space, View, decode, encode, p
 use mailrook_types::{AccountId, Address, ClientId, Domain, ShardId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{AccountRecord, AliasRecord, DomainRecord, MetaReply, Removal, key};
+use crate::{AccountMove, AccountRecord, AliasRecord, DomainRecord, MetaReply, Removal, key};
 
 /// What separates a user from a mailbox in `user+mailbox@`.
 pub(crate) const SUBADDRESS_SEPARATOR: char = '+';
@@ -246,6 +246,33 @@ impl Tables<'_> {
     ) -> Result<Vec<Removal>, KvError> {
         let start = after.map(|id| behind(key::removal(id))).unwrap_or_default();
         self.list(&key::all_removals(), &start, limit)
+    }
+
+    pub(crate) fn account_move(&self, id: u64) -> Result<Option<AccountMove>, KvError> {
+        self.get(&key::account_move(id))
+    }
+
+    /// Moves with ids above `after`.
+    pub(crate) fn account_moves(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<AccountMove>, KvError> {
+        let start = behind(key::account_move(after));
+        self.list(&key::all_account_moves(), &start, limit)
+    }
+
+    /// The id of the account's last move.
+    pub(crate) fn last_move(&self, account: AccountId) -> Result<Option<u64>, KvError> {
+        self.get(&key::last_move(account))
+    }
+
+    /// The account's move, unless it is over.
+    pub(crate) fn pending_move(&self, account: AccountId) -> Result<Option<AccountMove>, KvError> {
+        let Some(id) = self.last_move(account)? else {
+            return Ok(None);
+        };
+        Ok(self.account_move(id)?.filter(|of| !of.state.is_over()))
     }
 
     /// What names `target`, or a subaddress of it that is no user of its own; at most `limit`.

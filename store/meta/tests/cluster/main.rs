@@ -4,6 +4,7 @@
 
 mod ca;
 mod model;
+mod moving;
 mod nodes;
 mod placement;
 mod rig;

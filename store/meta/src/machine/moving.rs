@@ -1,0 +1,197 @@
+//! Accounts that move: see [`AccountMove`].
+
+use mailrook_types::{AccountId, ShardId};
+
+use super::{Machine, Outcome, Stop, invalid, limit};
+use crate::{
+    AccountMove, MOVES_AT_ONCE_MAX, MOVES_KEPT, MOVES_MAX, MetaRefusal, MetaReply, MoveNote,
+    MoveState, key,
+    tables::{delete, put},
+};
+
+impl Machine<'_, '_> {
+    pub(super) fn move_accounts(&mut self, accounts: &[AccountId], to: ShardId) -> Outcome {
+        if accounts.is_empty() || accounts.len() > MOVES_AT_ONCE_MAX {
+            return Err(limit(format!("1 to {MOVES_AT_ONCE_MAX} accounts at once")));
+        }
+        let shards = self.tables().shards()?;
+        if !shards.iter().any(|(shard, _)| *shard == to) {
+            return Err(MetaRefusal::NoSuchShard(to).into());
+        }
+        let pending = self.tables().counter(key::MOVES_PENDING)?;
+        if pending + accounts.len() as u64 > MOVES_MAX {
+            return Err(limit(format!("{MOVES_MAX} moves at a time")));
+        }
+        let mut asked = Vec::new();
+        for account in accounts {
+            let Some(record) = self.tables().account(*account)? else {
+                return Err(invalid(format!("there is no account {}", account.0)));
+            };
+            // Those that move already go where they were asked to.
+            if record.shard != to && self.tables().pending_move(*account)?.is_none() {
+                asked.push((record.id, record.shard));
+            }
+        }
+        asked.sort_unstable();
+        asked.dedup();
+        let mut moves = Vec::with_capacity(asked.len());
+        for (account, from) in asked {
+            let begun = AccountMove {
+                id: self.count_up(key::NEXT_ACCOUNT_MOVE)?,
+                account,
+                from,
+                to,
+                turn: 0,
+                state: MoveState::Waiting,
+                asked: self.now,
+                changed: self.now,
+                note: MoveNote::default(),
+            };
+            put(self.view, key::account_move(begun.id), &begun);
+            put(self.view, key::last_move(account), &begun.id);
+            moves.push(begun);
+        }
+        let pending = pending + moves.len() as u64;
+        put(self.view, key::counter(key::MOVES_PENDING), &pending);
+        Ok(MetaReply::AccountMoves(moves))
+    }
+
+    pub(super) fn take_move(&mut self, id: u64, turn_before: u32) -> Outcome {
+        let mut taken = self.known_move(id)?;
+        if taken.state.is_over() || taken.turn != turn_before {
+            return Err(MetaRefusal::MoveTaken {
+                id,
+                turn: taken.turn,
+            }
+            .into());
+        }
+        taken.turn += 1;
+        if taken.state == MoveState::Waiting {
+            self.set_state(&mut taken, MoveState::Copying);
+        }
+        Ok(self.put_move(taken))
+    }
+
+    pub(super) fn note_move(&mut self, id: u64, turn: u32, note: MoveNote) -> Outcome {
+        let mut noted = self.taken_move(id, turn)?;
+        noted.note = note;
+        Ok(self.put_move(noted))
+    }
+
+    /// The account is on the other shard from here on, unless it was decided that it stays.
+    pub(super) fn flip_move(&mut self, id: u64, turn: u32) -> Outcome {
+        let mut flipped = self.taken_move(id, turn)?;
+        match flipped.state {
+            MoveState::Copying => {}
+            MoveState::Moved => return Ok(MetaReply::AccountMove(Box::new(flipped))),
+            _ => return Err(decided(&flipped)),
+        }
+        // An account that was removed has its move abandoned.
+        let Some(mut record) = self.tables().account(flipped.account)? else {
+            return Err(decided(&flipped));
+        };
+        record.shard = flipped.to;
+        self.put_account(&record);
+        self.count_on_shard(flipped.from, false)?;
+        self.count_on_shard(flipped.to, true)?;
+        self.set_state(&mut flipped, MoveState::Moved);
+        Ok(self.put_move(flipped))
+    }
+
+    /// The account stays, unless it was decided that it is on the other shard.
+    pub(super) fn abandon_move(&mut self, id: u64, cause: &str) -> Outcome {
+        let mut abandoned = self.known_move(id)?;
+        match abandoned.state {
+            MoveState::Waiting | MoveState::Copying => {}
+            MoveState::Abandoned(_) | MoveState::Failed(_) => {
+                return Ok(MetaReply::AccountMove(Box::new(abandoned)));
+            }
+            MoveState::Moved | MoveState::Done => return Err(decided(&abandoned)),
+        }
+        self.give_up_move(&mut abandoned, cause)?;
+        Ok(self.put_move(abandoned))
+    }
+
+    fn give_up_move(&mut self, abandoned: &mut AccountMove, cause: &str) -> Result<(), Stop> {
+        let cause = cause.chars().take(CAUSE_CHARS_MAX).collect();
+        // Nobody has begun it: there is nothing to be removed.
+        if abandoned.state == MoveState::Waiting {
+            self.set_state(abandoned, MoveState::Failed(cause));
+            return self.count_over();
+        }
+        self.set_state(abandoned, MoveState::Abandoned(cause));
+        Ok(())
+    }
+
+    pub(super) fn end_move(&mut self, id: u64, turn: u32) -> Outcome {
+        let mut ended = self.taken_move(id, turn)?;
+        let state = match &ended.state {
+            MoveState::Moved => MoveState::Done,
+            MoveState::Abandoned(cause) => MoveState::Failed(cause.clone()),
+            _ => return Err(invalid(format!("move {id} is not decided yet"))),
+        };
+        self.set_state(&mut ended, state);
+        self.count_over()?;
+        Ok(self.put_move(ended))
+    }
+
+    /// An account that is removed does not go on.
+    pub(super) fn end_move_of(&mut self, account: AccountId) -> Result<(), Stop> {
+        if let Some(mut pending) = self.tables().pending_move(account)?
+            && !pending.state.is_decided()
+        {
+            self.give_up_move(&mut pending, "the account was removed")?;
+            self.put_move(pending);
+        }
+        Ok(())
+    }
+
+    fn set_state(&mut self, of: &mut AccountMove, state: MoveState) {
+        of.state = state;
+        of.changed = self.now;
+    }
+
+    fn put_move(&mut self, of: AccountMove) -> MetaReply {
+        put(self.view, key::account_move(of.id), &of);
+        MetaReply::AccountMove(Box::new(of))
+    }
+
+    /// One more is over. Of those that are, the oldest are forgotten; which accounts ever moved is not.
+    fn count_over(&mut self) -> Result<(), Stop> {
+        let pending = self.tables().counter(key::MOVES_PENDING)?.saturating_sub(1);
+        put(self.view, key::counter(key::MOVES_PENDING), &pending);
+        let all = self.tables().counter(key::NEXT_ACCOUNT_MOVE)?;
+        let oldest = self.tables().account_moves(0, 2)?;
+        let old = |of: &&AccountMove| of.state.is_over() && of.id + MOVES_KEPT <= all;
+        for forgotten in oldest.iter().filter(old) {
+            delete(self.view, key::account_move(forgotten.id));
+        }
+        Ok(())
+    }
+
+    fn known_move(&self, id: u64) -> Result<AccountMove, Stop> {
+        let known = self.tables().account_move(id)?;
+        known.ok_or_else(|| MetaRefusal::NoSuchMove(id).into())
+    }
+
+    /// The move, if nobody took it over since, and it is not over.
+    fn taken_move(&self, id: u64, turn: u32) -> Result<AccountMove, Stop> {
+        let known = self.known_move(id)?;
+        if known.turn != turn || known.state.is_over() {
+            let turn = known.turn;
+            return Err(MetaRefusal::MoveTaken { id, turn }.into());
+        }
+        Ok(known)
+    }
+}
+
+/// More of a cause is not kept.
+const CAUSE_CHARS_MAX: usize = 500;
+
+fn decided(of: &AccountMove) -> Stop {
+    MetaRefusal::MoveDecided {
+        id: of.id,
+        moved: matches!(of.state, MoveState::Moved | MoveState::Done),
+    }
+    .into()
+}

@@ -1,0 +1,188 @@
+//! Accounts that move from shard to shard.
+
+use mailrook_meta::{
+    AccountMove, AccountRecord, MetaAnswer, MetaCommand, MetaQuery, MetaReply, MoveNote, MoveState,
+    NewAccount,
+};
+use mailrook_types::{AccountId, Address, Domain, ShardId};
+
+use crate::rig::Group;
+
+fn address(local: &str) -> Address {
+    Address::parse(&format!("{local}@example.test")).unwrap()
+}
+
+/// With two shards, and an account on the first of them.
+fn with_account() -> (Group, AccountRecord) {
+    let mut group = Group::with_one_node();
+    let domain = Domain::parse("example.test").unwrap();
+    group.done(MetaCommand::AddDomain(domain));
+    let record = add(&mut group, "one");
+    (group, record)
+}
+
+fn add(group: &mut Group, local: &str) -> AccountRecord {
+    let new = NewAccount {
+        address: address(local),
+        credential: None,
+        quota_storage_bytes: None,
+        quota_messages: None,
+    };
+    match group.apply(MetaCommand::AddAccount(new)) {
+        MetaReply::Account(record) => *record,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ask_for(group: &mut Group, accounts: &[AccountId], to: u32) -> Vec<AccountMove> {
+    let (accounts, to) = (accounts.to_vec(), ShardId(to));
+    match group.apply(MetaCommand::MoveAccounts { accounts, to }) {
+        MetaReply::AccountMoves(moves) => moves,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn moved(group: &mut Group, command: MetaCommand) -> AccountMove {
+    match group.apply(command) {
+        MetaReply::AccountMove(of) => *of,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn take(id: u64, turn_before: u32) -> MetaCommand {
+    MetaCommand::TakeMove { id, turn_before }
+}
+
+fn abandon(id: u64) -> MetaCommand {
+    let cause = "as if".to_owned();
+    MetaCommand::AbandonMove { id, cause }
+}
+
+fn shard_of(group: &Group, account: AccountId) -> u32 {
+    match group.ask(MetaQuery::AccountById(account)) {
+        MetaAnswer::Account(Some(record)) => record.shard.0,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn counts(group: &Group) -> Vec<u64> {
+    match group.ask(MetaQuery::Shards) {
+        MetaAnswer::Shards(shards) => shards.into_iter().map(|(_, count)| count).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn last(group: &Group, account: AccountId) -> Option<MoveState> {
+    match group.ask(MetaQuery::MoveOf(account)) {
+        MetaAnswer::MoveOf { moved, last } => {
+            assert!(moved || last.is_none());
+            last.map(|of| of.state)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_account_moves() {
+    let (mut group, account) = with_account();
+    let other = add(&mut group, "two");
+    assert_eq!((account.shard.0, other.shard.0), (1, 2));
+    assert_eq!(last(&group, account.id), None);
+    // One that is there stays.
+    let [asked] = &ask_for(&mut group, &[account.id, other.id, account.id], 2)[..] else {
+        panic!("not one");
+    };
+    let id = asked.id;
+    assert_eq!(ask_for(&mut group, &[account.id], 2), [], "it does already");
+    let taken = moved(&mut group, take(id, 0));
+    assert_eq!((taken.turn, &taken.state), (1, &MoveState::Copying));
+    let note = MoveNote {
+        messages: 3,
+        ..MoveNote::default()
+    };
+    let noted = moved(&mut group, MetaCommand::NoteMove { id, turn: 1, note });
+    assert_eq!(noted.note.messages, 3);
+    group.refused(MetaCommand::EndMove { id, turn: 1 });
+    assert_eq!(shard_of(&group, account.id), 1);
+    for _ in 0..2 {
+        let flipped = moved(&mut group, MetaCommand::FlipMove { id, turn: 1 });
+        assert_eq!(flipped.state, MoveState::Moved);
+        assert_eq!(shard_of(&group, account.id), 2);
+        assert_eq!(counts(&group), [0, 2]);
+    }
+    assert!(group.touched.iter().any(|(key, _)| *key == account.id.0));
+    let said = group.refused(abandon(id));
+    assert_eq!(said, format!("move {id} is decided: the account has moved"));
+    moved(&mut group, MetaCommand::EndMove { id, turn: 1 });
+    assert_eq!(last(&group, account.id), Some(MoveState::Done));
+    group.refused(MetaCommand::EndMove { id, turn: 1 });
+    // And back.
+    assert_eq!(ask_for(&mut group, &[account.id], 1).len(), 1);
+}
+
+#[test]
+fn one_decides() {
+    let (mut group, account) = with_account();
+    let id = ask_for(&mut group, &[account.id], 2)[0].id;
+    moved(&mut group, take(id, 0));
+    for _ in 0..2 {
+        let abandoned = moved(&mut group, abandon(id));
+        assert_eq!(abandoned.state, MoveState::Abandoned("as if".to_owned()));
+    }
+    let said = group.refused(MetaCommand::FlipMove { id, turn: 1 });
+    assert_eq!(said, format!("move {id} is decided: the account stays"));
+    assert_eq!(shard_of(&group, account.id), 1);
+    moved(&mut group, MetaCommand::EndMove { id, turn: 1 });
+    let failed = MoveState::Failed("as if".to_owned());
+    assert_eq!(last(&group, account.id), Some(failed));
+    assert_eq!(counts(&group), [1, 0]);
+}
+
+#[test]
+fn who_was_taken_over_from_says_nothing_more() {
+    let (mut group, account) = with_account();
+    let id = ask_for(&mut group, &[account.id], 2)[0].id;
+    moved(&mut group, take(id, 0));
+    group.refused(take(id, 0));
+    assert_eq!(moved(&mut group, take(id, 1)).turn, 2);
+    let said = group.refused(MetaCommand::FlipMove { id, turn: 1 });
+    assert!(said.contains("taken 2 times"), "{said}");
+    let note = MoveNote::default();
+    group.refused(MetaCommand::NoteMove { id, turn: 1, note });
+    moved(&mut group, MetaCommand::FlipMove { id, turn: 2 });
+}
+
+#[test]
+fn a_removed_account_does_not_go_on() {
+    let (mut group, account) = with_account();
+    let id = ask_for(&mut group, &[account.id], 2)[0].id;
+    moved(&mut group, take(id, 0));
+    group.apply(MetaCommand::RemoveAccount(address("one")));
+    let cause = "the account was removed".to_owned();
+    assert_eq!(last(&group, account.id), Some(MoveState::Abandoned(cause)));
+    group.refused(MetaCommand::FlipMove { id, turn: 1 });
+    moved(&mut group, MetaCommand::EndMove { id, turn: 1 });
+    // One that waits has nothing to be undone.
+    let second = add(&mut group, "two");
+    let to = 3 - second.shard.0;
+    let id = ask_for(&mut group, &[second.id], to)[0].id;
+    group.apply(MetaCommand::RemoveAccount(address("two")));
+    group.refused(take(id, 0));
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let (mut group, account) = with_account();
+    let ask = |accounts: &[u64], to: u32| MetaCommand::MoveAccounts {
+        accounts: accounts.iter().map(|id| AccountId(*id)).collect(),
+        to: ShardId(to),
+    };
+    assert_eq!(
+        group.refused(ask(&[account.id.0], 9)),
+        "there is no shard 9"
+    );
+    assert_eq!(group.refused(ask(&[99], 2)), "there is no account 99");
+    group.refused(ask(&[], 2));
+    group.refused(ask(&[1; 1001], 2));
+    assert_eq!(group.refused(take(5, 0)), "there is no move 5");
+}
