@@ -106,7 +106,9 @@ fn refused(refusal: &Refusal) -> Reply {
         | Refusal::BodyMissing
         | Refusal::StaleOperation
         | Refusal::SlotNotHere(_)
-        | Refusal::StaleMove(_) => {
+        | Refusal::StaleMove(_)
+        | Refusal::Elsewhere
+        | Refusal::StaleAccountMove => {
             // The account may be moving, or was removed under a session that had logged in. Slots are no session's concern.
             return Reply::no("the mailbox cannot be reached now, try again later")
                 .code(Code::Unavailable);

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures::{FutureExt, future::BoxFuture};
 use mailrook_mailbox::{Confirmation, ShardCommand, ShardReply};
 use mailrook_store_api::StoreError;
 use mailrook_types::ShardId;
@@ -27,11 +28,16 @@ impl Client {
             while !confirmer.add(shard, &of_shard) {
                 self.send_waiting(shard).await?;
             }
-            if confirmer.claim(shard) {
-                tokio::spawn(see_to(Arc::downgrade(&self.inner), shard));
-            }
+            self.attend(shard);
         }
         Ok(())
+    }
+
+    /// Has somebody see to what waits for a shard.
+    fn attend(&self, shard: ShardId) {
+        if self.inner.confirmer.claim(shard) {
+            tokio::spawn(see_to(Arc::downgrade(&self.inner), shard));
+        }
     }
 
     pub(crate) async fn confirm_now(
@@ -50,12 +56,22 @@ impl Client {
         let confirmer = &self.inner.confirmer;
         let on_their_way = confirmer.on_their_way(&confirmations);
         let settled = async {
-            for (shard, of_shard) in self.by_shard(&on_their_way).await? {
-                self.send_waiting(shard).await?;
-                // What others took along.
-                confirmer.arrival(shard, &of_shard).await;
+            let mut left = on_their_way;
+            loop {
+                let by_shard = self.by_shard(&left).await?;
+                for (shard, of_shard) in &by_shard {
+                    self.send_waiting(*shard).await?;
+                    // What others took along.
+                    confirmer.arrival(*shard, of_shard).await;
+                }
+                // Those of accounts that are moving are on their way again.
+                let sent: Vec<_> = by_shard.into_values().flatten().collect();
+                left = confirmer.on_their_way(&sent);
+                if left.is_empty() {
+                    return Ok(());
+                }
+                tokio::time::sleep(WAIT).await;
             }
-            Ok(())
         };
         let late = || StoreError::Unavailable("confirmations did not arrive in time".to_owned());
         tokio::time::timeout(self.inner.calls.deadline(), settled)
@@ -83,8 +99,25 @@ impl Client {
         let command = ShardCommand::Confirm(trip.carried.clone());
         match self.send_with(trip, shard, &command).await? {
             ShardReply::Done => Ok(()),
+            ShardReply::Elsewhere(confirmations) => self.confirm_elsewhere(&confirmations).await,
             other => Err(misfit(&other)),
         }
+    }
+
+    /// Confirmations of accounts that are not on the shard that they were sent to go on to where the accounts are.
+    pub(crate) async fn confirm_elsewhere(
+        &self,
+        confirmations: &[Confirmation],
+    ) -> Result<(), StoreError> {
+        for confirmation in confirmations {
+            self.inner.placement.doubt(confirmation.account);
+        }
+        for (shard, of_shard) in self.by_shard(confirmations).await? {
+            // They waited before: no more of them do for this.
+            self.inner.confirmer.add_anyway(shard, &of_shard);
+            self.attend(shard);
+        }
+        Ok(())
     }
 
     async fn by_shard(
@@ -103,24 +136,27 @@ impl Client {
 }
 
 /// Sends what no delivery takes along, until all has arrived.
-async fn see_to(inner: Weak<Inner>, shard: ShardId) {
-    let mut pause = WAIT;
-    loop {
-        tokio::time::sleep(pause).await;
-        // A process that ends leaves at worst a copy, sent again on purpose within a week, taken for a repetition.
-        let Some(inner) = inner.upgrade() else {
-            return;
-        };
-        if !inner.confirmer.attend(shard) {
-            return;
-        }
-        let sent = Client { inner }.send_waiting(shard).await;
-        pause = match sent {
-            Ok(()) => WAIT,
-            Err(error) => {
-                tracing::debug!(%shard, %error, "confirmations could not be stored");
-                RETRY
+fn see_to(inner: Weak<Inner>, shard: ShardId) -> BoxFuture<'static, ()> {
+    async move {
+        let mut pause = WAIT;
+        loop {
+            tokio::time::sleep(pause).await;
+            // A process that ends leaves at worst a copy, sent again on purpose within a week, taken for a repetition.
+            let Some(inner) = inner.upgrade() else {
+                return;
+            };
+            if !inner.confirmer.attend(shard) {
+                return;
             }
-        };
+            let sent = Client { inner }.send_waiting(shard).await;
+            pause = match sent {
+                Ok(()) => WAIT,
+                Err(error) => {
+                    tracing::debug!(%shard, %error, "confirmations could not be stored");
+                    RETRY
+                }
+            };
+        }
     }
+    .boxed()
 }

@@ -80,6 +80,13 @@ impl Confirmer {
         room
     }
 
+    /// Takes back confirmations that a shard did not take.
+    pub(crate) fn add_anyway(&self, shard: ShardId, confirmations: &[Confirmation]) {
+        let mut shards = self.shards.lock();
+        let pending = shards.entry(shard).or_default();
+        pending.waiting.extend(confirmations);
+    }
+
     /// Whether the caller must see to what waits for the shard, until [`Confirmer::attend`] says that nothing does.
     pub(crate) fn claim(&self, shard: ShardId) -> bool {
         let mut shards = self.shards.lock();

@@ -114,7 +114,51 @@ impl Client {
         Ok((parts, outcomes))
     }
 
+    /// Delivers to one shard, and to where recipients have moved from there meanwhile.
     async fn deliver_part(
+        &self,
+        part: &Part,
+        delivery: &Delivery,
+    ) -> Result<Vec<DeliveryOutcome>, StoreError> {
+        let mut outcomes = self.deliver_at(part, delivery).await?;
+        let mut patience = self.patience();
+        let elsewhere = DeliveryOutcome::Refused(Refusal::Elsewhere);
+        while outcomes.contains(&elsewhere) {
+            let mut parts: BTreeMap<ShardId, Vec<usize>> = BTreeMap::new();
+            let (mut waited, mut gone) = (false, Vec::new());
+            for (at, _) in (outcomes.iter().enumerate()).filter(|(_, of)| **of == elsewhere) {
+                let account = delivery.recipients[part.recipients[at]].account;
+                match waited {
+                    true => self.inner.placement.doubt(account),
+                    false => self.look_elsewhere(account, &mut patience).await?,
+                }
+                waited = true;
+                if let Some(shard) = self.shard_of(account).await? {
+                    parts.entry(shard).or_default().push(at);
+                } else {
+                    gone.push(at);
+                }
+            }
+            for at in gone {
+                outcomes[at] = DeliveryOutcome::Refused(Refusal::NoSuchAccount);
+            }
+            for (shard, places) in parts {
+                // What was done is kept for each account: the same operation again, for those that it was not done for.
+                let of_shard = Part {
+                    shard,
+                    op: part.op,
+                    recipients: places.iter().map(|at| part.recipients[*at]).collect(),
+                };
+                let answers = self.deliver_at(&of_shard, delivery).await?;
+                for (at, answer) in places.into_iter().zip(answers) {
+                    outcomes[at] = answer;
+                }
+            }
+        }
+        Ok(outcomes)
+    }
+
+    async fn deliver_at(
         &self,
         part: &Part,
         delivery: &Delivery,
@@ -147,6 +191,12 @@ impl Client {
             });
             let answers = match self.send_with(trip, part.shard, &command).await? {
                 ShardReply::Deliver(answers) if answers.len() == part.recipients.len() => answers,
+                ShardReply::DeliverAndElsewhere(answers, confirmations)
+                    if answers.len() == part.recipients.len() =>
+                {
+                    self.confirm_elsewhere(&confirmations).await?;
+                    answers
+                }
                 other => return Err(misfit(&other)),
             };
             if !self.mend(part, delivery, &answers).await? {

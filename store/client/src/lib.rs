@@ -12,6 +12,7 @@ mod deliver;
 mod directory;
 mod lanes;
 mod mailstore;
+mod patience;
 mod placement;
 mod reads;
 mod removals;

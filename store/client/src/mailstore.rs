@@ -51,13 +51,19 @@ impl Client {
             op,
             change,
         });
-        for _ in 0..MENDED_TRIES_MAX {
+        let (mut mended, mut patience) = (0, self.patience());
+        while mended < MENDED_TRIES_MAX {
             let Some(shard) = self.shard_of(account).await? else {
                 lane.answered(op);
                 return Ok(Err(Refusal::NoSuchAccount));
             };
             match self.inner.calls.shard_command(shard, &command).await? {
+                // The kept replies move along: it is the same operation there.
+                ShardReply::Account(Err(Refusal::Elsewhere)) => {
+                    self.look_elsewhere(account, &mut patience).await?;
+                }
                 ShardReply::Account(Err(Refusal::NoSuchAccount)) => {
+                    mended += 1;
                     if !self.recover_account(account).await? {
                         lane.answered(op);
                         return Ok(Err(Refusal::NoSuchAccount));
@@ -105,12 +111,15 @@ impl Client {
     }
 
     async fn query_now(&self, account: AccountId, query: Query) -> Result<Answer, StoreError> {
-        for _ in 0..MENDED_TRIES_MAX {
+        let (mut mended, mut patience) = (0, self.patience());
+        while mended < MENDED_TRIES_MAX {
             let Some(shard) = self.shard_of(account).await? else {
                 return Ok(Answer::NoSuchAccount);
             };
             match self.inner.calls.shard_query(shard, &query).await? {
+                Answer::Elsewhere => self.look_elsewhere(account, &mut patience).await?,
                 Answer::NoSuchAccount => {
+                    mended += 1;
                     if !self.recover_account(account).await? {
                         return Ok(Answer::NoSuchAccount);
                     }
@@ -135,10 +144,19 @@ impl Client {
         let chunk_len = Chunk::RAW_LEN as u32;
         let first = start / chunk_len;
         let count = end.div_ceil(chunk_len) - first;
-        match self
-            .query_now(account, Query::Chunks { hash, first, count })
-            .await?
+        let query = Query::Chunks { hash, first, count };
+        let mut answer = self.query_now(account, query.clone()).await?;
+        if answer == Answer::NoSuchBody {
+            // Bodies are no account's: the shard does not say that the account has left.
+            self.look_elsewhere(account, &mut self.patience()).await?;
+            answer = self.query_now(account, query.clone()).await?;
+        }
+        if let (Answer::NoSuchBody, Some(before)) = (&answer, self.inner.placement.before(account))
         {
+            // Of a message that was removed while it is read, before the account moved.
+            answer = self.inner.calls.shard_query(before, &query).await?;
+        }
+        match answer {
             Answer::Chunks(chunks) => copy_range(chunks, first, start, end).map(Bytes::from),
             Answer::NoSuchBody | Answer::NoSuchAccount => Err(StoreError::Internal(format!(
                 "the body {hash} is not there"

@@ -6,19 +6,19 @@ use mailrook_mailbox::{
     AccountChange, AccountCommand, Change, ChangeReply, QuotaLimit, Refusal, ShardCommand,
     ShardReply,
 };
-use mailrook_meta::{AccountRecord, MetaAnswer, MetaQuery};
+use mailrook_meta::{AccountRecord, LEVEL_MOVES, MetaAnswer, MetaQuery};
 use mailrook_store_api::{StoreError, default_mailboxes};
 use mailrook_types::{AccountId, ShardId};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
-use crate::{Client, client::misfit};
+use crate::{Client, client::misfit, patience::Patience};
 
 /// A cache of the meta group's placement. An entry may be old: the shard that no longer has the account says so, and the
 /// entry is dropped.
 #[derive(Default)]
 pub(crate) struct Placement {
-    shards: RwLock<HashMap<AccountId, ShardId>>,
+    shards: RwLock<HashMap<AccountId, Home>>,
     /// Told when an account was removed from the directory and could not be removed from its shard.
     pub(crate) removal_left: Notify,
 }
@@ -26,9 +26,23 @@ pub(crate) struct Placement {
 /// A million entries are about 30 MB; beyond that the cache starts anew.
 const CACHED_MAX: usize = 1 << 20;
 
+/// Where an account is.
+#[derive(Clone, Copy, Default)]
+struct Home {
+    /// None while it is to be looked up.
+    now: Option<ShardId>,
+    /// The shard before, if it moved while this process looked: what is read of a message that is gone may only be there.
+    before: Option<ShardId>,
+}
+
 impl Placement {
     pub(crate) fn get(&self, account: AccountId) -> Option<ShardId> {
-        self.shards.read().get(&account).copied()
+        self.shards.read().get(&account)?.now
+    }
+
+    /// The shard that the account was on before it moved.
+    pub(crate) fn before(&self, account: AccountId) -> Option<ShardId> {
+        self.shards.read().get(&account)?.before
     }
 
     pub(crate) fn put(&self, account: AccountId, shard: ShardId) {
@@ -39,11 +53,20 @@ impl Placement {
         if shards.len() >= CACHED_MAX {
             shards.clear();
         }
-        shards.insert(account, shard);
+        let home = shards.entry(account).or_default();
+        home.before = home.before.filter(|before| *before != shard);
+        home.now = Some(shard);
     }
 
     pub(crate) fn forget(&self, account: AccountId) {
         self.shards.write().remove(&account);
+    }
+
+    /// Has the account be looked up anew: its shard says that it is elsewhere.
+    pub(crate) fn doubt(&self, account: AccountId) {
+        if let Some(home) = self.shards.write().get_mut(&account) {
+            home.before = home.now.take().or(home.before);
+        }
     }
 }
 
@@ -57,7 +80,19 @@ impl Client {
             return Ok(None);
         };
         self.inner.placement.put(account, record.shard);
+        self.rehome_watch(account, record.shard);
         Ok(Some(record.shard))
+    }
+
+    /// What to do when a shard says that an account is elsewhere, or on its way: look it up anew, and wait while it moves.
+    pub(crate) async fn look_elsewhere(
+        &self,
+        account: AccountId,
+        patience: &mut Patience,
+    ) -> Result<(), StoreError> {
+        patience.wait("the account is").await?;
+        self.inner.placement.doubt(account);
+        Ok(())
     }
 
     async fn account_record(
@@ -156,9 +191,17 @@ impl Client {
             op,
             change: Change::Account(change),
         });
-        match self.inner.calls.shard_command(shard, &command).await? {
-            ShardReply::Account(result) => Ok(result),
-            other => Err(misfit(&other)),
+        let (mut shard, mut patience) = (shard, self.patience());
+        loop {
+            match self.inner.calls.shard_command(shard, &command).await? {
+                ShardReply::Account(Err(Refusal::Elsewhere)) => {
+                    self.look_elsewhere(account, &mut patience).await?;
+                    // One that was removed is where it was then, once its move has come to its end.
+                    shard = self.shard_of(account).await?.unwrap_or(shard);
+                }
+                ShardReply::Account(result) => return Ok(result),
+                other => return Err(misfit(&other)),
+            }
         }
     }
 
@@ -166,9 +209,28 @@ impl Client {
     /// second step is missing. Says whether the call is worth repeating.
     pub(crate) async fn recover_account(&self, account: AccountId) -> Result<bool, StoreError> {
         self.inner.placement.forget(account);
-        match self.account_record(account).await? {
-            Some(record) => self.create_on_shard(&record).await,
-            None => Ok(false),
+        let Some(record) = self.account_record(account).await? else {
+            return Ok(false);
+        };
+        // One that ever moved has been made, and its shard has lost it: an empty one in its place would be the loss of its mail.
+        if self.has_moved(account).await? {
+            let text = "the account has moved, and the shard that it moved to does not have it";
+            tracing::error!(account = account.0, shard = %record.shard, text);
+            return Err(StoreError::Unavailable(text.to_owned()));
+        }
+        self.create_on_shard(&record).await
+    }
+
+    async fn has_moved(&self, account: AccountId) -> Result<bool, StoreError> {
+        let calls = &self.inner.calls;
+        match calls.meta_query(&MetaQuery::ClusterSettings).await? {
+            MetaAnswer::ClusterSettings(settings) if settings.feature_level >= LEVEL_MOVES => {}
+            MetaAnswer::ClusterSettings(_) => return Ok(false),
+            other => return Err(misfit(&other)),
+        }
+        match calls.meta_query(&MetaQuery::MoveOf(account)).await? {
+            MetaAnswer::MoveOf { moved, .. } => Ok(moved),
+            other => Err(misfit(&other)),
         }
     }
 }

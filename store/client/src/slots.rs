@@ -2,21 +2,17 @@
 //!
 //! What is known may be old: a shard that no longer has a slot says so, and the map is read again.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use mailrook_mailbox::limits;
 use mailrook_meta::{MetaAnswer, MetaQuery, SlotMap};
 use mailrook_store_api::StoreError;
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
-use crate::{Client, client::misfit};
+use crate::{Client, client::misfit, patience::Patience};
 
 // The shards hash over as many slots as the meta group has in its map, and move as many at once.
 const _: () = assert!(limits::TABLE_SLOTS as usize == mailrook_meta::TABLE_SLOTS);
@@ -31,11 +27,6 @@ const _: () = assert!(
 );
 const _: () = assert!(limits::TABLE_ENTRY_BYTES_MAX + 4096 <= mailrook_cluster::COMMAND_BYTES_MAX);
 
-/// The first wait for a move of slots to be finished: it takes some commands to two groups.
-const WAIT_MIN: Duration = Duration::from_millis(2);
-/// The longest wait: what the end of a move may be noticed late by.
-const WAIT_MAX: Duration = Duration::from_millis(20);
-
 /// The map as it was read last.
 #[derive(Default)]
 pub(crate) struct Slots {
@@ -44,12 +35,6 @@ pub(crate) struct Slots {
     reads: AtomicU64,
     /// One reads it at a time; the others take what that one got.
     reading: tokio::sync::Mutex<()>,
-}
-
-/// How long a call waits for slots that are being moved.
-pub(crate) struct Patience {
-    deadline: Instant,
-    wait: Option<Duration>,
 }
 
 impl Client {
@@ -62,29 +47,12 @@ impl Client {
         }
     }
 
-    pub(crate) fn patience(&self) -> Patience {
-        Patience {
-            deadline: Instant::now() + self.inner.calls.deadline(),
-            wait: None,
-        }
-    }
-
-    /// The map as it is now, after a shard said that it does not have a slot that it had by the last one. At first it is read
-    /// at once, as the move may be long over; then after a while, as it is under way.
+    /// The map as it is now, after a shard said that it does not have a slot that it had by the last one.
     pub(crate) async fn newer_slots(
         &self,
         patience: &mut Patience,
     ) -> Result<Arc<SlotMap>, StoreError> {
-        if let Some(wait) = patience.wait {
-            if Instant::now() + wait >= patience.deadline {
-                return Err(StoreError::Unavailable(
-                    "slots of the tables are being moved, and that takes too long".to_owned(),
-                ));
-            }
-            tokio::time::sleep(wait).await;
-        }
-        let next = patience.wait.map_or(WAIT_MIN, |wait| wait * 2);
-        patience.wait = Some(next.min(WAIT_MAX));
+        patience.wait("slots of the tables are").await?;
         self.read_slots().await
     }
 

@@ -55,15 +55,28 @@ impl Client {
         let watches = &self.inner.watches;
         let shard = self.shard_of(account).await?;
         let watch = watches.watch(account, shard);
-        if let Some(shard) = shard
-            && watches.followed.lock().insert(shard)
-        {
+        if let Some(shard) = shard {
+            self.follow_shard(shard);
+        }
+        Ok(watch)
+    }
+
+    fn follow_shard(&self, shard: ShardId) {
+        if self.inner.watches.followed.lock().insert(shard) {
             // Of this process's copy nothing is missed from here on; another node's stream begins a little later, and says
             // so.
             let first = self.inner.calls.copy(shard).map(|copy| copy.watch());
             tokio::spawn(follow(Arc::downgrade(&self.inner), shard, first));
         }
-        Ok(watch)
+    }
+
+    /// The account is on this shard: who watches it hears of it from there.
+    pub(crate) fn rehome_watch(&self, account: AccountId, shard: ShardId) {
+        if self.inner.watches.rehome(account, shard) {
+            self.follow_shard(shard);
+            // What was touched there before is not known.
+            self.inner.watches.tell_all(shard);
+        }
     }
 }
 
@@ -157,6 +170,13 @@ impl Watches {
         // It may have become known, or another, since.
         watched.shard = shard;
         Watch::new(watched.told.subscribe())
+    }
+
+    /// Says whether a watched account was on another shard before.
+    fn rehome(&self, account: AccountId, shard: ShardId) -> bool {
+        let mut state = self.state.lock();
+        let watched = state.accounts.get_mut(&account);
+        watched.is_some_and(|watched| watched.shard.replace(shard) != Some(shard))
     }
 
     fn tell(&self, keys: &[(u64, u64)]) {

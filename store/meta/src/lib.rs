@@ -31,7 +31,9 @@ pub use machine::{
     REPLICAS_MAX, REPLIES_KEPT, SETTING_BYTES_MAX, SETTING_NAME_BYTES_MAX, SHARDS_MAX,
     UNANSWERED_MAX, VERIFIER_BYTES_MAX, ZONE_BYTES_MAX,
 };
-pub use moving::{AccountMove, MOVES_AT_ONCE_MAX, MOVES_KEPT, MOVES_MAX, MoveNote, MoveState};
+pub use moving::{
+    AccountMove, LEVEL_MOVES, MOVES_AT_ONCE_MAX, MOVES_KEPT, MOVES_MAX, MoveNote, MoveState,
+};
 pub use node::{FeatureLevels, NewNode, NodeRecord, NodeState};
 pub use placement::{SLOTS_PER_MOVE_MAX, ShardRecord, SlotMap, SlotMove, TABLE_SLOTS};
 pub use query::{LoginAccount, MetaAnswer, MetaQuery, Resolution, ResolvedTarget};

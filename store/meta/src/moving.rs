@@ -3,6 +3,9 @@
 use mailrook_types::{AccountId, ShardId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+/// Accounts move from this feature level on.
+pub const LEVEL_MOVES: u32 = 5;
+
 /// The most accounts in one [`MoveAccounts`](crate::MetaCommand::MoveAccounts).
 pub const MOVES_AT_ONCE_MAX: usize = 1_000;
 
