@@ -12,12 +12,12 @@ use std::{
 
 use futures::future::BoxFuture;
 use mailrook_cluster::{GroupRole, Node, simulation::run_blocking};
-use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply, NodeRecord};
+use mailrook_meta::{LEVEL_MOVES, MetaAnswer, MetaCommand, MetaQuery, MetaReply, NodeRecord};
 use mailrook_placement::{Action, Planned, plan};
 use mailrook_store_api::{Directory, StoreError};
 use mailrook_store_client::Shards;
 use mailrook_transport::{Network, TlsNetwork};
-use mailrook_types::{NodeId, ShardId};
+use mailrook_types::{NodeId, ShardId, Timestamp};
 use parking_lot::Mutex;
 use tokio::{
     task::{JoinHandle, JoinSet},
@@ -31,6 +31,7 @@ use crate::{
     hands::Hands,
     keeper::Keeper,
     mend::{self, leaving},
+    moves::{AccountMover, KEPT_FOR},
     recovered::Recovered,
     rotation::{self, signer_of},
     settings::{LEVEL_COPY_REMOVAL, LEVEL_SLOT_MOVES, Member},
@@ -47,6 +48,9 @@ const BOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the controller looks whether a rotation of the CA can go on.
 const ROTATION_EVERY: Duration = Duration::from_secs(2);
+
+/// Accounts that move at a time.
+const MOVES_UNDER_WAY: usize = 2;
 
 /// A step that takes longer is planned anew.
 pub(crate) const STEP_MAX: Duration = Duration::from_secs(30);
@@ -105,6 +109,9 @@ struct Running {
     steps: JoinSet<()>,
     /// Moves of slots; one or none.
     moving: JoinSet<()>,
+    /// Moves of accounts, and which they are.
+    movers: JoinSet<u64>,
+    moved: BTreeSet<u64>,
     /// The reasons of the steps that were begun last, to log each once.
     told: BTreeSet<String>,
     settled: bool,
@@ -128,6 +135,8 @@ impl Controller {
             busy: Arc::default(),
             steps: JoinSet::new(),
             moving: JoinSet::new(),
+            movers: JoinSet::new(),
+            moved: BTreeSet::new(),
             told: BTreeSet::new(),
             settled: false,
             book_looked: None,
@@ -332,6 +341,7 @@ impl Running {
         self.tidy(&view);
         self.announce(&view).await?;
         self.even_out_slots(&view);
+        self.move_accounts(&view).await?;
         self.raise_level(&view).await?;
         self.rotate(&view, node).await
     }
@@ -515,6 +525,38 @@ impl Running {
         let goes_on = move || node.upgrade().is_some_and(|node| leads_meta(&node));
         self.moving
             .spawn(async move { mover.run(&all, &able, goes_on).await });
+    }
+
+    /// Has accounts go on that move, a few at a time and beside this.
+    async fn move_accounts(&mut self, view: &ClusterView) -> Result<(), StoreError> {
+        while let Some(ended) = self.movers.try_join_next() {
+            match ended {
+                Ok(id) => drop(self.moved.remove(&id)),
+                // It is not known whose it was: each is carried on by whoever takes it next.
+                Err(_) => self.moved.clear(),
+            }
+        }
+        if view.settings.feature_level < LEVEL_MOVES || self.moved.len() >= MOVES_UNDER_WAY {
+            return Ok(());
+        }
+        let mover = Arc::new(AccountMover {
+            directory: Arc::clone(&self.parts.directory),
+            shards: Arc::clone(&self.parts.shards),
+            bytes_per_second: None,
+            kept_for: KEPT_FOR,
+        });
+        let free = MOVES_UNDER_WAY - self.moved.len();
+        for of in mover.due(Timestamp::now(), &self.moved, free).await? {
+            self.moved.insert(of.id);
+            let mover = Arc::clone(&mover);
+            self.movers.spawn(async move {
+                if let Err(error) = mover.carry_on(&of).await {
+                    tracing::warn!(id = of.id, %error, "a move of an account is carried on later");
+                }
+                of.id
+            });
+        }
+        Ok(())
     }
 
     async fn command(&self, command: MetaCommand) -> Result<MetaReply, StoreError> {

@@ -63,7 +63,8 @@ pub(crate) fn find(known: Option<Transit>, lives: bool, by: Mover, step: &MoveSt
     let Some(known) = known else {
         return match step {
             MoveStep::Begin | MoveStep::Discard if !lives => Found::ToDo,
-            MoveStep::Leave { round: 1, .. } if lives => Found::ToDo,
+            // One that comes to nothing before it began leaves its note, so that nothing of it comes late.
+            MoveStep::Leave { round: 1, .. } | MoveStep::Return if lives => Found::ToDo,
             _ => Found::Stale,
         };
     };
@@ -76,7 +77,7 @@ pub(crate) fn find(known: Option<Transit>, lives: bool, by: Mover, step: &MoveSt
             (MoveStep::Begin | MoveStep::Discard, Gone | Going | Clearing | Incoming) => {
                 Found::ToDo
             }
-            (MoveStep::Leave { round: 1, .. }, Here) => Found::ToDo,
+            (MoveStep::Leave { round: 1, .. } | MoveStep::Return, Here) => Found::ToDo,
             _ => Found::Stale,
         };
     }

@@ -82,9 +82,16 @@ pub fn answer(view: &dyn Read, now_ms: i64, query: &MetaQuery) -> Result<MetaAns
             let has = row.is_some_and(|row| row.joined_with == Some(*secret_hash));
             MetaAnswer::LetsIn(is_good || has)
         }
-        MetaQuery::AccountMoves { after, limit } => {
-            MetaAnswer::AccountMoves(tables.account_moves(*after, bounded(*limit))?)
-        }
+        MetaQuery::AccountMoves {
+            pending: false,
+            after,
+            limit,
+        } => MetaAnswer::AccountMoves(tables.account_moves(*after, bounded(*limit))?),
+        MetaQuery::AccountMoves {
+            pending: true,
+            after,
+            limit,
+        } => MetaAnswer::AccountMoves(tables.pending_moves(*after, bounded(*limit))?),
         MetaQuery::MoveOf(account) => {
             let id = tables.last_move(*account)?;
             let last = id.map(|id| tables.account_move(id)).transpose()?;

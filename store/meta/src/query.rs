@@ -99,6 +99,8 @@ pub enum MetaQuery {
     },
     /// Moves of accounts, ascending by id, those after `after`. Answered by [`MetaAnswer::AccountMoves`]. From feature level 5 on.
     AccountMoves {
+        /// Without those that are over.
+        pending: bool,
         /// The last one seen; 0 to begin.
         after: u64,
         /// The most to answer with.

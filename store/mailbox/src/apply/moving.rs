@@ -755,7 +755,12 @@ mod tests {
     }
 
     #[test]
-    fn a_discard_comes_before_the_beginning() {
+    fn a_move_comes_to_nothing_before_it_began() {
+        let mut from = World::new();
+        assert_eq!(from.moving(FIRST, MoveStep::Return), DONE);
+        assert_eq!(from.moving(FIRST, leave(1, 1)), STALE);
+        assert_eq!(from.moving(FIRST, MoveStep::Fence), STALE);
+        from.append(1);
         let mut to = World::empty();
         assert_eq!(to.moving(FIRST, MoveStep::Discard), DONE);
         assert_eq!(to.moving(FIRST, MoveStep::Begin), STALE);

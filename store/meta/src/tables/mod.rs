@@ -262,6 +262,24 @@ impl Tables<'_> {
         self.list(&key::all_account_moves(), &start, limit)
     }
 
+    /// Those that are not over.
+    pub(crate) fn pending_moves(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<AccountMove>, KvError> {
+        let (mut found, mut after) = (Vec::new(), after);
+        // Few moves at a time are under way, and none as a rule.
+        while self.counter(key::MOVES_PENDING)? > 0 && found.len() < limit {
+            let page = self.account_moves(after, limit)?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            found.extend(page.into_iter().filter(|of| !of.state.is_over()));
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
     /// The id of the account's last move.
     pub(crate) fn last_move(&self, account: AccountId) -> Result<Option<u64>, KvError> {
         self.get(&key::last_move(account))

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use mailrook_cluster::{Node, NodeOptions, Reached};
-use mailrook_control::SlotMover;
+use mailrook_control::{AccountMover, SlotMover};
 use mailrook_mailbox::{Answer, Query, ShardCommand, ShardReply, check, shard_digest};
 use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply, SlotMap};
 use mailrook_store_api::{Call, Directory};
@@ -255,6 +255,15 @@ impl Mortal {
             died: Notify::new(),
             resume: Notify::new(),
         })
+    }
+
+    pub fn account_mover(self: &Arc<Mortal>) -> AccountMover {
+        AccountMover {
+            directory: Arc::clone(self) as _,
+            shards: Arc::clone(self) as _,
+            bytes_per_second: None,
+            kept_for: Duration::ZERO,
+        }
     }
 
     pub fn mover(self: &Arc<Mortal>) -> SlotMover {

@@ -1,10 +1,6 @@
 //! Slots of the tables move while they are used: nothing is lost, nothing is counted twice, whatever becomes of the
 //! controllers that move them.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod rig;
-
 use std::{
     collections::BTreeMap,
     sync::{
@@ -22,7 +18,7 @@ use mailrook_types::{NodeId, ShardId, Timestamp};
 use parking_lot::Mutex;
 use tokio::task::{JoinHandle, JoinSet};
 
-use rig::{AT_ONCE, Cluster, Mortal, PATIENCE, shards};
+use crate::rig::{AT_ONCE, Cluster, Mortal, PATIENCE, shards};
 
 const TABLES: [TableId; 2] = [TableId(7), TableId(8)];
 /// In each table. With two tables about a tenth of the slots have entries, so that most moves have some.
