@@ -8,17 +8,20 @@ use crate::Append;
 
 /// The digest of a change, without what differs from one try to the next: dates that the server chose, the ids of uploads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Intent([u8; 32]);
+pub struct Intent {
+    digest: [u8; 32],
+    of_names: bool,
+}
 
 impl Intent {
     /// Of a change that does something else, or answers something else, when it is made twice. None of those that may as
     /// well be made again: flags are as they are, what is removed is gone.
     pub fn of_change(change: &Change) -> Option<Intent> {
         match change {
-            Change::CreateMailbox(_)
-            | Change::DeleteMailbox(_)
-            | Change::RenameMailbox { .. }
-            | Change::Copy { .. } => Some(Intent::of(&("change", change))),
+            Change::CreateMailbox(_) | Change::DeleteMailbox(_) | Change::RenameMailbox { .. } => {
+                Some(Intent::of(&("names", change), true))
+            }
+            Change::Copy { .. } => Some(Intent::of(&("copy", change), false)),
             // Of messages that were made ready it is by `of_append`.
             Change::Append(_) | Change::AppendUploaded { .. } => None,
             // Somebody else's change may have come between: then it is not the same any more.
@@ -37,10 +40,16 @@ impl Intent {
             .map(|(message, flags, _date)| (message.hash(), flags))
             .collect();
         let mailbox: &MailboxRef = &append.mailbox;
-        Intent::of(&("append", mailbox, messages))
+        Intent::of(&("append", mailbox, messages), false)
     }
 
-    fn of(what: &impl Serialize) -> Intent {
-        Intent(*blake3::hash(&encode(what)).as_bytes())
+    /// Whether it makes, removes or renames mailboxes.
+    pub(crate) fn is_of_names(&self) -> bool {
+        self.of_names
+    }
+
+    fn of(what: &impl Serialize, of_names: bool) -> Intent {
+        let digest = *blake3::hash(&encode(what)).as_bytes();
+        Intent { digest, of_names }
     }
 }

@@ -1,8 +1,10 @@
 //! A sequence of operations that are each carried out once.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use mailrook_mailbox::Refusal;
 use mailrook_types::{ClientId, OpId};
+use tokio::time::Instant;
 
 use crate::Intent;
 
@@ -35,6 +37,15 @@ pub struct Begun {
     pub op: OpId,
     /// Whether it was begun before: it may have been carried out.
     pub again: bool,
+}
+
+impl Begun {
+    /// Whether the answer was kept from the first time, and nothing was done then: what stood in the way may be gone by now, so
+    /// that it is worth another operation.
+    pub fn is_worth_another<T>(&self, outcome: &Result<T, Refusal>) -> bool {
+        // That it is not known what was done is no refusal.
+        self.again && !matches!(outcome, Ok(_) | Err(Refusal::StaleOperation))
+    }
 }
 
 impl Lane {
@@ -97,10 +108,14 @@ impl Lane {
         }
     }
 
-    /// Notes that the reply to an operation arrived.
+    /// Notes that the reply to an operation arrived. What was begun before it for mailboxes' names, and is in doubt, would be
+    /// something else if it were asked for again: a mailbox that was deleted may be there anew.
     pub fn answered(&mut self, op: OpId) {
         self.unanswered.retain(|n| *n != op.n);
-        self.in_doubt.retain(|doubt| doubt.n != op.n);
+        let answered = self.in_doubt.iter().find(|doubt| doubt.n == op.n);
+        let of_names = answered.is_some_and(|doubt| doubt.intent.is_of_names());
+        self.in_doubt
+            .retain(|doubt| doubt.n != op.n && !(of_names && doubt.intent.is_of_names()));
     }
 }
 
@@ -156,9 +171,10 @@ mod tests {
         let again = lane.begin_for(intent("a"));
         assert_eq!((again.op, again.again), (first.op, true));
         lane.answered(again.op);
-        // What is asked for after an answer is meant.
+        // What is asked for after an answer is meant, and what was in doubt about names before it may be something else by now.
         let next = lane.begin_for(intent("a"));
         assert_eq!((next.op.n, next.again), (3, false));
+        assert!(!lane.begin_for(intent("b")).again);
         for _ in 0..Lane::UNANSWERED_MAX {
             lane.begin();
         }

@@ -171,7 +171,7 @@ impl MemoryCluster {
         append: Append,
     ) -> Result<Result<Appended, Refusal>, StoreError> {
         append.check()?;
-        let op = lane.begin_for(Intent::of_append(&append)).op;
+        let intent = Intent::of_append(&append);
         let new_message =
             |(message, flags, internal_date): (Arc<PreparedMessage>, _, _)| NewMessage {
                 body: MemoryCluster::inline(&message),
@@ -184,10 +184,17 @@ impl MemoryCluster {
             mailbox: append.mailbox,
             messages,
         });
-        match self.change_as(lane, op, account, change)? {
-            Ok(ChangeReply::Appended(appended)) => Ok(Ok(appended)),
-            Ok(other) => Err(misfit(&other)),
-            Err(refusal) => Ok(Err(refusal)),
+        loop {
+            let begun = lane.begin_for(intent);
+            let outcome = self.change_as(lane, begun.op, account, change.clone())?;
+            if begun.is_worth_another(&outcome) {
+                continue;
+            }
+            return match outcome {
+                Ok(ChangeReply::Appended(appended)) => Ok(Ok(appended)),
+                Ok(other) => Err(misfit(&other)),
+                Err(refusal) => Ok(Err(refusal)),
+            };
         }
     }
 
@@ -197,11 +204,17 @@ impl MemoryCluster {
         account: AccountId,
         change: Change,
     ) -> Result<Result<ChangeReply, Refusal>, StoreError> {
-        let op = match Intent::of_change(&change) {
-            Some(intent) => lane.begin_for(intent).op,
-            None => lane.begin(),
+        let Some(intent) = Intent::of_change(&change) else {
+            let op = lane.begin();
+            return self.change_as(lane, op, account, change);
         };
-        self.change_as(lane, op, account, change)
+        loop {
+            let begun = lane.begin_for(intent);
+            let outcome = self.change_as(lane, begun.op, account, change.clone())?;
+            if !begun.is_worth_another(&outcome) {
+                return Ok(outcome);
+            }
+        }
     }
 
     fn change_as(

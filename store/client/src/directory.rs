@@ -65,7 +65,7 @@ impl Directory for Client {
             // Mail follows to those who were just looked up: nobody need ask for them once more.
             if let MetaAnswer::Resolution(Resolution::Local { accounts, .. }) = &answer {
                 for target in accounts {
-                    self.inner.placement.put(target.account, target.shard);
+                    self.note_home(target.account, target.shard);
                 }
             }
             Ok(answer)

@@ -7,8 +7,7 @@ use mailrook_mailbox::{
     Query, Refusal, ShardCommand, ShardReply,
 };
 use mailrook_store_api::{
-    Append, BODY_READ_MAX, Begun, Call, Delivery, Intent, Lane, Mailstore, StoreError, Watch,
-    copy_range,
+    Append, BODY_READ_MAX, Call, Delivery, Intent, Lane, Mailstore, StoreError, Watch, copy_range,
 };
 use mailrook_types::{AccountId, BlobHash, OpId};
 
@@ -31,9 +30,11 @@ impl Client {
             return self.change_as(lane, op, account, change).await;
         };
         loop {
-            let Begun { op, again } = lane.begin_for(intent);
-            let outcome = self.change_as(lane, op, account, change.clone()).await?;
-            if !(again && is_refused(&outcome)) {
+            let begun = lane.begin_for(intent);
+            let outcome = self
+                .change_as(lane, begun.op, account, change.clone())
+                .await?;
+            if !begun.is_worth_another(&outcome) {
                 return Ok(outcome);
             }
         }
@@ -95,9 +96,9 @@ impl Client {
                 return Ok(Err(Refusal::NoSuchAccount));
             };
             let change = self.send_append(shard, &append).await?;
-            let Begun { op, again } = lane.begin_for(intent);
-            let outcome = self.change_as(lane, op, account, change).await?;
-            let may_try_again = again && is_refused(&outcome);
+            let begun = lane.begin_for(intent);
+            let outcome = self.change_as(lane, begun.op, account, change).await?;
+            let may_try_again = begun.is_worth_another(&outcome);
             match outcome {
                 Ok(ChangeReply::Appended(appended)) => return Ok(Ok(appended)),
                 Ok(other) => return Err(misfit(&other)),
@@ -164,13 +165,6 @@ impl Client {
             other => Err(misfit(&other)),
         }
     }
-}
-
-/// Whether nothing was done. What stood in the way when an operation was begun first may be gone when it is asked for again:
-/// then it is worth a new one.
-fn is_refused(outcome: &Result<ChangeReply, Refusal>) -> bool {
-    // That it is not known what was done is no refusal.
-    !matches!(outcome, Ok(_) | Err(Refusal::StaleOperation))
 }
 
 /// The directory has the account, and its shard goes on saying that it has not: nobody knows that it does not exist.

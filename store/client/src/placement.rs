@@ -27,17 +27,19 @@ pub(crate) struct Placement {
 const CACHED_MAX: usize = 1 << 20;
 
 /// Where an account is.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Home {
-    /// None while it is to be looked up.
-    now: Option<ShardId>,
+    shard: ShardId,
+    /// The shard said that the account is elsewhere: it is to be looked up.
+    is_doubted: bool,
     /// The shard before, if it moved while this process looked: what is read of a message that is gone may only be there.
     before: Option<ShardId>,
 }
 
 impl Placement {
     pub(crate) fn get(&self, account: AccountId) -> Option<ShardId> {
-        self.shards.read().get(&account)?.now
+        let home = self.shards.read().get(&account).copied()?;
+        (!home.is_doubted).then_some(home.shard)
     }
 
     /// The shard that the account was on before it moved.
@@ -45,17 +47,27 @@ impl Placement {
         self.shards.read().get(&account)?.before
     }
 
-    pub(crate) fn put(&self, account: AccountId, shard: ShardId) {
+    /// Says whether it was not known.
+    fn put(&self, account: AccountId, shard: ShardId) -> bool {
         if self.get(account) == Some(shard) {
-            return;
+            return false;
         }
         let mut shards = self.shards.write();
         if shards.len() >= CACHED_MAX {
             shards.clear();
         }
-        let home = shards.entry(account).or_default();
-        home.before = home.before.filter(|before| *before != shard);
-        home.now = Some(shard);
+        let known = shards.get(&account).copied();
+        let before = known.and_then(|known| match known.shard == shard {
+            true => known.before,
+            false => Some(known.shard),
+        });
+        let home = Home {
+            shard,
+            is_doubted: false,
+            before,
+        };
+        shards.insert(account, home);
+        true
     }
 
     pub(crate) fn forget(&self, account: AccountId) {
@@ -65,12 +77,19 @@ impl Placement {
     /// Has the account be looked up anew: its shard says that it is elsewhere.
     pub(crate) fn doubt(&self, account: AccountId) {
         if let Some(home) = self.shards.write().get_mut(&account) {
-            home.before = home.now.take().or(home.before);
+            home.is_doubted = true;
         }
     }
 }
 
 impl Client {
+    /// The account is on this shard; who watches it hears of it from there.
+    pub(crate) fn note_home(&self, account: AccountId, shard: ShardId) {
+        if self.inner.placement.put(account, shard) {
+            self.rehome_watch(account, shard);
+        }
+    }
+
     /// The shard that holds the account; `None` if the directory has no such account.
     pub(crate) async fn shard_of(&self, account: AccountId) -> Result<Option<ShardId>, StoreError> {
         if let Some(shard) = self.inner.placement.get(account) {
@@ -79,8 +98,7 @@ impl Client {
         let Some(record) = self.account_record(account).await? else {
             return Ok(None);
         };
-        self.inner.placement.put(account, record.shard);
-        self.rehome_watch(account, record.shard);
+        self.note_home(account, record.shard);
         Ok(Some(record.shard))
     }
 
@@ -120,7 +138,7 @@ impl Client {
         };
         match self.change_whole(record.id, record.shard, change).await? {
             Ok(_) => {
-                self.inner.placement.put(record.id, record.shard);
+                self.note_home(record.id, record.shard);
                 Ok(true)
             }
             Err(Refusal::NoSuchAccount) => Ok(false),

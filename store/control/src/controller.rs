@@ -49,6 +49,9 @@ const BOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often the controller looks whether a rotation of the CA can go on.
 const ROTATION_EVERY: Duration = Duration::from_secs(2);
 
+/// How long a move that did not get on lets others go first.
+const MOVE_RESTS_FOR: Duration = Duration::from_secs(10);
+
 /// Accounts that move at a time.
 const MOVES_UNDER_WAY: usize = 2;
 
@@ -110,8 +113,10 @@ struct Running {
     /// Moves of slots; one or none.
     moving: JoinSet<()>,
     /// Moves of accounts, and which they are.
-    movers: JoinSet<u64>,
+    movers: JoinSet<(u64, bool)>,
     moved: BTreeSet<u64>,
+    /// Moves that did not get on, and until when others go first.
+    rested: BTreeMap<u64, Instant>,
     /// The reasons of the steps that were begun last, to log each once.
     told: BTreeSet<String>,
     settled: bool,
@@ -137,6 +142,7 @@ impl Controller {
             moving: JoinSet::new(),
             movers: JoinSet::new(),
             moved: BTreeSet::new(),
+            rested: BTreeMap::new(),
             told: BTreeSet::new(),
             settled: false,
             book_looked: None,
@@ -531,11 +537,19 @@ impl Running {
     async fn move_accounts(&mut self, view: &ClusterView) -> Result<(), StoreError> {
         while let Some(ended) = self.movers.try_join_next() {
             match ended {
-                Ok(id) => drop(self.moved.remove(&id)),
-                // It is not known whose it was: each is carried on by whoever takes it next.
-                Err(_) => self.moved.clear(),
+                Ok((id, got_on)) => {
+                    self.moved.remove(&id);
+                    if !got_on {
+                        self.rested.insert(id, Instant::now() + MOVE_RESTS_FOR);
+                    }
+                }
+                Err(error) => tracing::error!(%error, "a mover of accounts ended in the middle"),
             }
         }
+        if self.movers.is_empty() {
+            self.moved.clear();
+        }
+        self.rested.retain(|_, until| *until > Instant::now());
         if view.settings.feature_level < LEVEL_MOVES || self.moved.len() >= MOVES_UNDER_WAY {
             return Ok(());
         }
@@ -546,14 +560,20 @@ impl Running {
             kept_for: KEPT_FOR,
         });
         let free = MOVES_UNDER_WAY - self.moved.len();
-        for of in mover.due(Timestamp::now(), &self.moved, free).await? {
+        let but_for = self.moved.iter().chain(self.rested.keys()).copied();
+        let but_for: BTreeSet<u64> = but_for.collect();
+        for of in mover.due(Timestamp::now(), &but_for, free).await? {
             self.moved.insert(of.id);
             let mover = Arc::clone(&mover);
             self.movers.spawn(async move {
-                if let Err(error) = mover.carry_on(&of).await {
+                let now = mover.carry_on(&of).await;
+                if let Err(error) = &now {
                     tracing::warn!(id = of.id, %error, "a move of an account is carried on later");
                 }
-                of.id
+                (
+                    of.id,
+                    now.is_ok_and(|now| now.state != of.state || now.note.opened),
+                )
             });
         }
         Ok(())

@@ -110,7 +110,13 @@ impl Hands {
     /// kept in quarantine.
     pub(crate) async fn drop_copy(&self, shard: ShardId, node: NodeId) -> Result<(), String> {
         let led = self.group.as_ref().filter(|group| group.leader.is_some());
-        let reached = led.and_then(|group| group.status.as_ref().map(Reached::from));
+        let status = led.and_then(|group| group.status.as_ref());
+        // One that the group counts with is kept whatever the records say, which may be of a recovered directory.
+        let status = status.filter(|status| {
+            let mut members = status.voters.iter().chain(&status.learners);
+            !status.changing && members.all(|member| *member != node.0)
+        });
+        let reached = status.map(Reached::from);
         let ask = match reached.filter(|_| self.removes) {
             Some(reached) => Ask::RemoveCopy(shard, reached),
             None => Ask::DropCopy(shard),

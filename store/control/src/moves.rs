@@ -29,6 +29,10 @@ use crate::gather::misfit;
 /// Commands of a move that are under way at a time: enough to keep a shard's log busy, and few enough that others are not held up.
 const UNDER_WAY: usize = 4;
 
+/// Bodies up to this length travel with their message, beside which there may be as much again: an entry of the log holds
+/// both.
+const INLINE_MAX: u32 = 128 << 10;
+
 /// Once so little has changed while the last round was copied, the account is fenced for the rest of it.
 const LAST_ROUND_BYTES: u64 = 64 << 10;
 
@@ -71,7 +75,11 @@ enum Stopped {
 
 impl From<StoreError> for Stopped {
     fn from(error: StoreError) -> Stopped {
-        Stopped::Failed(error)
+        match error {
+            // They would be the same the next time.
+            StoreError::Unacceptable(cause) | StoreError::Internal(cause) => Stopped::GiveUp(cause),
+            passing => Stopped::Failed(passing),
+        }
     }
 }
 
@@ -81,6 +89,8 @@ struct Taken<'m> {
     of: AccountMove,
     by: Mover,
     note: MoveNote,
+    /// Bytes, by this mover.
+    copied: u64,
     begun: Instant,
     noted: Instant,
 }
@@ -121,7 +131,7 @@ impl AccountMover {
     fn is_due(&self, of: &AccountMove, now: Timestamp) -> bool {
         let kept_ms = i64::try_from(self.kept_for.as_millis()).unwrap_or(i64::MAX);
         of.state != MoveState::Moved
-            || of.turn == 0
+            || !of.note.opened
             || of.changed.0.saturating_add(kept_ms) <= now.0
     }
 
@@ -151,6 +161,7 @@ impl AccountMover {
         let mut taken = Taken {
             mover: self,
             note: taken.note,
+            copied: 0,
             of: taken,
             by,
             begun: now,
@@ -184,7 +195,6 @@ impl Taken<'_> {
 
     /// Brings all of the account to the other shard, and has the directory say so.
     async fn copy_over(&mut self) -> Result<(), Stopped> {
-        self.until_done(self.of.to, MoveStep::Begin).await?;
         let query = Query::MoveStanding {
             account: self.account(),
         };
@@ -205,6 +215,7 @@ impl Taken<'_> {
             Answer::MoveStanding(_) => 1,
             other => return Err(misfit(&other).into()),
         };
+        self.until_done(self.of.to, MoveStep::Begin).await?;
         self.leave(first, 1).await?;
         self.copy(None).await?;
         // Of one that was taken over, what changed before.
@@ -230,18 +241,28 @@ impl Taken<'_> {
 
     /// The last of it, while nobody is served: `round` is under way.
     async fn finish(&mut self, round: u32) -> Result<(), Stopped> {
+        // It may have been abandoned meanwhile.
+        self.tell().await?;
         let fenced = Instant::now();
         let copied = timeout(FENCE_MAX, self.copy_the_rest(round)).await;
-        copied.map_err(|_elapsed| {
+        let copied = copied.unwrap_or_else(|_elapsed| {
             let seconds = FENCE_MAX.as_secs();
-            Stopped::GiveUp(format!("the rest of it was not copied within {seconds} s"))
-        })??;
+            Err(Stopped::GiveUp(format!(
+                "the rest of it was not copied within {seconds} s"
+            )))
+        });
+        // Clients wait: it is served again where it was, and not once the cause has passed.
+        copied.map_err(|stopped| match stopped {
+            Stopped::Failed(error) => Stopped::GiveUp(error.to_string()),
+            other => other,
+        })?;
         let flip = MetaCommand::FlipMove {
             id: self.of.id,
             turn: self.by.turn,
         };
         self.of = self.meta_step(flip).await?;
         self.shard_step(self.of.to, MoveStep::Open).await?;
+        self.note.opened = true;
         self.note.pause_ms = u32::try_from(fenced.elapsed().as_millis()).unwrap_or(u32::MAX);
         tracing::info!(
             id = self.of.id,
@@ -254,7 +275,7 @@ impl Taken<'_> {
             elapsed_ms = self.begun.elapsed().as_millis(),
             "an account has moved"
         );
-        self.tell().await
+        self.note_now().await
     }
 
     async fn copy_the_rest(&mut self, round: u32) -> Result<(), Stopped> {
@@ -278,6 +299,10 @@ impl Taken<'_> {
         match &self.of.state {
             MoveState::Moved => {
                 self.shard_step(self.of.to, MoveStep::Open).await?;
+                if !self.note.opened {
+                    self.note.opened = true;
+                    self.note_now().await?;
+                }
                 if !self.mover.is_due(&self.of, Timestamp::now()) {
                     return Ok(());
                 }
@@ -344,6 +369,7 @@ impl Taken<'_> {
             all += bytes;
             self.note.messages += messages as u64;
             self.note.bytes += bytes;
+            self.copied += bytes;
             if self.noted.elapsed() >= NOTE_EVERY {
                 self.tell().await?;
             }
@@ -358,7 +384,7 @@ impl Taken<'_> {
     /// Waits where more was copied than there may be in the time; not while the account is fenced.
     async fn slow_down(&self, round: Option<u32>) {
         if let (Some(rate), None) = (self.mover.bytes_per_second, round) {
-            let due = Duration::from_secs_f64(self.note.bytes as f64 / rate.max(1) as f64);
+            let due = Duration::from_secs_f64(self.copied as f64 / rate.max(1) as f64);
             tokio::time::sleep(due.saturating_sub(self.begun.elapsed())).await;
         }
     }
@@ -433,7 +459,7 @@ impl Taken<'_> {
             .collect();
         let mut at = 0;
         while at < wanted.len() {
-            if wanted[at].body_size > Chunk::RAW_LEN as u32 {
+            if wanted[at].body_size > INLINE_MAX {
                 let source = self.upload(wanted[at].hash, wanted[at].body_size).await?;
                 wanted[at].source = Some(source);
                 at += 1;
@@ -492,7 +518,16 @@ impl Taken<'_> {
         Ok(BodySource::Uploaded { upload, digests })
     }
 
+    /// Notes how far it is, and stops if it was decided meanwhile that the account stays.
     async fn tell(&mut self) -> Result<(), Stopped> {
+        self.note_now().await?;
+        match self.of.state {
+            MoveState::Copying => Ok(()),
+            _ => Err(Stopped::Overtaken),
+        }
+    }
+
+    async fn note_now(&mut self) -> Result<(), Stopped> {
         self.noted = Instant::now();
         let note = MetaCommand::NoteMove {
             id: self.of.id,

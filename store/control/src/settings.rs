@@ -11,10 +11,9 @@ use mailrook_types::NodeId;
 /// | 2 | lost nodes are removed at once, the CA is rotated |
 /// | 3 | slots of the cluster-wide tables move to shards that were added |
 /// | 4 | copies that a group does without are removed, and not put into quarantine |
-/// | 5 | accounts move from shard to shard ([`LEVEL_MOVES`](mailrook_meta::LEVEL_MOVES)) |
 pub const FEATURE_LEVELS: FeatureLevels = FeatureLevels {
     lowest: 1,
-    highest: 5,
+    highest: 4,
 };
 
 /// From this level on a lost node can be removed while records still name it.

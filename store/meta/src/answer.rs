@@ -93,10 +93,10 @@ pub fn answer(view: &dyn Read, now_ms: i64, query: &MetaQuery) -> Result<MetaAns
             limit,
         } => MetaAnswer::AccountMoves(tables.pending_moves(*after, bounded(*limit))?),
         MetaQuery::MoveOf(account) => {
-            let id = tables.last_move(*account)?;
-            let last = id.map(|id| tables.account_move(id)).transpose()?;
+            let known = tables.last_move(*account)?;
+            let last = known.map(|last| tables.account_move(last.id)).transpose()?;
             MetaAnswer::MoveOf {
-                moved: id.is_some(),
+                moved: known.is_some_and(|last| last.flipped),
                 last: last.flatten().map(Box::new),
             }
         }

@@ -20,9 +20,9 @@
 //! | members by name | `10` name | node id |
 //! | join tokens | `11` hash | `JoinToken` |
 //! | placement | `12` shard | `ShardRecord` |
-//! | moves of accounts | `14` id | `AccountMove` |
-//! | the last move of an account that ever moved | `15` account | its id |
 //! | of the whole cluster | `13` what | `ClusterSettings`, `SlotMap`, `SlotMove`, `ClusterCa`, `CaSigner` |
+//! | moves of accounts | `14` id | `AccountMove` |
+//! | of an account, the last move that was asked for | `15` account | `LastMove` |
 //!
 //! Local parts stand here in lower case, and only here: records keep the spelling. (Lower case may be longer, beyond
 //! what an address may have, so a key is never read back as an address.) Neither domains nor local parts hold a NUL.

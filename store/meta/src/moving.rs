@@ -56,6 +56,8 @@ pub struct MoveNote {
     pub bytes: u64,
     /// For how long the account was not served, in milliseconds.
     pub pause_ms: u32,
+    /// Whether the account is served where it has gone.
+    pub opened: bool,
 }
 
 /// How far a move has come.

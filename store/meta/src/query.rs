@@ -155,7 +155,7 @@ pub enum MetaAnswer {
     AccountMoves(Vec<AccountMove>),
     /// The account's last move.
     MoveOf {
-        /// Whether there was one.
+        /// Whether it ever moved.
         moved: bool,
         /// How it goes, or went; `None` if that is forgotten.
         last: Option<Box<AccountMove>>,

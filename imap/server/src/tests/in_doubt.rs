@@ -58,6 +58,28 @@ async fn what_is_asked_for_again_is_done_once() {
 }
 
 #[tokio::test]
+async fn a_mailbox_that_is_made_again_is_deleted_again() {
+    let rig = Rig::new().await;
+    let mut client = rig.logged_in().await;
+    client.play("C: a1 CREATE x\nS: a1 OK ...").await;
+    rig.twin.set_loses_answers(true);
+    client
+        .play("C: a2 DELETE x\nS: a2 NO [UNAVAILABLE] ...")
+        .await;
+    rig.twin.set_loses_answers(false);
+    client
+        .play(
+            r#"C: a3 CREATE x
+               S: a3 OK ...
+               C: a4 DELETE x
+               S: a4 OK ...
+               C: a5 LIST "" x
+               S: a5 OK ..."#,
+        )
+        .await;
+}
+
+#[tokio::test]
 async fn another_session_does_not_go_on_with_it() {
     let rig = Rig::new().await;
     let mut one = rig.logged_in().await;

@@ -25,14 +25,19 @@ pub(crate) fn apply(tx: &mut Tx<'_>, command: &MoveCommand) -> Outcome<MoveReply
     let known = account.record.transit;
     let found = find(known, account.record.lives(), command.by, &command.step);
     if found == Found::Stale {
-        return Err(Refusal::StaleAccountMove.into());
+        let is_missing = known.is_none() && !account.record.lives();
+        return Err(match &command.step {
+            MoveStep::Leave { .. } if is_missing => Refusal::NoSuchAccount,
+            _ => Refusal::StaleAccountMove,
+        }
+        .into());
     }
     // Whoever takes a step has taken over, also where it was done.
     let stage = known.map_or(MoveStage::Here, Transit::stage);
     account.record.transit = Some(Transit::new(command.by, stage));
     let reply = match (&command.step, found) {
         (MoveStep::Leave { round, noted_from }, found) => {
-            leave(&mut account, *round, *noted_from, found)?
+            leave(&mut account, known, *round, *noted_from, found)?
         }
         (MoveStep::Fence, found) => fence(&mut account, stage, found)?,
         (MoveStep::Return, found) => go_back(&mut account, stage, found)?,
@@ -60,6 +65,7 @@ impl Account<'_> {
 /// Begins a round, and forgets the notes of those that were copied.
 fn leave(
     account: &mut Account<'_>,
+    known: Option<Transit>,
     round: u32,
     noted_from: u32,
     found: Found,
@@ -67,7 +73,7 @@ fn leave(
     if round == 1 && found == Found::ToDo {
         // An earlier move that came to nothing may have left some.
         if !forget_notes(account, u32::MAX)? {
-            account.set_stage(MoveStage::Here);
+            account.record.transit = known;
             return Ok(MoveReply::More);
         }
     }
@@ -835,6 +841,28 @@ mod tests {
         let missing = MoveReply::BodiesMissing(hashes.to_vec());
         assert_eq!(to.moving(FIRST, MoveStep::Install(pairs)), Ok(missing));
         assert_eq!(to.pairs(), before);
+    }
+
+    #[test]
+    fn notes_of_an_earlier_move_go_little_by_little() {
+        let (mut from, mut to) = (World::new(), World::empty());
+        from.append(1);
+        until_done(&mut to, FIRST, &MoveStep::Begin);
+        assert_eq!(from.moving(FIRST, leave(1, 1)), DONE);
+        for _ in 0..60 {
+            from.append(50);
+        }
+        assert_eq!(from.moving(FIRST, MoveStep::Return), Ok(MoveReply::More));
+        let second = Mover {
+            move_id: 2,
+            turn: 0,
+        };
+        assert_eq!(from.moving(second, leave(1, 1)), Ok(MoveReply::More));
+        until_done(&mut from, second, &leave(1, 1));
+        // An account that is not here does not leave.
+        let mut empty = World::empty();
+        let missing = empty.moving(FIRST, leave(1, 1));
+        assert_eq!(missing, Err(Refusal::NoSuchAccount));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{Machine, Outcome, Stop, invalid, limit};
 use crate::{
     AccountMove, MOVES_AT_ONCE_MAX, MOVES_KEPT, MOVES_MAX, MetaRefusal, MetaReply, MoveNote,
     MoveState, key,
-    tables::{delete, put},
+    tables::{LastMove, delete, put},
 };
 
 impl Machine<'_, '_> {
@@ -48,7 +48,15 @@ impl Machine<'_, '_> {
                 note: MoveNote::default(),
             };
             put(self.view, key::account_move(begun.id), &begun);
-            put(self.view, key::last_move(account), &begun.id);
+            let flipped = self
+                .tables()
+                .last_move(account)?
+                .is_some_and(|last| last.flipped);
+            let last = LastMove {
+                id: begun.id,
+                flipped,
+            };
+            put(self.view, key::last_move(account), &last);
             moves.push(begun);
         }
         let pending = pending + moves.len() as u64;
@@ -92,6 +100,8 @@ impl Machine<'_, '_> {
         };
         record.shard = flipped.to;
         self.put_account(&record);
+        let last = LastMove { id, flipped: true };
+        put(self.view, key::last_move(flipped.account), &last);
         self.count_on_shard(flipped.from, false)?;
         self.count_on_shard(flipped.to, true)?;
         self.set_state(&mut flipped, MoveState::Moved);

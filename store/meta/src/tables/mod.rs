@@ -48,6 +48,14 @@ pub(crate) struct QueuedLane {
     pub(crate) lane: u64,
 }
 
+/// The last move that was asked for of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LastMove {
+    pub(crate) id: u64,
+    /// Whether the account ever moved, by this move or an earlier one.
+    pub(crate) flipped: bool,
+}
+
 /// What names an address as where mail goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Referrer {
@@ -280,17 +288,17 @@ impl Tables<'_> {
         Ok(found)
     }
 
-    /// The id of the account's last move.
-    pub(crate) fn last_move(&self, account: AccountId) -> Result<Option<u64>, KvError> {
+    /// The account's last move.
+    pub(crate) fn last_move(&self, account: AccountId) -> Result<Option<LastMove>, KvError> {
         self.get(&key::last_move(account))
     }
 
     /// The account's move, unless it is over.
     pub(crate) fn pending_move(&self, account: AccountId) -> Result<Option<AccountMove>, KvError> {
-        let Some(id) = self.last_move(account)? else {
+        let Some(last) = self.last_move(account)? else {
             return Ok(None);
         };
-        Ok(self.account_move(id)?.filter(|of| !of.state.is_over()))
+        Ok(self.account_move(last.id)?.filter(|of| !of.state.is_over()))
     }
 
     /// What names `target`, or a subaddress of it that is no user of its own; at most `limit`.

@@ -75,8 +75,10 @@ fn counts(group: &Group) -> Vec<u64> {
 fn last(group: &Group, account: AccountId) -> Option<MoveState> {
     match group.ask(MetaQuery::MoveOf(account)) {
         MetaAnswer::MoveOf { moved, last } => {
-            assert!(moved || last.is_none());
-            last.map(|of| of.state)
+            let state = last.map(|of| of.state);
+            let flipped = matches!(state, Some(MoveState::Moved | MoveState::Done));
+            assert_eq!(moved, flipped);
+            state
         }
         other => panic!("{other:?}"),
     }
