@@ -4,7 +4,8 @@ use mailrook_store_api::{
     Append, Lane, Mailstore,
     shard::{Appended, Change, ChangeReply},
 };
-use mailrook_types::AccountId;
+use mailrook_types::{AccountId, Timestamp};
+use tokio::time::Instant;
 
 use crate::outcome::Failure;
 
@@ -15,6 +16,8 @@ pub(crate) struct Account {
     lane: Option<Lane>,
     /// Whether this session has changed something since it last looked.
     changed: bool,
+    /// When messages came, of which it is not known whether they were appended: asked for again, it is the same.
+    date_in_doubt: Option<(Instant, Timestamp)>,
 }
 
 impl Account {
@@ -23,7 +26,17 @@ impl Account {
             id,
             lane: None,
             changed: false,
+            date_in_doubt: None,
         }
+    }
+
+    /// The date of messages that come without one.
+    pub(crate) fn arrival_date(&mut self) -> Timestamp {
+        let is_fresh = |(since, _): &(Instant, Timestamp)| since.elapsed() < Lane::IN_DOUBT_MAX;
+        let known = self.date_in_doubt.filter(is_fresh);
+        let (since, date) = known.unwrap_or_else(|| (Instant::now(), Timestamp::now()));
+        self.date_in_doubt = Some((since, date));
+        date
     }
 
     /// Carries out a change, once.
@@ -45,7 +58,11 @@ impl Account {
     ) -> Result<Appended, Failure> {
         self.changed = true;
         let lane = Account::lane(&mut self.lane, store).await?;
-        Ok(store.append(lane, self.id, append).await??)
+        let appended = store.append(lane, self.id, append).await;
+        if appended.is_ok() {
+            self.date_in_doubt = None;
+        }
+        Ok(appended??)
     }
 
     /// Whether a change was made since the last call.

@@ -1,12 +1,14 @@
-//! What a change is for, so that one whose answer was lost is known when it is asked for again.
+//! What a change is for, so that one whose answer was lost is known when it is asked for again. A lane may serve several
+//! accounts.
 
 use mailrook_kv::encode;
 use mailrook_mailbox::{Change, MailboxRef};
+use mailrook_types::AccountId;
 use serde::Serialize;
 
 use crate::Append;
 
-/// The digest of a change, without what differs from one try to the next: dates that the server chose, the ids of uploads.
+/// The digest of a change, without what differs from one try to the next: the ids of uploads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Intent {
     digest: [u8; 32],
@@ -16,12 +18,12 @@ pub struct Intent {
 impl Intent {
     /// Of a change that does something else, or answers something else, when it is made twice. None of those that may as
     /// well be made again: flags are as they are, what is removed is gone.
-    pub fn of_change(change: &Change) -> Option<Intent> {
+    pub fn of_change(account: AccountId, change: &Change) -> Option<Intent> {
         match change {
             Change::CreateMailbox(_) | Change::DeleteMailbox(_) | Change::RenameMailbox { .. } => {
-                Some(Intent::of(&("names", change), true))
+                Some(Intent::of(&("names", account, change), true))
             }
-            Change::Copy { .. } => Some(Intent::of(&("copy", change), false)),
+            Change::Copy { .. } => Some(Intent::of(&("copy", account, change), false)),
             // Of messages that were made ready it is by `of_append`.
             Change::Append(_) | Change::AppendUploaded { .. } => None,
             // Somebody else's change may have come between: then it is not the same any more.
@@ -33,14 +35,14 @@ impl Intent {
         }
     }
 
-    /// Of an append: the mailbox, the messages' bytes and flags.
-    pub fn of_append(append: &Append) -> Intent {
+    /// Of an append: the mailbox, the messages' bytes, flags and dates.
+    pub fn of_append(account: AccountId, append: &Append) -> Intent {
         let messages = append.messages.iter();
         let messages: Vec<_> = messages
-            .map(|(message, flags, _date)| (message.hash(), flags))
+            .map(|(message, flags, date)| (message.hash(), flags, date))
             .collect();
         let mailbox: &MailboxRef = &append.mailbox;
-        Intent::of(&("append", mailbox, messages), false)
+        Intent::of(&("append", account, mailbox, messages), false)
     }
 
     /// Whether it makes, removes or renames mailboxes.

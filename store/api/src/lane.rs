@@ -122,7 +122,7 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use mailrook_mailbox::Change;
-    use mailrook_types::MailboxName;
+    use mailrook_types::{AccountId, MailboxName};
 
     use super::*;
 
@@ -162,7 +162,7 @@ mod tests {
     fn what_is_in_doubt_is_the_same_operation_when_it_is_asked_for_again() {
         let delete =
             |name: &str| Change::DeleteMailbox(MailboxName::parse(name).expect("a good name"));
-        let intent = |name: &str| Intent::of_change(&delete(name)).unwrap();
+        let intent = |name: &str| Intent::of_change(AccountId(1), &delete(name)).unwrap();
         let mut lane = Lane::new(ClientId(1), 1);
         let first = lane.begin_for(intent("a"));
         assert!(!first.again);

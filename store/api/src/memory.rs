@@ -171,7 +171,7 @@ impl MemoryCluster {
         append: Append,
     ) -> Result<Result<Appended, Refusal>, StoreError> {
         append.check()?;
-        let intent = Intent::of_append(&append);
+        let intent = Intent::of_append(account, &append);
         let new_message =
             |(message, flags, internal_date): (Arc<PreparedMessage>, _, _)| NewMessage {
                 body: MemoryCluster::inline(&message),
@@ -204,7 +204,7 @@ impl MemoryCluster {
         account: AccountId,
         change: Change,
     ) -> Result<Result<ChangeReply, Refusal>, StoreError> {
-        let Some(intent) = Intent::of_change(&change) else {
+        let Some(intent) = Intent::of_change(account, &change) else {
             let op = lane.begin();
             return self.change_as(lane, op, account, change);
         };

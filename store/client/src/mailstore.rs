@@ -25,7 +25,7 @@ impl Client {
         account: AccountId,
         change: Change,
     ) -> Result<Result<ChangeReply, Refusal>, StoreError> {
-        let Some(intent) = Intent::of_change(&change) else {
+        let Some(intent) = Intent::of_change(account, &change) else {
             let op = lane.begin();
             return self.change_as(lane, op, account, change).await;
         };
@@ -89,7 +89,7 @@ impl Client {
         append: Append,
     ) -> Result<Result<Appended, Refusal>, StoreError> {
         append.check()?;
-        let intent = Intent::of_append(&append);
+        let intent = Intent::of_append(account, &append);
         let mut last = Refusal::NoSuchAccount;
         for _ in 0..MENDED_TRIES_MAX {
             let Some(shard) = self.shard_of(account).await? else {

@@ -219,7 +219,7 @@ fn accept(
 pub(crate) async fn end(session: &mut Session, mut appending: Appending) -> Outcome {
     let name = MailboxName::parse(&appending.mailbox)?;
     appending.complete(&session.context).await?;
-    let now = Timestamp::now();
+    let now = session.account()?.arrival_date();
     let of_store = |ready: &Ready| {
         let internal_date = ready.internal_date.unwrap_or(now);
         (

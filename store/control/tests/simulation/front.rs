@@ -170,7 +170,11 @@ impl Load {
                 }
                 Ok(Err(refusal)) => panic!("append {number} was refused: {refusal:?}"),
                 Err(StoreError::Internal(cause)) => panic!("append {number} failed: {cause}"),
-                Err(_) if self.retry == Retry::UnderANewId => {}
+                // In its own lane it would be the same operation.
+                Err(_) if self.retry == Retry::UnderANewId => match self.client.open_lane().await {
+                    Ok(new) => *lane = new,
+                    Err(_) => return,
+                },
                 Err(_) => return,
             }
         }
