@@ -29,3 +29,4 @@ mod wire;
 pub use client::{Client, ClientOptions, machines};
 pub use routes::{Copies, Peers, Reach};
 pub use shards::Shards;
+pub use upload::new_upload;

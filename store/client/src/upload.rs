@@ -161,7 +161,11 @@ fn digests(chunks: &[Chunk]) -> Vec<[u8; 32]> {
     chunks.iter().map(digest).collect()
 }
 
-fn new_upload() -> Result<UploadId, StoreError> {
+/// An id that no other upload has.
+///
+/// # Errors
+/// The system gives no random numbers.
+pub fn new_upload() -> Result<UploadId, StoreError> {
     let mut id = [0; 16];
     simulation::fill_random(&mut id)
         .map_err(|error| StoreError::Internal(format!("no random number: {error}")))?;

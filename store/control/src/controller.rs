@@ -556,7 +556,6 @@ impl Running {
         let mover = Arc::new(AccountMover {
             directory: Arc::clone(&self.parts.directory),
             shards: Arc::clone(&self.parts.shards),
-            bytes_per_second: None,
             kept_for: KEPT_FOR,
         });
         let free = MOVES_UNDER_WAY - self.moved.len();

@@ -10,7 +10,6 @@ use std::{
 };
 
 use futures::{StreamExt, TryStreamExt, stream};
-use mailrook_cluster::simulation;
 use mailrook_mailbox::{
     Answer, BodySource, Chunk, MoveCommand, MoveReply, MoveStage, MoveStanding, MoveStep,
     MovedPair, Mover, Query, Refusal, ShardCommand, ShardReply, UploadChunk,
@@ -20,8 +19,8 @@ use mailrook_meta::{
     AccountMove, MetaAnswer, MetaCommand, MetaQuery, MetaRefusal, MetaReply, MoveNote, MoveState,
 };
 use mailrook_store_api::{Directory, StoreError};
-use mailrook_store_client::Shards;
-use mailrook_types::{AccountId, BlobHash, ShardId, Timestamp, UploadId};
+use mailrook_store_client::{Shards, new_upload};
+use mailrook_types::{AccountId, BlobHash, ShardId, Timestamp};
 use tokio::time::{Instant, timeout};
 
 use crate::gather::misfit;
@@ -57,8 +56,6 @@ pub struct AccountMover {
     pub directory: Arc<dyn Directory>,
     /// The shards.
     pub shards: Arc<dyn Shards>,
-    /// How many bytes a second are copied at most.
-    pub bytes_per_second: Option<u64>,
     /// How long what is left is kept: [`KEPT_FOR`].
     pub kept_for: Duration,
 }
@@ -89,8 +86,6 @@ struct Taken<'m> {
     of: AccountMove,
     by: Mover,
     note: MoveNote,
-    /// Bytes, by this mover.
-    copied: u64,
     begun: Instant,
     noted: Instant,
 }
@@ -161,7 +156,6 @@ impl AccountMover {
         let mut taken = Taken {
             mover: self,
             note: taken.note,
-            copied: 0,
             of: taken,
             by,
             begun: now,
@@ -369,11 +363,9 @@ impl Taken<'_> {
             all += bytes;
             self.note.messages += messages as u64;
             self.note.bytes += bytes;
-            self.copied += bytes;
             if self.noted.elapsed() >= NOTE_EVERY {
                 self.tell().await?;
             }
-            self.slow_down(round).await;
             match next {
                 Some(next) => after = Some(next),
                 None => return Ok(all),
@@ -381,18 +373,10 @@ impl Taken<'_> {
         }
     }
 
-    /// Waits where more was copied than there may be in the time; not while the account is fenced.
-    async fn slow_down(&self, round: Option<u32>) {
-        if let (Some(rate), None) = (self.mover.bytes_per_second, round) {
-            let due = Duration::from_secs_f64(self.copied as f64 / rate.max(1) as f64);
-            tokio::time::sleep(due.saturating_sub(self.begun.elapsed())).await;
-        }
-    }
-
     /// Brings pairs to the other shard, with the bodies that it lacks.
     async fn install(&self, mut pairs: Vec<MovedPair>) -> Result<u64, Stopped> {
         self.add_bodies(&mut pairs).await?;
-        let bytes = pairs.iter().map(|pair| pair.len() as u64).sum();
+        let bytes = pairs.iter().map(|pair| pair.bytes() as u64).sum();
         let parts = in_parts(pairs);
         stream::iter(parts)
             .map(|part| self.install_part(part))
@@ -585,7 +569,7 @@ fn in_parts(pairs: Vec<MovedPair>) -> Vec<Vec<MovedPair>> {
     let mut parts: Vec<Vec<MovedPair>> = Vec::new();
     let mut bytes = usize::MAX;
     for pair in pairs {
-        let len = pair.len();
+        let len = pair.bytes();
         if bytes.saturating_add(len) > MOVED_BYTES_MAX {
             parts.push(Vec::new());
             bytes = 0;
@@ -596,10 +580,4 @@ fn in_parts(pairs: Vec<MovedPair>) -> Vec<Vec<MovedPair>> {
         }
     }
     parts
-}
-
-fn new_upload() -> Result<UploadId, StoreError> {
-    let mut id = [0; 16];
-    simulation::fill_random(&mut id).map_err(|error| StoreError::Internal(error.to_string()))?;
-    Ok(UploadId(u128::from_le_bytes(id)))
 }

@@ -76,6 +76,14 @@ pub struct MovedPair {
     pub message: Option<MovedMessage>,
 }
 
+impl MovedPair {
+    /// How many bytes it takes of what a step may have.
+    pub fn bytes(&self) -> usize {
+        let value = self.value.as_ref().map_or(0, |value| value.len());
+        self.key.len() + value + self.message.as_ref().map_or(0, MovedMessage::bytes)
+    }
+}
+
 /// What stands beside a message's record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MovedMessage {
@@ -91,6 +99,17 @@ pub struct MovedMessage {
     pub signature: Vec<u8>,
     /// Where the body is; none if the shard that the account goes to has it.
     pub source: Option<BodySource>,
+}
+
+impl MovedMessage {
+    fn bytes(&self) -> usize {
+        let body = match &self.source {
+            Some(BodySource::Inline(chunks)) => chunks.iter().map(|chunk| chunk.bytes.len()).sum(),
+            Some(BodySource::Uploaded { digests, .. }) => digests.len() * 32,
+            None => 0,
+        };
+        self.detail.len() + self.signature.len() + body
+    }
 }
 
 /// How a step of a move went.

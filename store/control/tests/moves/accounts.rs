@@ -15,7 +15,7 @@ use mailrook_meta::{
     NewAccount,
 };
 use mailrook_store_api::{
-    Append, Delivery, DeliveryRecipient, Directory, Mailstore, PreparedMessage, StoreError,
+    Append, Delivery, DeliveryRecipient, Directory, Mailstore, PreparedMessage,
 };
 use mailrook_store_client::Client;
 use mailrook_types::{
@@ -23,9 +23,9 @@ use mailrook_types::{
     Uid, UidSet,
 };
 use parking_lot::Mutex;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
-use crate::rig::{Cluster, Mortal, PATIENCE};
+use crate::rig::{self, Cluster, Mortal, PATIENCE};
 
 /// Between two messages of a client: each move copies all of them.
 const PAUSE: Duration = Duration::from_millis(30);
@@ -260,7 +260,7 @@ async fn ask_for(client: &Client, account: AccountId) {
     assert!(matches!(asked, Ok(MetaReply::AccountMoves(_))), "{asked:?}");
 }
 
-type Step = JoinHandle<Result<AccountMove, StoreError>>;
+type Step = rig::Step<AccountMove>;
 
 /// A mover that dies at its nth command, or is held up there. Says how the move stands if it came through.
 async fn control(
@@ -273,18 +273,8 @@ async fn control(
     let mover = mortal.account_mover();
     let due = mover.due(Timestamp(i64::MAX), &BTreeSet::new(), 1).await;
     let pending = due.unwrap().pop()?;
-    let mut step: Step = tokio::spawn(async move { mover.carry_on(&pending).await });
-    tokio::select! {
-        done = &mut step => Some(done.unwrap().unwrap()),
-        () = mortal.died.notified() => {
-            if left % 2 == 0 {
-                held.push((mortal, step));
-            } else {
-                step.abort();
-            }
-            None
-        }
-    }
+    let step = tokio::spawn(async move { mover.carry_on(&pending).await });
+    mortal.until_end(step, left % 2 == 0, held).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -293,7 +283,6 @@ async fn nothing_is_lost_or_doubled_wherever_a_mover_dies() {
     let ids = cluster.ids();
     let client = cluster.client(ids[0]);
     let account = add_account(&client).await.id;
-    raise_level(&client).await;
     let ledger = Ledger::new(account);
     let mut users = JoinSet::new();
     for id in [ids[0], ids[1]] {
@@ -354,9 +343,4 @@ async fn nothing_is_lost_or_doubled_wherever_a_mover_dies() {
         cluster.verify(ShardId(shard)).await;
     }
     cluster.end().await;
-}
-
-async fn raise_level(client: &Client) {
-    let to = mailrook_control::FEATURE_LEVELS.highest;
-    let _ = Directory::command(client, MetaCommand::RaiseFeatureLevel { to }).await;
 }

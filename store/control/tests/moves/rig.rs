@@ -15,11 +15,11 @@ use mailrook_cluster::{Node, NodeOptions, Reached};
 use mailrook_control::{AccountMover, SlotMover};
 use mailrook_mailbox::{Answer, Query, ShardCommand, ShardReply, check, shard_digest};
 use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply, SlotMap};
-use mailrook_store_api::{Call, Directory};
+use mailrook_store_api::{Call, Directory, StoreError};
 use mailrook_store_client::{Client, ClientOptions, Reach, Shards, machines};
 use mailrook_transport::{Duplex, Handler, Handlers, MemoryHub};
 use mailrook_types::{NodeId, ShardId};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::JoinHandle};
 
 /// A busy machine gets as long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -234,6 +234,9 @@ fn entries(state: &dyn mailrook_kv::Read, map: &SlotMap, shard: ShardId) -> usiz
     count
 }
 
+/// What somebody does through a [`Mortal`].
+pub type Step<T> = JoinHandle<Result<T, StoreError>>;
+
 /// The groups as a controller sees them that dies at one of its commands.
 pub struct Mortal {
     client: Client,
@@ -261,7 +264,6 @@ impl Mortal {
         AccountMover {
             directory: Arc::clone(self) as _,
             shards: Arc::clone(self) as _,
-            bytes_per_second: None,
             kept_for: Duration::ZERO,
         }
     }
@@ -271,6 +273,26 @@ impl Mortal {
             directory: Arc::clone(self) as _,
             shards: Arc::clone(self) as _,
             slots_at_once: AT_ONCE,
+        }
+    }
+
+    /// What a step comes to that is taken through this; none if it dies, or is `held` up: then it is given back.
+    pub async fn until_end<T>(
+        self: Arc<Mortal>,
+        mut step: Step<T>,
+        is_held: bool,
+        held: &mut Vec<(Arc<Mortal>, Step<T>)>,
+    ) -> Option<T> {
+        tokio::select! {
+            done = &mut step => Some(done.unwrap().unwrap()),
+            () = self.died.notified() => {
+                if is_held {
+                    held.push((self, step));
+                } else {
+                    step.abort();
+                }
+                None
+            }
         }
     }
 

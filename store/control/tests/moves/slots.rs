@@ -12,13 +12,13 @@ use std::{
 
 use mailrook_mailbox::{TableId, TableOp, TableReply, table_slot};
 use mailrook_meta::{MetaCommand, MetaReply};
-use mailrook_store_api::{Directory, Shared, StoreError};
+use mailrook_store_api::{Directory, Shared};
 use mailrook_store_client::Client;
 use mailrook_types::{NodeId, ShardId, Timestamp};
 use parking_lot::Mutex;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
-use crate::rig::{AT_ONCE, Cluster, Mortal, PATIENCE, shards};
+use crate::rig::{self, AT_ONCE, Cluster, Mortal, PATIENCE, shards};
 
 const TABLES: [TableId; 2] = [TableId(7), TableId(8)];
 /// In each table. With two tables about a tenth of the slots have entries, so that most moves have some.
@@ -129,7 +129,7 @@ impl Ledger {
     }
 }
 
-type Step = JoinHandle<Result<bool, StoreError>>;
+type Step = rig::Step<bool>;
 
 /// A controller that dies at its nth command, or is held up there: then it is given back. `None` if it died, else whether
 /// there was anything to do.
@@ -142,18 +142,8 @@ async fn control(
 ) -> Option<bool> {
     let mortal = Mortal::new(client, left, carried_out);
     let (mover, all) = (mortal.mover(), shards(all.iter().copied()));
-    let mut step: Step = tokio::spawn(async move { mover.step(&all, &all).await });
-    tokio::select! {
-        done = &mut step => Some(done.unwrap().unwrap()),
-        () = mortal.died.notified() => {
-            if left % 2 == 0 {
-                held.push((mortal, step));
-            } else {
-                step.abort();
-            }
-            None
-        }
-    }
+    let step = tokio::spawn(async move { mover.step(&all, &all).await });
+    mortal.until_end(step, left % 2 == 0, held).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

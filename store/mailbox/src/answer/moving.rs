@@ -122,7 +122,7 @@ impl Page {
             value: value.map(|value| value.to_vec().into()),
             message,
         };
-        self.bytes += pair.len();
+        self.bytes += pair.bytes();
         if self.bytes > MOVED_BYTES_MAX && !self.pairs.is_empty() {
             self.is_cut = true;
             return Ok(ControlFlow::Break(()));

@@ -294,7 +294,7 @@ fn brings_body(pair: &MovedPair) -> bool {
 }
 
 fn check_bounds(account: &Account<'_>, pairs: &[MovedPair]) -> Result<(), Refusal> {
-    let bytes: usize = pairs.iter().map(MovedPair::len).sum();
+    let bytes: usize = pairs.iter().map(MovedPair::bytes).sum();
     if bytes > MOVED_BYTES_MAX && pairs.len() > 1 {
         let text = format!("{MOVED_BYTES_MAX} bytes in a step of a move");
         return Err(Refusal::Limit(text));
@@ -309,30 +309,6 @@ fn check_bounds(account: &Account<'_>, pairs: &[MovedPair]) -> Result<(), Refusa
         false => Err(Refusal::Limit(
             "pairs of the account, messages with what stands beside them".to_owned(),
         )),
-    }
-}
-
-impl MovedPair {
-    /// How many bytes it takes of what a step may have.
-    pub fn len(&self) -> usize {
-        let value = self.value.as_ref().map_or(0, |value| value.len());
-        self.key.len() + value + self.message.as_ref().map_or(0, MovedMessage::len)
-    }
-
-    /// Never: there is a key.
-    pub fn is_empty(&self) -> bool {
-        false
-    }
-}
-
-impl MovedMessage {
-    fn len(&self) -> usize {
-        let body = match &self.source {
-            Some(BodySource::Inline(chunks)) => chunks.iter().map(|chunk| chunk.bytes.len()).sum(),
-            Some(BodySource::Uploaded { digests, .. }) => digests.len() * 32,
-            None => 0,
-        };
-        self.detail.len() + self.signature.len() + body
     }
 }
 
