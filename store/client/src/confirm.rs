@@ -26,7 +26,9 @@ impl Client {
         let confirmer = &self.inner.confirmer;
         for (shard, of_shard) in self.by_shard(confirmations).await? {
             while !confirmer.add(shard, &of_shard) {
-                self.send_waiting(shard).await?;
+                if !self.send_waiting(shard).await? {
+                    tokio::time::sleep(WAIT).await;
+                }
             }
             self.attend(shard);
         }
@@ -54,24 +56,22 @@ impl Client {
         confirmations: Vec<Confirmation>,
     ) -> Result<(), StoreError> {
         let confirmer = &self.inner.confirmer;
-        let on_their_way = confirmer.on_their_way(&confirmations);
+        let mut left = confirmer.on_their_way(&confirmations);
         let settled = async {
-            let mut left = on_their_way;
-            loop {
-                let by_shard = self.by_shard(&left).await?;
-                for (shard, of_shard) in &by_shard {
-                    self.send_waiting(*shard).await?;
-                    // What others took along.
-                    confirmer.arrival(*shard, of_shard).await;
+            while !left.is_empty() {
+                for shard in confirmer.holders(&left) {
+                    if self.send_waiting(shard).await? {
+                        // What others took along.
+                        confirmer.arrival(shard, &left).await;
+                    }
                 }
                 // Those of accounts that are moving are on their way again.
-                let sent: Vec<_> = by_shard.into_values().flatten().collect();
-                left = confirmer.on_their_way(&sent);
-                if left.is_empty() {
-                    return Ok(());
+                left = confirmer.on_their_way(&left);
+                if !left.is_empty() {
+                    tokio::time::sleep(WAIT).await;
                 }
-                tokio::time::sleep(WAIT).await;
             }
+            Ok(())
         };
         let late = || StoreError::Unavailable("confirmations did not arrive in time".to_owned());
         tokio::time::timeout(self.inner.calls.deadline(), settled)
@@ -79,7 +79,7 @@ impl Client {
             .map_err(|_elapsed| late())?
     }
 
-    /// Sends a command that carries confirmations.
+    /// Sends a command that carries confirmations. Those that the shard gives back, as their accounts are not there, wait again.
     pub(crate) async fn send_with(
         &self,
         trip: Trip<'_>,
@@ -87,35 +87,49 @@ impl Client {
         command: &ShardCommand,
     ) -> Result<ShardReply, StoreError> {
         let reply = self.inner.calls.shard_command(shard, command).await?;
-        trip.arrived();
+        let (ShardReply::Elsewhere(back) | ShardReply::DeliverAndElsewhere(_, back)) = &reply
+        else {
+            trip.arrived();
+            return Ok(reply);
+        };
+        for confirmation in back {
+            self.inner.placement.doubt(confirmation.account);
+        }
+        trip.arrived_but_for(back);
+        self.attend(shard);
         Ok(reply)
     }
 
-    async fn send_waiting(&self, shard: ShardId) -> Result<(), StoreError> {
+    /// Sends what waits for a shard. Says whether it took all of that.
+    async fn send_waiting(&self, shard: ShardId) -> Result<bool, StoreError> {
+        self.redirect_waiting(shard).await?;
         let trip = self.inner.confirmer.alone(shard);
         if trip.carried.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let command = ShardCommand::Confirm(trip.carried.clone());
         match self.send_with(trip, shard, &command).await? {
-            ShardReply::Done => Ok(()),
-            ShardReply::Elsewhere(confirmations) => self.confirm_elsewhere(&confirmations).await,
+            ShardReply::Done => Ok(true),
+            ShardReply::Elsewhere(_) => Ok(false),
             other => Err(misfit(&other)),
         }
     }
 
-    /// Confirmations of accounts that are not on the shard that they were sent to go on to where the accounts are.
-    pub(crate) async fn confirm_elsewhere(
-        &self,
-        confirmations: &[Confirmation],
-    ) -> Result<(), StoreError> {
-        for confirmation in confirmations {
-            self.inner.placement.doubt(confirmation.account);
-        }
-        for (shard, of_shard) in self.by_shard(confirmations).await? {
-            // They waited before: no more of them do for this.
-            self.inner.confirmer.add_anyway(shard, &of_shard);
-            self.attend(shard);
+    /// What waits for a shard that its account has left goes on to where that is.
+    async fn redirect_waiting(&self, shard: ShardId) -> Result<(), StoreError> {
+        for account in self.inner.confirmer.accounts_waiting(shard) {
+            if self.inner.placement.get(account) == Some(shard) {
+                continue;
+            }
+            let now = self.shard_of(account).await?;
+            if now == Some(shard) {
+                continue;
+            }
+            // An account that is gone has nothing left to confirm.
+            self.inner.confirmer.redirect(account, shard, now);
+            if let Some(now) = now {
+                self.attend(now);
+            }
         }
         Ok(())
     }
@@ -150,7 +164,9 @@ fn see_to(inner: Weak<Inner>, shard: ShardId) -> BoxFuture<'static, ()> {
             }
             let sent = Client { inner }.send_waiting(shard).await;
             pause = match sent {
-                Ok(()) => WAIT,
+                Ok(true) => WAIT,
+                // Accounts that are on their way: soon as a rule, and each try is an entry of the log.
+                Ok(false) => (2 * pause).min(RETRY),
                 Err(error) => {
                     tracing::debug!(%shard, %error, "confirmations could not be stored");
                     RETRY

@@ -9,7 +9,7 @@
 //! settles its confirmations before it ends.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -50,12 +50,13 @@ struct Pending {
 }
 
 impl Pending {
+    fn all(&self) -> impl Iterator<Item = &Confirmation> {
+        let under_way = self.under_way.values().flatten();
+        self.waiting.iter().chain(under_way)
+    }
+
     fn holds(&self, confirmation: &Confirmation) -> bool {
-        self.waiting.contains(confirmation)
-            || self
-                .under_way
-                .values()
-                .any(|taken| taken.contains(confirmation))
+        self.all().any(|known| known == confirmation)
     }
 }
 
@@ -80,11 +81,34 @@ impl Confirmer {
         room
     }
 
-    /// Takes back confirmations that a shard did not take.
-    pub(crate) fn add_anyway(&self, shard: ShardId, confirmations: &[Confirmation]) {
+    /// The accounts of what waits for a shard.
+    pub(crate) fn accounts_waiting(&self, shard: ShardId) -> BTreeSet<AccountId> {
+        let shards = self.shards.lock();
+        let waiting = shards.get(&shard).map(|pending| &pending.waiting);
+        waiting.into_iter().flatten().map(|c| c.account).collect()
+    }
+
+    /// Has what waits of an account wait for another shard, or for none. There was room for it.
+    pub(crate) fn redirect(&self, account: AccountId, from: ShardId, to: Option<ShardId>) {
         let mut shards = self.shards.lock();
-        let pending = shards.entry(shard).or_default();
-        pending.waiting.extend(confirmations);
+        let Some(pending) = shards.get_mut(&from) else {
+            return;
+        };
+        let all = std::mem::take(&mut pending.waiting);
+        let (redirected, stay): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|c| c.account == account);
+        pending.waiting = stay;
+        if let Some(to) = to {
+            shards.entry(to).or_default().waiting.extend(redirected);
+        }
+    }
+
+    /// The shards for which some of `confirmations` are on their way.
+    pub(crate) fn holders(&self, confirmations: &[Confirmation]) -> Vec<ShardId> {
+        let shards = self.shards.lock();
+        let holds = |pending: &Pending| confirmations.iter().any(|c| pending.holds(c));
+        let holders = shards.iter().filter(|(_, pending)| holds(pending));
+        holders.map(|(shard, _)| *shard).collect()
     }
 
     /// Whether the caller must see to what waits for the shard, until [`Confirmer::attend`] says that nothing does.
@@ -120,17 +144,22 @@ impl Confirmer {
     ) -> Trip<'_> {
         let number = self.next_trip.fetch_add(1, Ordering::Relaxed);
         let mut shards = self.shards.lock();
-        let Some(pending) = shards.get_mut(&shard) else {
-            return self.trip(shard, number, Vec::new());
-        };
-        // First what the delivery may not overtake.
-        pending.waiting.sort_by_key(|c| !concerns(c));
-        let must = pending.waiting.partition_point(&concerns);
-        let take = pending.waiting.len().min(max.max(must));
-        let taken: Vec<Confirmation> = pending.waiting.drain(..take).collect();
-        let again = pending.under_way.values().flatten().filter(|c| concerns(c));
+        let mut taken = Vec::new();
+        if let Some(pending) = shards.get_mut(&shard) {
+            // First what the delivery may not overtake.
+            pending.waiting.sort_by_key(|c| !concerns(c));
+            let must = pending.waiting.partition_point(&concerns);
+            let take = pending.waiting.len().min(max.max(must));
+            taken.extend(pending.waiting.drain(..take));
+        }
+        // What concerns it and has not arrived for certain: also on its way to where the account was before.
+        let again = shards
+            .values()
+            .flat_map(Pending::all)
+            .filter(|c| concerns(c));
         let carried: Vec<Confirmation> = taken.iter().chain(again).copied().collect();
         if !taken.is_empty() {
+            let pending = shards.entry(shard).or_default();
             pending.under_way.insert(number, taken);
         }
         self.trip(shard, number, carried)
@@ -183,6 +212,16 @@ impl Confirmer {
 }
 
 impl Trip<'_> {
+    /// The shard has answered, and gives these back: they wait again.
+    pub(crate) fn arrived_but_for(self, back: &[Confirmation]) {
+        if let Some(pending) = self.confirmer.shards.lock().get_mut(&self.shard)
+            && let Some(taken) = pending.under_way.remove(&self.number)
+        {
+            let back = taken.into_iter().filter(|c| back.contains(c));
+            pending.waiting.extend(back);
+        }
+    }
+
     /// The shard has answered.
     pub(crate) fn arrived(self) {
         if let Some(pending) = self.confirmer.shards.lock().get_mut(&self.shard) {
@@ -263,6 +302,36 @@ mod tests {
         confirmer.add(SHARD, &[confirmation(1)]);
         drop(along(&confirmer, 9));
         assert_eq!(confirmer.alone(SHARD).carried, [confirmation(1)]);
+    }
+
+    #[test]
+    fn what_a_shard_gives_back_waits_again() {
+        let confirmer = Confirmer::default();
+        confirmer.add(SHARD, &[confirmation(1), confirmation(2)]);
+        let trip = confirmer.alone(SHARD);
+        trip.arrived_but_for(&[confirmation(2), confirmation(3)]);
+        assert_eq!(confirmer.holders(&[confirmation(1)]), []);
+        assert_eq!(confirmer.holders(&[confirmation(2)]), [SHARD]);
+        assert_eq!(confirmer.alone(SHARD).carried, [confirmation(2)]);
+    }
+
+    #[test]
+    fn what_is_on_its_way_to_where_the_account_was_is_not_overtaken() {
+        const NEW: ShardId = ShardId(4);
+        let confirmer = Confirmer::default();
+        confirmer.add(SHARD, &[confirmation(1), confirmation(2)]);
+        let concerned = confirmation(1);
+        let to_new = || confirmer.along(NEW, &[concerned.account], Some(concerned.key));
+        assert_eq!(to_new().carried, [concerned]);
+        let under_way = confirmer.alone(SHARD);
+        assert_eq!(to_new().carried, [concerned]);
+        drop(under_way);
+        // It goes on to where the account is, and what concerns nobody any more goes nowhere.
+        confirmer.redirect(concerned.account, SHARD, Some(NEW));
+        confirmer.redirect(AccountId(2), SHARD, None);
+        assert!(confirmer.accounts_waiting(SHARD).is_empty());
+        confirmer.alone(NEW).arrived();
+        assert!(to_new().carried.is_empty());
     }
 
     #[test]

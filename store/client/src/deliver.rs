@@ -191,10 +191,9 @@ impl Client {
             });
             let answers = match self.send_with(trip, part.shard, &command).await? {
                 ShardReply::Deliver(answers) if answers.len() == part.recipients.len() => answers,
-                ShardReply::DeliverAndElsewhere(answers, confirmations)
+                ShardReply::DeliverAndElsewhere(answers, _)
                     if answers.len() == part.recipients.len() =>
                 {
-                    self.confirm_elsewhere(&confirmations).await?;
                     answers
                 }
                 other => return Err(misfit(&other)),

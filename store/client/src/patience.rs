@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use mailrook_mailbox::{Answer, MoveStage, MoveStanding, Query};
 use mailrook_store_api::StoreError;
+use mailrook_types::AccountId;
 use tokio::time::Instant;
 
-use crate::Client;
+use crate::{Client, client::misfit};
 
 /// The first wait for a move to be decided: it takes some commands to two groups.
 const WAIT_MIN: Duration = Duration::from_millis(2);
@@ -36,10 +38,38 @@ impl Patience {
 }
 
 impl Client {
+    /// What to do when a shard says that an account is elsewhere, or on its way: look it up anew, and wait until it is served. Until
+    /// then the shard is asked and not told: what it refuses would be an entry of its log, body and all, each time.
+    pub(crate) async fn look_elsewhere(
+        &self,
+        account: AccountId,
+        patience: &mut Patience,
+    ) -> Result<(), StoreError> {
+        loop {
+            patience.wait("the account is").await?;
+            self.inner.placement.doubt(account);
+            // Of one that is gone the caller says so.
+            let Some(shard) = self.shard_of(account).await? else {
+                return Ok(());
+            };
+            let query = Query::MoveStanding { account };
+            match self.inner.calls.shard_query(shard, &query).await? {
+                Answer::MoveStanding(standing) if is_served(standing) => return Ok(()),
+                Answer::MoveStanding(_) => {}
+                other => return Err(misfit(&other)),
+            }
+        }
+    }
+
     pub(crate) fn patience(&self) -> Patience {
         Patience {
             deadline: Instant::now() + self.inner.calls.deadline(),
             wait: None,
         }
     }
+}
+
+fn is_served(standing: Option<MoveStanding>) -> bool {
+    standing
+        .is_none_or(|standing| matches!(standing.stage, MoveStage::Here | MoveStage::Leaving(_)))
 }

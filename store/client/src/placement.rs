@@ -12,7 +12,7 @@ use mailrook_types::{AccountId, ShardId};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
-use crate::{Client, client::misfit, patience::Patience};
+use crate::{Client, client::misfit};
 
 /// A cache of the meta group's placement. An entry may be old: the shard that no longer has the account says so, and the
 /// entry is dropped.
@@ -102,17 +102,6 @@ impl Client {
         Ok(Some(record.shard))
     }
 
-    /// What to do when a shard says that an account is elsewhere, or on its way: look it up anew, and wait while it moves.
-    pub(crate) async fn look_elsewhere(
-        &self,
-        account: AccountId,
-        patience: &mut Patience,
-    ) -> Result<(), StoreError> {
-        patience.wait("the account is").await?;
-        self.inner.placement.doubt(account);
-        Ok(())
-    }
-
     async fn account_record(
         &self,
         account: AccountId,
@@ -172,7 +161,7 @@ impl Client {
             }
             // Somebody who read an older record may make it at the same time, with the older quota: once it is there, the quota
             // is set once more.
-            if !self.create_on_shard(record).await? {
+            if !self.make_up_for(record).await? {
                 break;
             }
         }
@@ -230,13 +219,18 @@ impl Client {
         let Some(record) = self.account_record(account).await? else {
             return Ok(false);
         };
+        self.make_up_for(&record).await
+    }
+
+    /// Makes an account that its shard does not know, unless that would be wrong. Says whether it is there now.
+    async fn make_up_for(&self, record: &AccountRecord) -> Result<bool, StoreError> {
         // One that ever moved has been made, and its shard has lost it: an empty one in its place would be the loss of its mail.
-        if self.has_moved(account).await? {
+        if self.has_moved(record.id).await? {
             let text = "the account has moved, and the shard that it moved to does not have it";
-            tracing::error!(account = account.0, shard = %record.shard, text);
+            tracing::error!(account = record.id.0, shard = %record.shard, text);
             return Err(StoreError::Unavailable(text.to_owned()));
         }
-        self.create_on_shard(&record).await
+        self.create_on_shard(record).await
     }
 
     async fn has_moved(&self, account: AccountId) -> Result<bool, StoreError> {

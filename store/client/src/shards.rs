@@ -3,7 +3,7 @@
 use futures::FutureExt;
 use mailrook_mailbox::{Answer, Query, ShardCommand, ShardReply};
 use mailrook_store_api::Call;
-use mailrook_types::ShardId;
+use mailrook_types::{ShardId, Timestamp};
 
 use crate::Client;
 
@@ -15,6 +15,9 @@ pub trait Shards: Send + Sync + 'static {
 
     /// Asks a shard.
     fn shard_query(&self, shard: ShardId, query: Query) -> Call<'_, Answer>;
+
+    /// The time of a group's log.
+    fn log_time(&self, group: ShardId) -> Call<'_, Timestamp>;
 }
 
 impl Shards for Client {
@@ -24,5 +27,9 @@ impl Shards for Client {
 
     fn shard_query(&self, shard: ShardId, query: Query) -> Call<'_, Answer> {
         async move { self.inner.calls.shard_query(shard, &query).await }.boxed()
+    }
+
+    fn log_time(&self, group: ShardId) -> Call<'_, Timestamp> {
+        self.inner.calls.log_time(group).boxed()
     }
 }

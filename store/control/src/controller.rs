@@ -12,12 +12,15 @@ use std::{
 
 use futures::future::BoxFuture;
 use mailrook_cluster::{GroupRole, Node, simulation::run_blocking};
-use mailrook_meta::{LEVEL_MOVES, MetaAnswer, MetaCommand, MetaQuery, MetaReply, NodeRecord};
+use mailrook_meta::{
+    LEVEL_MOVES, MetaAnswer, MetaCommand, MetaQuery, MetaReply, NodeRecord, SETTING_MOVE_RATE,
+    SETTING_MOVES_PAUSED,
+};
 use mailrook_placement::{Action, Planned, plan};
 use mailrook_store_api::{Directory, StoreError};
 use mailrook_store_client::Shards;
 use mailrook_transport::{Network, TlsNetwork};
-use mailrook_types::{NodeId, ShardId, Timestamp};
+use mailrook_types::{NodeId, ShardId};
 use parking_lot::Mutex;
 use tokio::{
     task::{JoinHandle, JoinSet},
@@ -31,7 +34,7 @@ use crate::{
     hands::Hands,
     keeper::Keeper,
     mend::{self, leaving},
-    moves::{AccountMover, KEPT_FOR},
+    moves::{AccountMover, KEPT_FOR, Pace},
     recovered::Recovered,
     rotation::{self, signer_of},
     settings::{LEVEL_COPY_REMOVAL, LEVEL_SLOT_MOVES, Member},
@@ -115,6 +118,7 @@ struct Running {
     /// Moves of accounts, and which they are.
     movers: JoinSet<(u64, bool)>,
     moved: BTreeSet<u64>,
+    pace: Arc<Pace>,
     /// Moves that did not get on, and until when others go first.
     rested: BTreeMap<u64, Instant>,
     /// The reasons of the steps that were begun last, to log each once.
@@ -142,6 +146,7 @@ impl Controller {
             moving: JoinSet::new(),
             movers: JoinSet::new(),
             moved: BTreeSet::new(),
+            pace: Arc::default(),
             rested: BTreeMap::new(),
             told: BTreeSet::new(),
             settled: false,
@@ -550,18 +555,30 @@ impl Running {
             self.moved.clear();
         }
         self.rested.retain(|_, until| *until > Instant::now());
-        if view.settings.feature_level < LEVEL_MOVES || self.moved.len() >= MOVES_UNDER_WAY {
+        if view.settings.feature_level < LEVEL_MOVES {
+            return Ok(());
+        }
+        if !self.moved.is_empty() {
+            self.set_pace().await?;
+        }
+        if self.moved.len() >= MOVES_UNDER_WAY {
             return Ok(());
         }
         let mover = Arc::new(AccountMover {
             directory: Arc::clone(&self.parts.directory),
             shards: Arc::clone(&self.parts.shards),
             kept_for: KEPT_FOR,
+            pace: Arc::clone(&self.pace),
         });
         let free = MOVES_UNDER_WAY - self.moved.len();
         let but_for = self.moved.iter().chain(self.rested.keys()).copied();
         let but_for: BTreeSet<u64> = but_for.collect();
-        for of in mover.due(Timestamp::now(), &but_for, free).await? {
+        let due = mover.due(&but_for, free).await?;
+        if !due.is_empty() && self.moved.is_empty() {
+            self.set_pace().await?;
+        }
+        let rest = self.pace.is_paused();
+        for of in due.into_iter().filter(|of| of.state.is_decided() || !rest) {
             self.moved.insert(of.id);
             let mover = Arc::clone(&mover);
             self.movers.spawn(async move {
@@ -576,6 +593,27 @@ impl Running {
             });
         }
         Ok(())
+    }
+
+    /// Looks how fast accounts are to move.
+    async fn set_pace(&self) -> Result<(), StoreError> {
+        let rate = self.setting(SETTING_MOVE_RATE).await?;
+        self.pace.set_rate(rate);
+        let paused = self.setting(SETTING_MOVES_PAUSED).await?;
+        self.pace.set_paused(paused.is_some());
+        Ok(())
+    }
+
+    /// A setting that is a number.
+    async fn setting(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        let query = MetaQuery::Setting(name.to_owned());
+        match self.parts.directory.query(query).await? {
+            MetaAnswer::Setting(value) => {
+                let text = value.and_then(|value| String::from_utf8(value).ok());
+                Ok(text.and_then(|text| text.parse().ok()))
+            }
+            other => Err(misfit(&other)),
+        }
     }
 
     async fn command(&self, command: MetaCommand) -> Result<MetaReply, StoreError> {

@@ -45,7 +45,7 @@ pub use gather::{ClusterView, GroupState, gather};
 pub use introductions::Introductions;
 pub use join::{JoinFailed, Joined, join};
 pub use keeper::{Keeper, NodePapers, Presents};
-pub use moves::{AccountMover, KEPT_FOR};
+pub use moves::{AccountMover, KEPT_FOR, Pace};
 pub use papers::Papers;
 pub use recovered::Recovered;
 pub use renewal::Renewal;

@@ -48,7 +48,8 @@ pub use command::{
 pub use digest::{account_digest, shard_digest};
 pub use key::table_slot;
 pub use moving::{
-    MoveCommand, MoveReply, MoveStage, MoveStanding, MoveStep, MovedMessage, MovedPair, Mover,
+    MoveCommand, MoveReply, MoveStage, MoveStanding, MoveStep, MovedMessage, MovedPair, MovedPairs,
+    Mover,
 };
 pub use query::{
     Answer, ChangePlace, Changes, IndexEntry, MailboxInfo, MailboxList, MailboxStatus,

@@ -79,6 +79,9 @@ pub const SLOT_BYTES_MAX: usize = 256 << 10;
 /// of it to spare for lengths and names.
 pub const MOVED_BYTES_MAX: usize = 384 << 10;
 
+/// 8 MiB of a pair that goes ahead of its step, as an upload: what nodes answer each other at once.
+pub const MOVED_CHUNKS_MAX: usize = 32;
+
 /// 2,000 pairs of an account that a step of a move removes: some ten milliseconds.
 pub const MOVED_PAIRS_DROPPED_MAX: usize = 2_000;
 

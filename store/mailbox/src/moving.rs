@@ -4,7 +4,7 @@
 //! last of it, and both sides are compared; the meta group decides between them; and it opens where it has gone, or where
 //! it was. `apply/moving.rs` has the steps, `transit.rs` what each may follow.
 
-use mailrook_types::{AccountId, BlobHash};
+use mailrook_types::{AccountId, BlobHash, UploadId};
 use serde::{Deserialize, Serialize};
 
 use crate::BodySource;
@@ -20,6 +20,9 @@ pub struct MoveCommand {
     pub by: Mover,
     /// Which step.
     pub step: MoveStep,
+    /// Where the last part of the step ended, as [`MoveReply::More`] said; empty for the first one.
+    #[serde(with = "serde_bytes")]
+    pub cursor: Vec<u8>,
 }
 
 /// Which move, and by whom. Later ones are larger.
@@ -46,6 +49,14 @@ pub enum MoveStep {
     },
     /// Where it goes: takes some of the account's pairs, at most [`MOVED_BYTES_MAX`](crate::limits::MOVED_BYTES_MAX).
     Install(Vec<MovedPair>),
+    /// The same of pairs that are longer than an entry of the log (a lane that keeps long replies): they were uploaded, as
+    /// [`MovedPairs`], in at most [`MOVED_CHUNKS_MAX`](crate::limits::MOVED_CHUNKS_MAX) chunks.
+    InstallUploaded {
+        /// The upload.
+        upload: UploadId,
+        /// The BLAKE3 of each of its chunks.
+        digests: Vec<[u8; 32]>,
+    },
     /// Where it comes from: refuses to read or change it from now on. Answered by [`MoveReply::Fenced`].
     Fence,
     /// Where it goes: all of it is there; the account's own record comes with this, and says what all pairs add up to.
@@ -84,6 +95,10 @@ impl MovedPair {
     }
 }
 
+/// Pairs as they are uploaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovedPairs(pub Vec<MovedPair>);
+
 /// What stands beside a message's record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MovedMessage {
@@ -117,8 +132,12 @@ impl MovedMessage {
 pub enum MoveReply {
     /// It is done.
     Done,
-    /// A part of it: the same command goes on.
-    More,
+    /// A part of it: the same step goes on.
+    More {
+        /// Up to where.
+        #[serde(with = "serde_bytes")]
+        cursor: Vec<u8>,
+    },
     /// The account is fenced, and this is its own record: what [`MoveStep::Complete`] is to bring.
     Fenced {
         /// The record.

@@ -3,7 +3,7 @@
 //! Nothing depends on when this happens: what has expired counts as absent already. Entries come into the queue only for
 //! times to come, so that what was swept once stays empty and is not looked at again.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, time::Duration};
 
 use mailrook_kv::{KvError, Read, Space};
 
@@ -113,20 +113,26 @@ fn expire_of_account(tx: &mut Tx<'_>, what: &Expiring) -> Result<(), KvError> {
     let Some(mut account) = tx.account(*id)? else {
         return Ok(());
     };
-    if !account.record.is_elsewhere() {
-        expire_in(&mut account, what, now)?;
-        account.close();
+    match account.record.transit {
+        Some(transit) if transit.is_partial() && !transit.is_coming() => {}
+        // Of one that is on its way nothing changes.
+        Some(transit) if !transit.is_served() => {
+            let later = key::expiry(now.saturating_add(millis(PUT_OFF)), what);
+            tx.view.put(Space::Index, later, PRESENT.to_vec());
+        }
+        _ => {
+            expire_in(&mut account, what, now)?;
+            account.close();
+        }
     }
-    // Of one that is on its way nothing changes. What falls due meanwhile expires when it is served again.
     Ok(())
 }
 
+/// What falls due while its account is on its way is looked at again after so long: some times as long as accounts are.
+const PUT_OFF: Duration = Duration::from_secs(60);
+
 /// Has what of an account may have expired expire.
-pub(crate) fn expire_in(
-    account: &mut Account<'_>,
-    what: &Expiring,
-    now: i64,
-) -> Result<(), KvError> {
+fn expire_in(account: &mut Account<'_>, what: &Expiring, now: i64) -> Result<(), KvError> {
     match what {
         Expiring::Lane(_, client, lane) => {
             let key = key::lane(account.id, *client, *lane);

@@ -82,10 +82,21 @@ impl World {
 
     /// Takes a step of a move of the account.
     pub(crate) fn moving(&mut self, by: Mover, step: MoveStep) -> Result<MoveReply, Refusal> {
+        self.moving_from(by, step, Vec::new())
+    }
+
+    /// Goes on with a step of a move of the account.
+    pub(crate) fn moving_from(
+        &mut self,
+        by: Mover,
+        step: MoveStep,
+        cursor: Vec<u8>,
+    ) -> Result<MoveReply, Refusal> {
         match self.apply(&ShardCommand::Move(MoveCommand {
             account: ACCOUNT,
             by,
             step,
+            cursor,
         })) {
             ShardReply::Move(reply) => reply,
             other => panic!("not a move's reply: {other:?}"),

@@ -48,6 +48,11 @@ impl Transit {
         )
     }
 
+    /// Whether its pairs are coming.
+    pub(crate) fn is_coming(self) -> bool {
+        self.stage() == MoveStage::Incoming
+    }
+
     /// The round under which changes are noted.
     pub(crate) fn notes_round(self) -> Option<u32> {
         match self.stage() {
@@ -83,7 +88,7 @@ pub(crate) fn find(known: Option<Transit>, lives: bool, by: Mover, step: &MoveSt
     }
     match (step, known.stage()) {
         (MoveStep::Begin, Clearing)
-        | (MoveStep::Install(_) | MoveStep::Complete { .. }, Incoming)
+        | (MoveStep::Install(_) | MoveStep::InstallUploaded { .. } | MoveStep::Complete { .. }, Incoming)
         | (MoveStep::Open, Complete)
         | (MoveStep::Drop, Fenced(_) | Going)
         | (MoveStep::Return, Leaving(_) | Fenced(_))
@@ -92,7 +97,10 @@ pub(crate) fn find(known: Option<Transit>, lives: bool, by: Mover, step: &MoveSt
         (MoveStep::Fence, Leaving(_)) => Found::ToDo,
         (MoveStep::Leave { round, .. }, Leaving(now) | Fenced(now)) if *round <= now => Found::Done,
         (MoveStep::Begin, Incoming | Complete | Here)
-        | (MoveStep::Install(_) | MoveStep::Complete { .. }, Complete | Here)
+        | (
+            MoveStep::Install(_) | MoveStep::InstallUploaded { .. } | MoveStep::Complete { .. },
+            Complete | Here,
+        )
         | (MoveStep::Open | MoveStep::Return, Here)
         // Answered with the record again.
         | (MoveStep::Fence, Fenced(_))

@@ -2,10 +2,11 @@
 
 use mailrook_kv::wire_format;
 
-use crate::{Answer, AppendTo, Query, ShardCommand, ShardReply};
+use crate::{Answer, AppendTo, MovedPairs, Query, ShardCommand, ShardReply};
 
 wire_format!(ShardCommand, "command");
 wire_format!(AppendTo, "APPEND that is uploaded");
+wire_format!(MovedPairs, "pairs that are uploaded");
 wire_format!(ShardReply, "reply");
 wire_format!(Query, "query");
 wire_format!(Answer, "answer");

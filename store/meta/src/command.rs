@@ -219,8 +219,9 @@ pub enum MetaCommand {
         /// Which move.
         id: u64,
     },
-    /// Asks for accounts to be moved to a shard. Those that are there, or that move already, are left as they are. Answered by
-    /// [`MetaReply::AccountMoves`](crate::MetaReply::AccountMoves): the new ones. From feature level 5 on, as are the next five.
+    /// Asks for accounts to be moved to a shard. Answered by [`MetaReply::AccountMoves`](crate::MetaReply::AccountMoves): the new
+    /// moves, and in place of a new one the move of an account that is under way already, perhaps to another shard; none for accounts
+    /// that are there. From feature level 5 on, as are the next six.
     MoveAccounts {
         /// Which, at most [`MOVES_AT_ONCE_MAX`](crate::MOVES_AT_ONCE_MAX).
         accounts: Vec<AccountId>,
@@ -228,7 +229,7 @@ pub enum MetaCommand {
         to: ShardId,
     },
     /// A mover takes a move, if nobody else did since. Answered by [`MetaReply::AccountMove`](crate::MetaReply::AccountMove), as are
-    /// the next four.
+    /// the next five.
     TakeMove {
         /// Which.
         id: u64,
@@ -250,6 +251,9 @@ pub enum MetaCommand {
         id: u64,
         /// The mover's turn.
         turn: u32,
+        /// The account was found to be served there. Nothing but this command has it served, so that this group has said so before, and
+        /// has forgotten it: it was recovered from a copy that lacked it. Whatever it has said since does not hold.
+        found_open: bool,
     },
     /// The account stays where it is.
     AbandonMove {
@@ -264,6 +268,13 @@ pub enum MetaCommand {
         id: u64,
         /// The mover's turn.
         turn: u32,
+    },
+    /// Has a move that is not decided rest, or go on.
+    PauseMove {
+        /// Which.
+        id: u64,
+        /// Whether it rests.
+        paused: bool,
     },
 }
 

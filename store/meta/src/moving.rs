@@ -12,6 +12,12 @@ pub const MOVES_AT_ONCE_MAX: usize = 1_000;
 /// The most moves that are not over. Each is some hundred bytes: enough to empty a shard, and no more than a list can show.
 pub const MOVES_MAX: u64 = 100_000;
 
+/// The setting that says how many bytes a second all moves together copy at most: a number in decimal digits.
+pub const SETTING_MOVE_RATE: &str = "move-rate";
+
+/// The setting that has all moves rest, if it is there: `1`.
+pub const SETTING_MOVES_PAUSED: &str = "moves-paused";
+
 /// So many moves that are over are remembered, for who asks how they went.
 pub const MOVES_KEPT: u64 = 10_000;
 
@@ -24,7 +30,8 @@ pub const MOVES_KEPT: u64 = 10_000;
 ///    the account is on the other. Or [`AbandonMove`](crate::MetaCommand::AbandonMove) says that it stays. Of these two the
 ///    first one that is applied decides, and nothing else does.
 /// 4. The shards follow; what is left of the account where it was is kept for a while, then dropped, and
-///    [`EndMove`](crate::MetaCommand::EndMove) ends the move.
+///    [`EndMove`](crate::MetaCommand::EndMove) ends the move. Asked for once more in that while, the account moves again: what
+///    is left is dropped at once, and the next move [follows](AccountMove::follows) then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountMove {
     /// Grows with each move.
@@ -45,6 +52,14 @@ pub struct AccountMove {
     pub changed: Timestamp,
     /// What its mover has noted.
     pub note: MoveNote,
+    /// The account's move before, which is to be over first.
+    pub follows: Option<u64>,
+    /// Somebody waits for its end: what is left where the account was is dropped at once.
+    pub hurried: bool,
+    /// Nothing is copied for now.
+    pub paused: bool,
+    /// The meta group was recovered since from a copy that may have lacked what was decided.
+    pub doubtful: bool,
 }
 
 /// What a mover notes of its work.

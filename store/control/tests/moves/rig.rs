@@ -18,7 +18,7 @@ use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply, SlotMap};
 use mailrook_store_api::{Call, Directory, StoreError};
 use mailrook_store_client::{Client, ClientOptions, Reach, Shards, machines};
 use mailrook_transport::{Duplex, Handler, Handlers, MemoryHub};
-use mailrook_types::{NodeId, ShardId};
+use mailrook_types::{NodeId, ShardId, Timestamp};
 use tokio::{sync::Notify, task::JoinHandle};
 
 /// A busy machine gets as long.
@@ -265,6 +265,7 @@ impl Mortal {
             directory: Arc::clone(self) as _,
             shards: Arc::clone(self) as _,
             kept_for: Duration::ZERO,
+            pace: Arc::default(),
         }
     }
 
@@ -332,5 +333,9 @@ impl Shards for Mortal {
 
     fn shard_query(&self, shard: ShardId, query: Query) -> Call<'_, Answer> {
         Shards::shard_query(&self.client, shard, query)
+    }
+
+    fn log_time(&self, group: ShardId) -> Call<'_, Timestamp> {
+        Shards::log_time(&self.client, group)
     }
 }

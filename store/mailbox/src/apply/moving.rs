@@ -3,19 +3,18 @@
 use std::{collections::HashSet, ops::ControlFlow};
 
 use mailrook_kv::{KvError, Space, prefix_end};
-use mailrook_types::{AccountId, MailboxId};
+use mailrook_types::{AccountId, MailboxId, UploadId};
 
 use crate::{
-    BodySource, MoveCommand, MoveReply, MoveStage, MoveStep, MovedMessage, MovedPair, NewBody,
-    Refusal, body,
+    BodySource, MoveCommand, MoveReply, MoveStage, MoveStep, MovedMessage, MovedPair, MovedPairs,
+    NewBody, Refusal, body,
     digest::Sum,
     fields::Damage,
     index::scan,
     key::{self, Expiring, detail_part, part},
-    limits::{MOVED_BYTES_MAX, MOVED_PAIRS_DROPPED_MAX},
+    limits::{MOVED_BYTES_MAX, MOVED_CHUNKS_MAX, MOVED_PAIRS_DROPPED_MAX},
     message::content_digest,
     record::{AccountRecord, DeliveryRecord, LaneRecord, MessageRecord, PRESENT},
-    sweep,
     transit::{Found, Transit, find},
     tx::{Account, Outcome, Tx},
 };
@@ -35,19 +34,24 @@ pub(crate) fn apply(tx: &mut Tx<'_>, command: &MoveCommand) -> Outcome<MoveReply
     // Whoever takes a step has taken over, also where it was done.
     let stage = known.map_or(MoveStage::Here, Transit::stage);
     account.record.transit = Some(Transit::new(command.by, stage));
+    let at = &command.cursor;
     let reply = match (&command.step, found) {
         (MoveStep::Leave { round, noted_from }, found) => {
-            leave(&mut account, known, *round, *noted_from, found)?
+            let rounds = (*round, *noted_from);
+            leave(&mut account, known, rounds, found, at)?
         }
         (MoveStep::Fence, found) => fence(&mut account, stage, found)?,
-        (MoveStep::Return, found) => go_back(&mut account, stage, found)?,
+        (MoveStep::Return, found) => go_back(&mut account, stage, found, at)?,
         (_, Found::Done) => MoveReply::Done,
-        (MoveStep::Begin, _) => clear(&mut account, MoveStage::Clearing, MoveStage::Incoming)?,
+        (MoveStep::Begin, _) => clear(&mut account, MoveStage::Clearing, MoveStage::Incoming, at)?,
         (MoveStep::Install(pairs), _) => install(&mut account, pairs)?,
+        (MoveStep::InstallUploaded { upload, digests }, _) => {
+            install_uploaded(&mut account, *upload, digests)?
+        }
         (MoveStep::Complete { record }, _) => complete(&mut account, record)?,
         (MoveStep::Open, _) => open(&mut account)?,
         (MoveStep::Drop | MoveStep::Discard, _) => {
-            clear(&mut account, MoveStage::Going, MoveStage::Gone)?
+            clear(&mut account, MoveStage::Going, MoveStage::Gone, at)?
         }
     };
     account.close();
@@ -66,50 +70,70 @@ impl Account<'_> {
 fn leave(
     account: &mut Account<'_>,
     known: Option<Transit>,
-    round: u32,
-    noted_from: u32,
+    (round, noted_from): (u32, u32),
     found: Found,
+    cursor: &[u8],
 ) -> Result<MoveReply, KvError> {
     if round == 1 && found == Found::ToDo {
         // An earlier move that came to nothing may have left some.
-        if !forget_notes(account, u32::MAX)? {
+        let forgotten = forget_notes(account, u32::MAX, cursor)?;
+        if forgotten != MoveReply::Done {
             account.record.transit = known;
-            return Ok(MoveReply::More);
+            return Ok(forgotten);
         }
     }
     if found == Found::ToDo {
         account.set_stage(MoveStage::Leaving(round));
     }
-    let all = forget_notes(account, noted_from.min(round))?;
-    Ok(if all {
-        MoveReply::Done
-    } else {
-        MoveReply::More
-    })
+    forget_notes(account, noted_from.min(round), cursor)
 }
 
-/// Removes some notes of rounds before `round`. Says whether that was all.
-fn forget_notes(account: &mut Account<'_>, round: u32) -> Result<bool, KvError> {
+/// Removes some notes of rounds before `round`.
+fn forget_notes(
+    account: &mut Account<'_>,
+    round: u32,
+    cursor: &[u8],
+) -> Result<MoveReply, KvError> {
     let start = key::notes_of(account.id);
     let end = match round {
         u32::MAX => prefix_end(&start),
         round => key::notes_from(account.id, round),
     };
-    let notes = first_keys(account, &start, &end)?;
-    let all = notes.len() < MOVED_PAIRS_DROPPED_MAX;
+    let notes = first_keys(account, start, &end, cursor)?;
+    let reply = more_or_done(&notes);
     for note in notes {
         account.view.delete(Space::Index, note);
     }
-    Ok(all)
+    Ok(reply)
 }
 
-/// The first keys of a range of the index, as many as a step removes.
-fn first_keys(account: &Account<'_>, start: &[u8], end: &[u8]) -> Result<Vec<Vec<u8>>, KvError> {
+/// What to say of a step that removes these keys.
+fn more_or_done(keys: &[Vec<u8>]) -> MoveReply {
+    match keys.last() {
+        Some(last) if keys.len() >= MOVED_PAIRS_DROPPED_MAX => MoveReply::More {
+            cursor: last.clone(),
+        },
+        _ => MoveReply::Done,
+    }
+}
+
+/// The first keys of a range of the index, as many as a step removes. The range is not looked through before `cursor`, if that
+/// lies in it: what was there has left its marks, which a store passes one by one.
+fn first_keys(
+    account: &Account<'_>,
+    start: Vec<u8>,
+    end: &[u8],
+    cursor: &[u8],
+) -> Result<Vec<Vec<u8>>, KvError> {
+    let start = match *cursor > *start && cursor < end {
+        true => cursor.to_vec(),
+        false => start,
+    };
     let mut keys = Vec::new();
     scan(
         account.view.as_read(),
         Space::Index,
-        start,
+        &start,
         end,
         |key, _| {
             keys.push(key.to_vec());
@@ -144,6 +168,7 @@ fn go_back(
     account: &mut Account<'_>,
     stage: MoveStage,
     found: Found,
+    cursor: &[u8],
 ) -> Result<MoveReply, KvError> {
     if found == Found::ToDo {
         account.set_stage(MoveStage::Here);
@@ -152,12 +177,7 @@ fn go_back(
         }
     }
     // While it is served: nobody waits for this.
-    let all = forget_notes(account, u32::MAX)?;
-    Ok(if all {
-        MoveReply::Done
-    } else {
-        MoveReply::More
-    })
+    forget_notes(account, u32::MAX, cursor)
 }
 
 fn open(account: &mut Account<'_>) -> Result<MoveReply, KvError> {
@@ -167,20 +187,10 @@ fn open(account: &mut Account<'_>) -> Result<MoveReply, KvError> {
     Ok(MoveReply::Done)
 }
 
-/// Makes up for what did not happen while the account was not served.
+/// Makes up for what did not happen while the account was not served. What expires was put off meanwhile.
 fn serve(account: &mut Account<'_>) -> Result<(), KvError> {
     for mailbox in with_remains(account)? {
         account.queue_reaping(mailbox)?;
-    }
-    for part in [part::DELIVERY, part::LANE] {
-        for (what, time_ms) in times_of(account, part)? {
-            if time_ms <= account.swept_to_ms() {
-                account
-                    .view
-                    .delete(Space::Index, key::expiry(time_ms, &what));
-                sweep::expire_in(account, &what, account.now)?;
-            }
-        }
     }
     account.touch();
     Ok(())
@@ -220,26 +230,6 @@ fn with_remains(account: &Account<'_>) -> Result<Vec<MailboxId>, KvError> {
     found.sort_unstable();
     found.dedup();
     Ok(found)
-}
-
-/// What can expire of one table of the account, and when it is looked at.
-fn times_of(account: &Account<'_>, part: u8) -> Result<Vec<(Expiring, i64)>, KvError> {
-    let prefix = key::part_prefix(account.id, part);
-    let mut times = Vec::new();
-    let id = account.id;
-    scan(
-        account.view.as_read(),
-        Space::Index,
-        &prefix,
-        &prefix_end(&prefix),
-        |key, value| {
-            if let Some(time) = time_of(id, key, value)? {
-                times.push(time);
-            }
-            Ok(ControlFlow::Continue(()))
-        },
-    )?;
-    Ok(times)
 }
 
 /// Whether a pair expires, and when it is looked at.
@@ -286,6 +276,21 @@ fn install(account: &mut Account<'_>, pairs: &[MovedPair]) -> Outcome<MoveReply>
         put_pair(account, pair)?;
     }
     Ok(MoveReply::Done)
+}
+
+fn install_uploaded(
+    account: &mut Account<'_>,
+    upload: UploadId,
+    digests: &[[u8; 32]],
+) -> Outcome<MoveReply> {
+    if digests.len() > MOVED_CHUNKS_MAX {
+        let text = format!("{MOVED_CHUNKS_MAX} chunks of pairs in a step of a move");
+        return Err(Refusal::Limit(text).into());
+    }
+    let bytes = body::read_upload(account.view, account.now, upload, digests)?;
+    let reply = install(account, &MovedPairs::decode(&bytes)?.0)?;
+    body::drop_upload(account.view, upload)?;
+    Ok(reply)
 }
 
 fn brings_body(pair: &MovedPair) -> bool {
@@ -355,9 +360,9 @@ fn put_pair(account: &mut Account<'_>, pair: &MovedPair) -> Result<(), KvError> 
         }
     }
     forget_time(account, &pair.key, old.as_deref())?;
-    if let Some((what, time_ms)) = time_of(account.id, &pair.key, value)?
-        && time_ms > account.swept_to_ms()
-    {
+    if let Some((what, time_ms)) = time_of(account.id, &pair.key, value)? {
+        // Where the queue was swept already nobody looks again.
+        let time_ms = time_ms.max(account.swept_to_ms() + 1);
         let queue_key = key::expiry(time_ms, &what);
         account.view.put(Space::Index, queue_key, PRESENT.to_vec());
     }
@@ -432,6 +437,7 @@ fn clear(
     account: &mut Account<'_>,
     meanwhile: MoveStage,
     then: MoveStage,
+    cursor: &[u8],
 ) -> Result<MoveReply, KvError> {
     let sum = account.record.sum;
     let transit = account.record.transit;
@@ -442,27 +448,31 @@ fn clear(
         ..AccountRecord::default()
     };
     account.set_stage(meanwhile);
-    let mut all = forget_notes(account, u32::MAX)?;
     let prefix = key::account_prefix(account.id);
-    let own = key::account(account.id);
-    for key in first_keys(account, &prefix, &prefix_end(&prefix))? {
-        if key == own {
-            continue;
+    if !cursor.starts_with(&prefix) {
+        let forgotten = forget_notes(account, u32::MAX, cursor)?;
+        if forgotten != MoveReply::Done {
+            return Ok(forgotten);
         }
-        // Notes are as many again.
+    }
+    let keys = first_keys(account, prefix.clone(), &prefix_end(&prefix), cursor)?;
+    let reply = more_or_done(&keys);
+    let own = key::account(account.id);
+    for key in keys.into_iter().filter(|key| *key != own) {
         if let Some(old) = account.get(&key)? {
             remove_pair(account, key, &old)?;
         }
     }
-    all &= account.record.sum == Sum::default() && is_empty(account)?;
-    if all {
-        account.set_stage(then);
+    if reply != MoveReply::Done {
+        return Ok(reply);
     }
-    Ok(if all {
-        MoveReply::Done
-    } else {
-        MoveReply::More
-    })
+    if !is_empty(account)? {
+        // From the beginning: it did not begin there.
+        return Ok(MoveReply::More { cursor: Vec::new() });
+    }
+    account.record.sum = Sum::default();
+    account.set_stage(then);
+    Ok(MoveReply::Done)
 }
 
 /// Whether there is nothing of the account but its own record.
@@ -487,378 +497,4 @@ fn is_empty(account: &Account<'_>) -> Result<bool, KvError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use mailrook_types::SystemFlags;
-
-    use super::*;
-    use crate::{
-        Answer, Change, Confirmation, DeliveryKey, MailboxRef, Mover, Query, ShardCommand,
-        ShardReply, testing::*,
-    };
-
-    const FIRST: Mover = Mover {
-        move_id: 1,
-        turn: 0,
-    };
-    const DONE: Result<MoveReply, Refusal> = Ok(MoveReply::Done);
-    const STALE: Result<MoveReply, Refusal> = Err(Refusal::StaleAccountMove);
-
-    fn leave(round: u32, noted_from: u32) -> MoveStep {
-        MoveStep::Leave { round, noted_from }
-    }
-
-    /// Copies all pairs, or those of a round, with the bodies that the other side lacks.
-    fn copy(from: &World, to: &mut World, by: Mover, round: Option<u32>) -> usize {
-        let (mut after, mut copied) = (None, 0);
-        loop {
-            let query = Query::MovedPairs {
-                account: ACCOUNT,
-                by,
-                round,
-                after: after.take(),
-            };
-            let Answer::Moved { mut pairs, next } = from.ask(&query) else {
-                panic!("it does not leave");
-            };
-            let messages = pairs.iter_mut().filter_map(|pair| pair.message.as_mut());
-            for message in messages {
-                let Answer::BodiesMissing(missing) =
-                    to.ask(&Query::BodiesMissing(vec![message.hash]))
-                else {
-                    panic!("not what is missing");
-                };
-                if let [missing] = missing[..] {
-                    let Answer::Bodies(mut bodies) = from.ask(&Query::Bodies(vec![missing])) else {
-                        panic!("not bodies");
-                    };
-                    message.source = bodies.pop().map(BodySource::Inline);
-                }
-            }
-            copied += pairs.len();
-            assert_eq!(to.moving(by, MoveStep::Install(pairs)), DONE);
-            match next {
-                Some(next) => after = Some(next),
-                None => return copied,
-            }
-        }
-    }
-
-    fn fence(from: &mut World, by: Mover) -> Vec<u8> {
-        match from.moving(by, MoveStep::Fence) {
-            Ok(MoveReply::Fenced { record }) => record,
-            other => panic!("not fenced: {other:?}"),
-        }
-    }
-
-    fn until_done(world: &mut World, by: Mover, step: &MoveStep) {
-        while world.moving(by, step.clone()) == Ok(MoveReply::More) {}
-        assert_eq!(world.moving(by, step.clone()), DONE);
-    }
-
-    fn carry_out(from: &mut World, to: &mut World, by: Mover) {
-        until_done(to, by, &MoveStep::Begin);
-        assert_eq!(from.moving(by, leave(1, 1)), DONE);
-        copy(from, to, by, None);
-        let record = fence(from, by);
-        copy(from, to, by, Some(1));
-        assert_eq!(to.moving(by, MoveStep::Complete { record }), DONE);
-        assert_eq!(to.moving(by, MoveStep::Open), DONE);
-        until_done(from, by, &MoveStep::Drop);
-    }
-
-    fn remove(uids: &str) -> Change {
-        Change::Remove {
-            mailbox: INBOX,
-            uids: set(uids),
-        }
-    }
-
-    /// Everything that a client can ask for.
-    fn seen(world: &World) -> Vec<Answer> {
-        let account = ACCOUNT;
-        let mailbox = INBOX;
-        let uids = set("1:99");
-        [
-            Query::Mailboxes { account },
-            Query::Quota { account },
-            Query::Index {
-                account,
-                mailbox,
-                uids: uids.clone(),
-                limit: 99,
-            },
-            Query::Details {
-                account,
-                mailbox,
-                uids: uids.clone(),
-                limit: 99,
-            },
-            Query::Signatures {
-                account,
-                mailbox,
-                uids,
-                limit: 99,
-            },
-            Query::Changes {
-                account,
-                mailbox,
-                since: mailrook_types::ModSeq::ZERO,
-                uids: None,
-                after: None,
-                limit: 99,
-            },
-        ]
-        .iter()
-        .map(|query| world.ask(query))
-        .collect()
-    }
-
-    #[test]
-    fn what_changes_while_it_is_copied_comes_along() {
-        let (mut from, mut to) = (World::new(), World::empty());
-        from.append(6);
-        let mailbox = from.create("a/b").unwrap();
-        from.change(remove("2")).unwrap();
-        until_done(&mut to, FIRST, &MoveStep::Begin);
-        assert_eq!(from.moving(FIRST, leave(1, 1)), DONE);
-        copy(&from, &mut to, FIRST, None);
-        from.flag("1:3", SystemFlags::SEEN);
-        from.change(remove("4")).unwrap();
-        let delivery = from.delivery(7);
-        from.apply(&ShardCommand::Deliver(delivery));
-        assert_eq!(from.moving(FIRST, leave(2, 1)), DONE);
-        assert!(copy(&from, &mut to, FIRST, Some(1)) > 5);
-        assert_eq!(from.moving(FIRST, leave(3, 2)), DONE);
-        from.change(append(MailboxRef::Id(mailbox), 2)).unwrap();
-        let before = seen(&from);
-        let record = fence(&mut from, FIRST);
-        for round in [2, 3] {
-            copy(&from, &mut to, FIRST, Some(round));
-        }
-        assert_eq!(to.moving(FIRST, MoveStep::Complete { record }), DONE);
-        assert_eq!(to.moving(FIRST, MoveStep::Open), DONE);
-        assert_eq!(seen(&to), before);
-        until_done(&mut from, FIRST, &MoveStep::Drop);
-        assert_eq!(seen(&from)[0], Answer::Elsewhere);
-        // It goes on there.
-        to.append(1);
-        to.change(remove("1:9")).unwrap();
-    }
-
-    #[test]
-    fn a_fenced_account_is_neither_read_nor_changed_nor_expires() {
-        let (mut from, mut to) = (World::new(), World::empty());
-        from.append(2);
-        from.change(remove("1")).unwrap();
-        let first = from.delivery(7);
-        from.apply(&ShardCommand::Deliver(first.clone()));
-        until_done(&mut to, FIRST, &MoveStep::Begin);
-        assert_eq!(from.moving(FIRST, leave(1, 1)), DONE);
-        let record = fence(&mut from, FIRST);
-        let kept = from.op();
-        assert_eq!(from.change_as(kept, remove("2")), Err(Refusal::Elsewhere));
-        assert!(
-            seen(&from)
-                .iter()
-                .all(|answer| *answer == Answer::Elsewhere)
-        );
-        let confirmation = Confirmation {
-            account: ACCOUNT,
-            mailbox: INBOX,
-            uid: mailrook_types::Uid::new(3).unwrap(),
-            key: DeliveryKey([7; 32]),
-        };
-        let confirmed = from.apply(&ShardCommand::Confirm(vec![confirmation]));
-        assert_eq!(confirmed, ShardReply::Elsewhere(vec![confirmation]));
-        // What was done before is answered as it was.
-        let again = from.apply(&ShardCommand::Deliver(first));
-        assert!(matches!(again, ShardReply::Deliver(outcomes) if outcomes.len() == 1));
-        // Time passes, long enough for kept replies and deliveries to expire.
-        from.now += 8 * 86_400_000;
-        to.now = from.now;
-        for _ in 0..3 {
-            from.apply(&ShardCommand::Tick);
-            to.apply(&ShardCommand::Tick);
-        }
-        assert_eq!(fence(&mut from, FIRST), record);
-        copy(&from, &mut to, FIRST, None);
-        assert_eq!(to.moving(FIRST, MoveStep::Complete { record }), DONE);
-        assert_eq!(to.moving(FIRST, MoveStep::Open), DONE);
-        // The same operation is carried out where the account is, once.
-        assert!(to.change_as(kept, remove("2")).is_ok());
-        assert_eq!(to.uids(INBOX), "3");
-        for _ in 0..3 {
-            to.apply(&ShardCommand::Tick);
-        }
-        // Its remains went, and what was due has expired.
-        let delivery = to.delivery(7);
-        to.apply(&ShardCommand::Deliver(delivery));
-        assert_eq!(to.uids(INBOX), "3:4");
-    }
-
-    #[test]
-    fn a_move_that_comes_to_nothing_leaves_nothing() {
-        let (mut from, mut to) = (World::new(), World::empty());
-        from.append(5);
-        from.change(remove("2")).unwrap();
-        let before = seen(&from);
-        until_done(&mut to, FIRST, &MoveStep::Begin);
-        assert_eq!(from.moving(FIRST, leave(1, 1)), DONE);
-        copy(&from, &mut to, FIRST, None);
-        fence(&mut from, FIRST);
-        until_done(&mut to, FIRST, &MoveStep::Discard);
-        until_done(&mut from, FIRST, &MoveStep::Return);
-        assert_eq!(seen(&from), before);
-        from.append(1);
-        // Nothing of that move comes late.
-        for step in [leave(1, 1), leave(2, 1), MoveStep::Fence, MoveStep::Drop] {
-            assert_eq!(from.moving(FIRST, step), STALE);
-        }
-        for step in [
-            MoveStep::Begin,
-            MoveStep::Install(Vec::new()),
-            MoveStep::Open,
-        ] {
-            assert_eq!(to.moving(FIRST, step), STALE);
-        }
-        // But for bodies, which nothing refers to and which go in their time, only the note is left.
-        to.now += 2 * 3_600_000;
-        for _ in 0..3 {
-            to.apply(&ShardCommand::Tick);
-        }
-        assert_eq!(to.pairs(), 2);
-        // The next one goes through, there and back.
-        for move_id in [2, 3] {
-            let by = Mover { move_id, turn: 0 };
-            carry_out(&mut from, &mut to, by);
-            std::mem::swap(&mut from, &mut to);
-        }
-        assert_eq!(from.uids(INBOX), "1,3:6");
-    }
-
-    #[test]
-    fn a_move_comes_to_nothing_before_it_began() {
-        let mut from = World::new();
-        assert_eq!(from.moving(FIRST, MoveStep::Return), DONE);
-        assert_eq!(from.moving(FIRST, leave(1, 1)), STALE);
-        assert_eq!(from.moving(FIRST, MoveStep::Fence), STALE);
-        from.append(1);
-        let mut to = World::empty();
-        assert_eq!(to.moving(FIRST, MoveStep::Discard), DONE);
-        assert_eq!(to.moving(FIRST, MoveStep::Begin), STALE);
-        // It is not made there by whoever finds it missing.
-        let create = Change::Account(crate::AccountChange::Create {
-            mailboxes: Vec::new(),
-            quota: crate::QuotaLimit::default(),
-        });
-        assert_eq!(to.change(create), Err(Refusal::Elsewhere));
-    }
-
-    #[test]
-    fn who_was_taken_over_from_does_nothing_more() {
-        let (mut from, mut to) = (World::new(), World::empty());
-        from.append(3);
-        until_done(&mut to, FIRST, &MoveStep::Begin);
-        assert_eq!(from.moving(FIRST, leave(1, 1)), DONE);
-        let second = Mover { turn: 1, ..FIRST };
-        // Done already, and taken over by it.
-        assert_eq!(to.moving(second, MoveStep::Begin), DONE);
-        assert_eq!(from.moving(second, leave(1, 1)), DONE);
-        for step in [leave(2, 1), MoveStep::Fence, MoveStep::Return] {
-            assert_eq!(from.moving(FIRST, step), STALE);
-        }
-        for step in [MoveStep::Install(Vec::new()), MoveStep::Discard] {
-            assert_eq!(to.moving(FIRST, step), STALE);
-        }
-        let page = Query::MovedPairs {
-            account: ACCOUNT,
-            by: FIRST,
-            round: None,
-            after: None,
-        };
-        assert_eq!(from.ask(&page), Answer::Elsewhere);
-        copy(&from, &mut to, second, None);
-        let record = fence(&mut from, second);
-        assert_eq!(to.moving(second, MoveStep::Complete { record }), DONE);
-    }
-
-    #[test]
-    fn a_copy_that_differs_is_not_opened() {
-        let (mut from, mut to) = (World::new(), World::empty());
-        from.append(3);
-        until_done(&mut to, FIRST, &MoveStep::Begin);
-        assert_eq!(from.moving(FIRST, leave(1, 1)), DONE);
-        copy(&from, &mut to, FIRST, None);
-        from.flag("2", SystemFlags::SEEN);
-        let record = fence(&mut from, FIRST);
-        let complete = MoveStep::Complete { record };
-        assert_eq!(to.moving(FIRST, complete.clone()), Ok(MoveReply::Differs));
-        assert_eq!(to.moving(FIRST, MoveStep::Open), STALE);
-        copy(&from, &mut to, FIRST, Some(1));
-        assert_eq!(to.moving(FIRST, complete), DONE);
-    }
-
-    #[test]
-    fn bodies_that_are_not_there_are_asked_for() {
-        let (mut from, mut to) = (World::new(), World::empty());
-        from.append(3);
-        until_done(&mut to, FIRST, &MoveStep::Begin);
-        assert_eq!(from.moving(FIRST, leave(1, 1)), DONE);
-        let page = Query::MovedPairs {
-            account: ACCOUNT,
-            by: FIRST,
-            round: None,
-            after: None,
-        };
-        let Answer::Moved { pairs, .. } = from.ask(&page) else {
-            panic!("it does not leave");
-        };
-        let (before, hashes) = (to.pairs(), [0, 1, 2].map(|number| body(number).hash));
-        let missing = MoveReply::BodiesMissing(hashes.to_vec());
-        assert_eq!(to.moving(FIRST, MoveStep::Install(pairs)), Ok(missing));
-        assert_eq!(to.pairs(), before);
-    }
-
-    #[test]
-    fn notes_of_an_earlier_move_go_little_by_little() {
-        let (mut from, mut to) = (World::new(), World::empty());
-        from.append(1);
-        until_done(&mut to, FIRST, &MoveStep::Begin);
-        assert_eq!(from.moving(FIRST, leave(1, 1)), DONE);
-        for _ in 0..60 {
-            from.append(50);
-        }
-        assert_eq!(from.moving(FIRST, MoveStep::Return), Ok(MoveReply::More));
-        let second = Mover {
-            move_id: 2,
-            turn: 0,
-        };
-        assert_eq!(from.moving(second, leave(1, 1)), Ok(MoveReply::More));
-        until_done(&mut from, second, &leave(1, 1));
-        // An account that is not here does not leave.
-        let mut empty = World::empty();
-        let missing = empty.moving(FIRST, leave(1, 1));
-        assert_eq!(missing, Err(Refusal::NoSuchAccount));
-    }
-
-    #[test]
-    fn what_is_not_of_the_account_is_refused() {
-        let (mut from, mut to) = (World::new(), World::empty());
-        from.append(1);
-        until_done(&mut to, FIRST, &MoveStep::Begin);
-        for key in [
-            key::shard(),
-            key::account(ACCOUNT),
-            key::body(&body(1).hash),
-        ] {
-            let pair = MovedPair {
-                key,
-                value: Some(vec![1].into()),
-                message: None,
-            };
-            let refused = to.moving(FIRST, MoveStep::Install(vec![pair]));
-            assert!(matches!(refused, Err(Refusal::Limit(_))));
-        }
-        assert_eq!(from.moving(FIRST, MoveStep::Begin), STALE, "it is here");
-    }
-}
+mod tests;

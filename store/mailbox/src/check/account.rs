@@ -36,6 +36,9 @@ pub(super) fn check(check: &mut Check<'_>, id: AccountId) -> Result<(), KvError>
     if record.is_elsewhere() {
         check.on_their_way.insert(id);
     }
+    if record.transit.is_some() {
+        check.moved.insert(id);
+    }
     if record.transit.is_some_and(Transit::is_partial) {
         return check_part(check, id, &record);
     }

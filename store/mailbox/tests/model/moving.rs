@@ -176,6 +176,7 @@ impl Cluster {
             account: AccountId(account),
             by,
             step,
+            cursor: Vec::new(),
         };
         self.sent.push((shard, command.clone()));
         match self.apply(shard, &ShardCommand::Move(command)) {
@@ -269,7 +270,7 @@ impl Cluster {
     ) -> Option<Next> {
         let or_give_up = |reply: Moved, then: Next, again: Next| match reply {
             Ok(MoveReply::Done) => Some(then),
-            Ok(MoveReply::More) => Some(again),
+            Ok(MoveReply::More { .. }) => Some(again),
             // An echo came between; or the account was removed.
             _ => Some(Next::Discard),
         };
@@ -377,17 +378,17 @@ impl Cluster {
             }
             Next::Drop => match self.moving(from, account, by, MoveStep::Drop) {
                 Ok(MoveReply::Done) => None,
-                Ok(MoveReply::More) => Some(Next::Drop),
+                Ok(MoveReply::More { .. }) => Some(Next::Drop),
                 other => panic!("not dropped: {other:?}"),
             },
             Next::Discard => match self.moving(to, account, by, MoveStep::Discard) {
                 Ok(MoveReply::Done) => Some(Next::Return),
-                Ok(MoveReply::More) => Some(Next::Discard),
+                Ok(MoveReply::More { .. }) => Some(Next::Discard),
                 other => panic!("not discarded: {other:?}"),
             },
             Next::Return => match self.moving(from, account, by, MoveStep::Return) {
                 Ok(MoveReply::Done) => None,
-                Ok(MoveReply::More) => Some(Next::Return),
+                Ok(MoveReply::More { .. }) => Some(Next::Return),
                 // It never began to leave.
                 Err(Refusal::StaleAccountMove) => None,
                 other => panic!("not returned: {other:?}"),

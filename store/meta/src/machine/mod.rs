@@ -19,7 +19,7 @@ use mailrook_kv::{Applied, ApplyError, KvError, StateMachine, View};
 use mailrook_types::{Address, Domain, Timestamp};
 
 use crate::{
-    AccountRecord, MetaCommand, MetaRefusal, MetaReply, key,
+    AccountRecord, LEVEL_MOVES, MetaCommand, MetaRefusal, MetaReply, key,
     resolve::{VISITED_MAX, WalkError},
     tables::{DomainRow, Tables, put},
     wire::decode_entry,
@@ -206,9 +206,14 @@ impl Machine<'_, '_> {
             MetaCommand::MoveAccounts { accounts, to } => self.move_accounts(&accounts, to),
             MetaCommand::TakeMove { id, turn_before } => self.take_move(id, turn_before),
             MetaCommand::NoteMove { id, turn, note } => self.note_move(id, turn, note),
-            MetaCommand::FlipMove { id, turn } => self.flip_move(id, turn),
+            MetaCommand::FlipMove {
+                id,
+                turn,
+                found_open,
+            } => self.flip_move(id, turn, found_open),
             MetaCommand::AbandonMove { id, cause } => self.abandon_move(id, &cause),
             MetaCommand::EndMove { id, turn } => self.end_move(id, turn),
+            MetaCommand::PauseMove { id, paused } => self.pause_move(id, paused),
         }
     }
 
@@ -241,12 +246,17 @@ impl Machine<'_, '_> {
             let next = self.tables().counter(name)?.saturating_add(by);
             put(self.view, key::counter(name), &next);
         }
-        // Programs of before there were moves leave these alone, and so does this one where there was none.
+        // Programs of before there were moves leave these alone, and so does this one where there was none. Accounts may
+        // have moved in what is lost.
+        let moving = self.tables().cluster_settings()?.feature_level >= LEVEL_MOVES;
         for name in [key::NEXT_SLOT_MOVE, key::NEXT_ACCOUNT_MOVE] {
             let moves = self.tables().counter(name)?;
-            if moves > 0 {
+            if moves > 0 || moving {
                 put(self.view, key::counter(name), &moves.saturating_add(by));
             }
+        }
+        if moving {
+            self.doubt_moves()?;
         }
         Ok(MetaReply::Done)
     }

@@ -1,5 +1,7 @@
 //! Accounts that move: see [`AccountMove`].
 
+use std::collections::BTreeMap;
+
 use mailrook_types::{AccountId, ShardId};
 
 use super::{Machine, Outcome, Stop, invalid, limit};
@@ -22,51 +24,85 @@ impl Machine<'_, '_> {
         if pending + accounts.len() as u64 > MOVES_MAX {
             return Err(limit(format!("{MOVES_MAX} moves at a time")));
         }
-        let mut asked = Vec::new();
+        let (mut asked, mut under_way) = (BTreeMap::new(), BTreeMap::new());
         for account in accounts {
             let Some(record) = self.tables().account(*account)? else {
                 return Err(invalid(format!("there is no account {}", account.0)));
             };
-            // Those that move already go where they were asked to.
-            if record.shard != to && self.tables().pending_move(*account)?.is_none() {
-                asked.push((record.id, record.shard));
+            let pending = self.tables().pending_move(*account)?;
+            match pending {
+                Some(pending) if !pending.state.is_decided() => {
+                    under_way.insert(pending.id, pending);
+                }
+                // It goes back, or on.
+                pending if record.shard != to => {
+                    asked.insert(*account, (record.shard, pending));
+                }
+                _ => {}
             }
         }
-        asked.sort_unstable();
-        asked.dedup();
-        let mut moves = Vec::with_capacity(asked.len());
-        for (account, from) in asked {
-            let begun = AccountMove {
-                id: self.count_up(key::NEXT_ACCOUNT_MOVE)?,
-                account,
-                from,
-                to,
-                turn: 0,
-                state: MoveState::Waiting,
-                asked: self.now,
-                changed: self.now,
-                note: MoveNote::default(),
-            };
-            put(self.view, key::account_move(begun.id), &begun);
-            let flipped = self
-                .tables()
-                .last_move(account)?
-                .is_some_and(|last| last.flipped);
-            let last = LastMove {
-                id: begun.id,
-                flipped,
-            };
-            put(self.view, key::last_move(account), &last);
-            moves.push(begun);
+        let new = asked.len() as u64;
+        let mut moves: Vec<_> = under_way.into_values().collect();
+        for (account, (from, before)) in asked {
+            moves.push(self.begin_move(account, from, to, before)?);
         }
-        let pending = pending + moves.len() as u64;
-        put(self.view, key::counter(key::MOVES_PENDING), &pending);
+        put(
+            self.view,
+            key::counter(key::MOVES_PENDING),
+            &(pending + new),
+        );
         Ok(MetaReply::AccountMoves(moves))
+    }
+
+    fn begin_move(
+        &mut self,
+        account: AccountId,
+        from: ShardId,
+        to: ShardId,
+        before: Option<AccountMove>,
+    ) -> Result<AccountMove, Stop> {
+        let begun = AccountMove {
+            id: self.count_up(key::NEXT_ACCOUNT_MOVE)?,
+            account,
+            from,
+            to,
+            turn: 0,
+            state: MoveState::Waiting,
+            asked: self.now,
+            changed: self.now,
+            note: MoveNote::default(),
+            follows: before.as_ref().map(|before| before.id),
+            hurried: false,
+            paused: false,
+            doubtful: false,
+        };
+        put(self.view, key::account_move(begun.id), &begun);
+        if let Some(before) = before {
+            let hurried = AccountMove {
+                hurried: true,
+                ..before
+            };
+            put(self.view, key::account_move(hurried.id), &hurried);
+        }
+        let known = self.tables().last_move(account)?;
+        let last = LastMove {
+            id: begun.id,
+            flipped: known.is_some_and(|last| last.flipped),
+        };
+        put(self.view, key::last_move(account), &last);
+        Ok(begun)
     }
 
     pub(super) fn take_move(&mut self, id: u64, turn_before: u32) -> Outcome {
         let mut taken = self.known_move(id)?;
-        if taken.state.is_over() || taken.turn != turn_before {
+        let waits = match taken.follows {
+            Some(before) => {
+                let before = self.tables().account_move(before)?;
+                before.is_some_and(|before| !before.state.is_over())
+            }
+            None => false,
+        };
+        if taken.state.is_over() || taken.turn != turn_before || waits {
             return Err(MetaRefusal::MoveTaken {
                 id,
                 turn: taken.turn,
@@ -75,6 +111,15 @@ impl Machine<'_, '_> {
         }
         taken.turn += 1;
         if taken.state == MoveState::Waiting {
+            // Since it was asked for the one that it follows has come to its end.
+            if let Some(record) = self.tables().account(taken.account)? {
+                taken.from = record.shard;
+            }
+            if taken.from == taken.to {
+                self.set_state(&mut taken, MoveState::Failed("it is there".to_owned()));
+                self.count_over()?;
+                return Ok(self.put_move(taken));
+            }
             self.set_state(&mut taken, MoveState::Copying);
         }
         Ok(self.put_move(taken))
@@ -87,10 +132,11 @@ impl Machine<'_, '_> {
     }
 
     /// The account is on the other shard from here on, unless it was decided that it stays.
-    pub(super) fn flip_move(&mut self, id: u64, turn: u32) -> Outcome {
+    pub(super) fn flip_move(&mut self, id: u64, turn: u32, found_open: bool) -> Outcome {
         let mut flipped = self.taken_move(id, turn)?;
         match flipped.state {
             MoveState::Copying => {}
+            MoveState::Abandoned(_) if found_open => {}
             MoveState::Moved => return Ok(MetaReply::AccountMove(Box::new(flipped))),
             _ => return Err(decided(&flipped)),
         }
@@ -100,7 +146,12 @@ impl Machine<'_, '_> {
         };
         record.shard = flipped.to;
         self.put_account(&record);
-        let last = LastMove { id, flipped: true };
+        // A later one may have been asked for.
+        let last = self.tables().last_move(flipped.account)?;
+        let last = LastMove {
+            id: last.map_or(id, |last| last.id.max(id)),
+            flipped: true,
+        };
         put(self.view, key::last_move(flipped.account), &last);
         self.count_on_shard(flipped.from, false)?;
         self.count_on_shard(flipped.to, true)?;
@@ -120,6 +171,14 @@ impl Machine<'_, '_> {
         }
         self.give_up_move(&mut abandoned, cause)?;
         Ok(self.put_move(abandoned))
+    }
+
+    pub(super) fn pause_move(&mut self, id: u64, paused: bool) -> Outcome {
+        let of = self.known_move(id)?;
+        if of.state.is_decided() {
+            return Err(decided(&of));
+        }
+        Ok(self.put_move(AccountMove { paused, ..of }))
     }
 
     fn give_up_move(&mut self, abandoned: &mut AccountMove, cause: &str) -> Result<(), Stop> {
@@ -164,6 +223,18 @@ impl Machine<'_, '_> {
     fn put_move(&mut self, of: AccountMove) -> MetaReply {
         put(self.view, key::account_move(of.id), &of);
         MetaReply::AccountMove(Box::new(of))
+    }
+
+    /// What was decided of moves may be lost.
+    pub(super) fn doubt_moves(&mut self) -> Result<(), Stop> {
+        for of in self.tables().pending_moves(0, MOVES_MAX as usize)? {
+            let doubtful = AccountMove {
+                doubtful: true,
+                ..of
+            };
+            put(self.view, key::account_move(doubtful.id), &doubtful);
+        }
+        Ok(())
     }
 
     /// One more is over. Of those that are, the oldest are forgotten; which accounts ever moved is not.

@@ -42,6 +42,14 @@ fn ask_for(group: &mut Group, accounts: &[AccountId], to: u32) -> Vec<AccountMov
     }
 }
 
+fn flip(id: u64, turn: u32) -> MetaCommand {
+    MetaCommand::FlipMove {
+        id,
+        turn,
+        found_open: false,
+    }
+}
+
 fn moved(group: &mut Group, command: MetaCommand) -> AccountMove {
     match group.apply(command) {
         MetaReply::AccountMove(of) => *of,
@@ -107,7 +115,7 @@ fn an_account_moves() {
     group.refused(MetaCommand::EndMove { id, turn: 1 });
     assert_eq!(shard_of(&group, account.id), 1);
     for _ in 0..2 {
-        let flipped = moved(&mut group, MetaCommand::FlipMove { id, turn: 1 });
+        let flipped = moved(&mut group, flip(id, 1));
         assert_eq!(flipped.state, MoveState::Moved);
         assert_eq!(shard_of(&group, account.id), 2);
         assert_eq!(counts(&group), [0, 2]);
@@ -131,7 +139,7 @@ fn one_decides() {
         let abandoned = moved(&mut group, abandon(id));
         assert_eq!(abandoned.state, MoveState::Abandoned("as if".to_owned()));
     }
-    let said = group.refused(MetaCommand::FlipMove { id, turn: 1 });
+    let said = group.refused(flip(id, 1));
     assert_eq!(said, format!("move {id} is decided: the account stays"));
     assert_eq!(shard_of(&group, account.id), 1);
     moved(&mut group, MetaCommand::EndMove { id, turn: 1 });
@@ -147,11 +155,11 @@ fn who_was_taken_over_from_says_nothing_more() {
     moved(&mut group, take(id, 0));
     group.refused(take(id, 0));
     assert_eq!(moved(&mut group, take(id, 1)).turn, 2);
-    let said = group.refused(MetaCommand::FlipMove { id, turn: 1 });
+    let said = group.refused(flip(id, 1));
     assert!(said.contains("taken 2 times"), "{said}");
     let note = MoveNote::default();
     group.refused(MetaCommand::NoteMove { id, turn: 1, note });
-    moved(&mut group, MetaCommand::FlipMove { id, turn: 2 });
+    moved(&mut group, flip(id, 2));
 }
 
 #[test]
@@ -162,7 +170,7 @@ fn a_removed_account_does_not_go_on() {
     group.apply(MetaCommand::RemoveAccount(address("one")));
     let cause = "the account was removed".to_owned();
     assert_eq!(last(&group, account.id), Some(MoveState::Abandoned(cause)));
-    group.refused(MetaCommand::FlipMove { id, turn: 1 });
+    group.refused(flip(id, 1));
     moved(&mut group, MetaCommand::EndMove { id, turn: 1 });
     // One that waits has nothing to be undone.
     let second = add(&mut group, "two");

@@ -3,34 +3,25 @@
 //! What each step does is described at `AccountMove` in `mailrook-meta` and in `moving.rs` of `mailrook-mailbox`. What is decided is
 //! in the meta group alone, and what is copied in the shards: a mover remembers nothing that the next one needs.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+mod copy;
+mod pace;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
 use mailrook_mailbox::{
-    Answer, BodySource, Chunk, MoveCommand, MoveReply, MoveStage, MoveStanding, MoveStep,
-    MovedPair, Mover, Query, Refusal, ShardCommand, ShardReply, UploadChunk,
-    limits::MOVED_BYTES_MAX,
+    Answer, MoveCommand, MoveReply, MoveStage, MoveStanding, MoveStep, Mover, Query, Refusal,
+    ShardCommand, ShardReply,
 };
 use mailrook_meta::{
     AccountMove, MetaAnswer, MetaCommand, MetaQuery, MetaRefusal, MetaReply, MoveNote, MoveState,
 };
 use mailrook_store_api::{Directory, StoreError};
-use mailrook_store_client::{Shards, new_upload};
-use mailrook_types::{AccountId, BlobHash, ShardId, Timestamp};
+use mailrook_store_client::Shards;
+use mailrook_types::{AccountId, ShardId, Timestamp};
 use tokio::time::{Instant, timeout};
 
+pub use self::pace::Pace;
 use crate::gather::misfit;
-
-/// Commands of a move that are under way at a time: enough to keep a shard's log busy, and few enough that others are not held up.
-const UNDER_WAY: usize = 4;
-
-/// Bodies up to this length travel with their message, beside which there may be as much again: an entry of the log holds
-/// both.
-const INLINE_MAX: u32 = 128 << 10;
 
 /// Once so little has changed while the last round was copied, the account is fenced for the rest of it.
 const LAST_ROUND_BYTES: u64 = 64 << 10;
@@ -58,13 +49,15 @@ pub struct AccountMover {
     pub shards: Arc<dyn Shards>,
     /// How long what is left is kept: [`KEPT_FOR`].
     pub kept_for: Duration,
+    /// How fast they copy.
+    pub pace: Arc<Pace>,
 }
 
 /// Why a move stopped.
 enum Stopped {
     /// It comes to nothing, for this reason.
     GiveUp(String),
-    /// Somebody else has taken it over, or has decided.
+    /// Somebody else has taken it over, or has decided, or has it rest.
     Overtaken,
     /// It is carried on later.
     Failed(StoreError),
@@ -91,17 +84,17 @@ struct Taken<'m> {
 }
 
 impl AccountMover {
-    /// Moves for which there is something to do by the time `now`, but for some: `limit` of them.
+    /// Moves for which there is something to do, but for some: `limit` of them.
     ///
     /// # Errors
     /// The meta group cannot be reached.
     pub async fn due(
         &self,
-        now: Timestamp,
         but_for: &BTreeSet<u64>,
         limit: usize,
     ) -> Result<Vec<AccountMove>, StoreError> {
         let (mut due, mut after) = (Vec::new(), 0);
+        let (mut pending, mut now) = (BTreeSet::new(), None);
         // Many may wait until what is left of them is dropped.
         while due.len() < limit {
             let query = MetaQuery::AccountMoves {
@@ -115,19 +108,36 @@ impl AccountMover {
             };
             let Some(last) = page.last() else { break };
             after = last.id;
-            let is_due = |of: &AccountMove| self.is_due(of, now) && !but_for.contains(&of.id);
-            due.extend(page.into_iter().filter(is_due));
+            let now = match now {
+                Some(now) => now,
+                None => *now.insert(self.now().await?),
+            };
+            for of in page {
+                pending.insert(of.id);
+                let waits = of.follows.is_some_and(|before| pending.contains(&before));
+                if self.is_due(&of, now) && !waits && !but_for.contains(&of.id) {
+                    due.push(of);
+                }
+            }
         }
         due.truncate(limit);
         Ok(due)
     }
 
+    /// The time by which the meta group says when what happened.
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.shards.log_time(ShardId::META).await
+    }
+
     /// Whether there is something to do for a move by the time `now`.
     fn is_due(&self, of: &AccountMove, now: Timestamp) -> bool {
         let kept_ms = i64::try_from(self.kept_for.as_millis()).unwrap_or(i64::MAX);
-        of.state != MoveState::Moved
-            || !of.note.opened
-            || of.changed.0.saturating_add(kept_ms) <= now.0
+        let kept = !of.hurried && of.changed.0.saturating_add(kept_ms) > now.0;
+        match of.state {
+            MoveState::Moved => !of.note.opened || !kept,
+            MoveState::Waiting | MoveState::Copying => !of.paused,
+            _ => true,
+        }
     }
 
     /// Carries a move as far as it goes now, and says how it stands.
@@ -199,6 +209,9 @@ impl Taken<'_> {
             {
                 match stage {
                     MoveStage::Leaving(round) => round + 1,
+                    _ if self.of.doubtful && self.is_open_there().await? => {
+                        return self.flip(true).await;
+                    }
                     // How much is left to be copied is not known, and clients wait.
                     _ => {
                         let text = "its mover was lost while the account was fenced";
@@ -211,15 +224,15 @@ impl Taken<'_> {
         };
         self.until_done(self.of.to, MoveStep::Begin).await?;
         self.leave(first, 1).await?;
-        self.copy(None).await?;
+        self.copy(None, true).await?;
         // Of one that was taken over, what changed before.
         for round in 1..first {
-            self.copy(Some(round)).await?;
+            self.copy(Some(round), true).await?;
         }
         let mut round = first;
         loop {
             self.leave(round + 1, round).await?;
-            let copied = self.copy(Some(round)).await?;
+            let copied = self.copy(Some(round), true).await?;
             round += 1;
             if copied <= LAST_ROUND_BYTES || round - first >= ROUNDS_MAX {
                 break;
@@ -235,7 +248,8 @@ impl Taken<'_> {
 
     /// The last of it, while nobody is served: `round` is under way.
     async fn finish(&mut self, round: u32) -> Result<(), Stopped> {
-        // It may have been abandoned meanwhile.
+        // It may have been abandoned meanwhile, or is to rest.
+        self.rest().await?;
         self.tell().await?;
         let fenced = Instant::now();
         let copied = timeout(FENCE_MAX, self.copy_the_rest(round)).await;
@@ -250,11 +264,7 @@ impl Taken<'_> {
             Stopped::Failed(error) => Stopped::GiveUp(error.to_string()),
             other => other,
         })?;
-        let flip = MetaCommand::FlipMove {
-            id: self.of.id,
-            turn: self.by.turn,
-        };
-        self.of = self.meta_step(flip).await?;
+        self.flip(false).await?;
         self.shard_step(self.of.to, MoveStep::Open).await?;
         self.note.opened = true;
         self.note.pause_ms = u32::try_from(fenced.elapsed().as_millis()).unwrap_or(u32::MAX);
@@ -272,12 +282,36 @@ impl Taken<'_> {
         self.note_now().await
     }
 
+    /// The account is on the other shard from here on.
+    async fn flip(&mut self, found_open: bool) -> Result<(), Stopped> {
+        let flip = MetaCommand::FlipMove {
+            id: self.of.id,
+            turn: self.by.turn,
+            found_open,
+        };
+        self.of = self.meta_step(flip).await?;
+        Ok(())
+    }
+
+    /// Whether the account is served where it goes, by this move.
+    async fn is_open_there(&self) -> Result<bool, Stopped> {
+        let query = Query::MoveStanding {
+            account: self.account(),
+        };
+        match self.mover.shards.shard_query(self.of.to, query).await? {
+            Answer::MoveStanding(standing) => Ok(standing.is_some_and(|standing| {
+                standing.by.move_id == self.by.move_id && standing.stage == MoveStage::Here
+            })),
+            other => Err(misfit(&other).into()),
+        }
+    }
+
     async fn copy_the_rest(&mut self, round: u32) -> Result<(), Stopped> {
         let record = match self.shard_step(self.of.from, MoveStep::Fence).await? {
             MoveReply::Fenced { record } => record,
             other => return Err(misfit(&other).into()),
         };
-        self.copy(Some(round)).await?;
+        self.copy(Some(round), false).await?;
         let complete = MoveStep::Complete { record };
         match self.shard_step(self.of.to, complete).await? {
             MoveReply::Done => Ok(()),
@@ -290,6 +324,15 @@ impl Taken<'_> {
 
     /// Has both shards do what was decided.
     async fn follow(&mut self) -> Result<(), Stopped> {
+        let abandoned = matches!(self.of.state, MoveState::Abandoned(_));
+        if abandoned && self.of.doubtful && self.is_open_there().await? {
+            tracing::error!(
+                id = self.of.id,
+                account = self.account().0,
+                "the account was found where a move has brought it that the directory had forgotten"
+            );
+            self.flip(true).await?;
+        }
         match &self.of.state {
             MoveState::Moved => {
                 self.shard_step(self.of.to, MoveStep::Open).await?;
@@ -297,7 +340,7 @@ impl Taken<'_> {
                     self.note.opened = true;
                     self.note_now().await?;
                 }
-                if !self.mover.is_due(&self.of, Timestamp::now()) {
+                if !self.mover.is_due(&self.of, self.mover.now().await?) {
                     return Ok(());
                 }
                 self.until_done(self.of.from, MoveStep::Drop).await?;
@@ -343,170 +386,11 @@ impl Taken<'_> {
         }
     }
 
-    /// Copies all pairs, or those that changed in a round; several commands at a time. Says how many bytes.
-    async fn copy(&mut self, round: Option<u32>) -> Result<u64, Stopped> {
-        let (mut after, mut all) = (None, 0);
-        loop {
-            let query = Query::MovedPairs {
-                account: self.account(),
-                by: self.by,
-                round,
-                after: after.take(),
-            };
-            let (pairs, next) = match self.mover.shards.shard_query(self.of.from, query).await? {
-                Answer::Moved { pairs, next } => (pairs, next),
-                Answer::Elsewhere => return Err(Stopped::Overtaken),
-                other => return Err(misfit(&other).into()),
-            };
-            let messages = pairs.iter().filter(|pair| pair.message.is_some()).count();
-            let bytes = self.install(pairs).await?;
-            all += bytes;
-            self.note.messages += messages as u64;
-            self.note.bytes += bytes;
-            if self.noted.elapsed() >= NOTE_EVERY {
-                self.tell().await?;
-            }
-            match next {
-                Some(next) => after = Some(next),
-                None => return Ok(all),
-            }
-        }
-    }
-
-    /// Brings pairs to the other shard, with the bodies that it lacks.
-    async fn install(&self, mut pairs: Vec<MovedPair>) -> Result<u64, Stopped> {
-        self.add_bodies(&mut pairs).await?;
-        let bytes = pairs.iter().map(|pair| pair.bytes() as u64).sum();
-        let parts = in_parts(pairs);
-        stream::iter(parts)
-            .map(|part| self.install_part(part))
-            .buffer_unordered(UNDER_WAY)
-            .try_collect::<()>()
-            .await?;
-        Ok(bytes)
-    }
-
-    async fn install_part(&self, part: Vec<MovedPair>) -> Result<(), Stopped> {
-        // What was here when it was asked for may have gone since.
-        for _ in 0..BODIES_TRIES {
-            let mut again = part.clone();
-            match self
-                .shard_step(self.of.to, MoveStep::Install(part.clone()))
-                .await?
-            {
-                MoveReply::Done => return Ok(()),
-                MoveReply::BodiesMissing(missing) => {
-                    let missing: HashSet<_> = missing.into_iter().collect();
-                    self.bring_bodies(&mut again, &missing).await?;
-                    for some in in_parts(again) {
-                        match self.shard_step(self.of.to, MoveStep::Install(some)).await? {
-                            MoveReply::Done => {}
-                            MoveReply::BodiesMissing(_) => break,
-                            _ => return Err(differs()),
-                        }
-                    }
-                }
-                _ => return Err(differs()),
-            }
-        }
-        Err(Stopped::GiveUp(
-            "the shard does not keep its bodies".to_owned(),
-        ))
-    }
-
-    /// Puts bodies beside their messages that the other shard does not have.
-    async fn add_bodies(&self, pairs: &mut [MovedPair]) -> Result<(), Stopped> {
-        let messages = pairs.iter().filter_map(|pair| pair.message.as_ref());
-        let mut hashes: Vec<BlobHash> = messages.map(|message| message.hash).collect();
-        hashes.sort_unstable_by_key(|hash| hash.0);
-        hashes.dedup();
-        if hashes.is_empty() {
-            return Ok(());
-        }
-        let query = Query::BodiesMissing(hashes);
-        let missing = match self.mover.shards.shard_query(self.of.to, query).await? {
-            Answer::BodiesMissing(missing) => missing.into_iter().collect(),
-            other => return Err(misfit(&other).into()),
-        };
-        self.bring_bodies(pairs, &missing).await
-    }
-
-    async fn bring_bodies(
-        &self,
-        pairs: &mut [MovedPair],
-        missing: &HashSet<BlobHash>,
-    ) -> Result<(), Stopped> {
-        let mut brought = HashSet::new();
-        let messages = pairs.iter_mut().filter_map(|pair| pair.message.as_mut());
-        let mut wanted: Vec<_> = messages
-            .filter(|message| missing.contains(&message.hash) && brought.insert(message.hash))
-            .collect();
-        let mut at = 0;
-        while at < wanted.len() {
-            if wanted[at].body_size > INLINE_MAX {
-                let source = self.upload(wanted[at].hash, wanted[at].body_size).await?;
-                wanted[at].source = Some(source);
-                at += 1;
-                continue;
-            }
-            let hashes = wanted[at..].iter().map(|message| message.hash).collect();
-            let query = Query::Bodies(hashes);
-            let bodies = match self.mover.shards.shard_query(self.of.from, query).await? {
-                Answer::Bodies(bodies) => bodies,
-                // It was removed meanwhile, which is noted and copied later: begin this part anew.
-                Answer::NoSuchBody => return Err(gone()),
-                other => return Err(misfit(&other).into()),
-            };
-            if bodies.is_empty() {
-                return Err(StoreError::Internal("no bodies in an answer".to_owned()).into());
-            }
-            for chunks in bodies {
-                wanted[at].source = Some(BodySource::Inline(chunks));
-                at += 1;
-            }
-        }
-        Ok(())
-    }
-
-    /// Brings a long body to the other shard, piece by piece.
-    async fn upload(&self, hash: BlobHash, size: u32) -> Result<BodySource, Stopped> {
-        let upload = new_upload()?;
-        let count = size.div_ceil(Chunk::RAW_LEN as u32);
-        let send = async |index: u32| -> Result<[u8; 32], Stopped> {
-            let query = Query::Chunks {
-                hash,
-                first: index,
-                count: 1,
-            };
-            let mut chunks = match self.mover.shards.shard_query(self.of.from, query).await? {
-                Answer::Chunks(chunks) => chunks,
-                Answer::NoSuchBody => return Err(gone()),
-                other => return Err(misfit(&other).into()),
-            };
-            let chunk = chunks.pop().ok_or_else(gone)?;
-            let digest = *blake3::hash(&chunk.bytes).as_bytes();
-            let command = ShardCommand::Upload(UploadChunk {
-                upload,
-                index,
-                // As long as an upload is kept.
-                expires: Timestamp(i64::MAX),
-                chunk,
-            });
-            match self.mover.shards.shard_command(self.of.to, command).await? {
-                ShardReply::Uploaded(Ok(())) => Ok(digest),
-                other => Err(misfit(&other).into()),
-            }
-        };
-        let digests = stream::iter(0..count).map(send).buffered(UNDER_WAY);
-        let digests = digests.try_collect().await?;
-        Ok(BodySource::Uploaded { upload, digests })
-    }
-
-    /// Notes how far it is, and stops if it was decided meanwhile that the account stays.
+    /// Notes how far it is, and stops if it was decided meanwhile that the account stays, or that the move rests.
     async fn tell(&mut self) -> Result<(), Stopped> {
         self.note_now().await?;
         match self.of.state {
-            MoveState::Copying => Ok(()),
+            MoveState::Copying if !self.of.paused => Ok(()),
             _ => Err(Stopped::Overtaken),
         }
     }
@@ -522,18 +406,42 @@ impl Taken<'_> {
         Ok(())
     }
 
+    /// Rests while all moves are to rest.
+    async fn rest(&mut self) -> Result<(), Stopped> {
+        while self.mover.pace.is_paused() {
+            tokio::time::sleep(NOTE_EVERY).await;
+            self.tell().await?;
+        }
+        Ok(())
+    }
+
     /// Has a shard take a step, part by part.
     async fn until_done(&self, shard: ShardId, step: MoveStep) -> Result<(), Stopped> {
+        let mut cursor = Vec::new();
         // Each part removes something of what is there, and nothing is added meanwhile.
-        while self.shard_step(shard, step.clone()).await? == MoveReply::More {}
+        while let MoveReply::More { cursor: then } =
+            self.shard_step_from(shard, step.clone(), cursor).await?
+        {
+            cursor = then;
+        }
         Ok(())
     }
 
     async fn shard_step(&self, shard: ShardId, step: MoveStep) -> Result<MoveReply, Stopped> {
+        self.shard_step_from(shard, step, Vec::new()).await
+    }
+
+    async fn shard_step_from(
+        &self,
+        shard: ShardId,
+        step: MoveStep,
+        cursor: Vec<u8>,
+    ) -> Result<MoveReply, Stopped> {
         let command = ShardCommand::Move(MoveCommand {
             account: self.account(),
             by: self.by,
             step,
+            cursor,
         });
         match self.mover.shards.shard_command(shard, command).await? {
             ShardReply::Move(Ok(reply)) => Ok(reply),
@@ -550,34 +458,4 @@ impl Taken<'_> {
             other => Err(misfit(&other).into()),
         }
     }
-}
-
-/// How often bodies are brought again that were there, and are not any more.
-const BODIES_TRIES: usize = 3;
-
-fn differs() -> Stopped {
-    Stopped::GiveUp("a message is not what its record says".to_owned())
-}
-
-/// A message was removed, long enough ago that its body has gone, between two looks.
-fn gone() -> Stopped {
-    StoreError::Unavailable("a body has gone while it was copied".to_owned()).into()
-}
-
-/// As many pairs in each part as a step takes.
-fn in_parts(pairs: Vec<MovedPair>) -> Vec<Vec<MovedPair>> {
-    let mut parts: Vec<Vec<MovedPair>> = Vec::new();
-    let mut bytes = usize::MAX;
-    for pair in pairs {
-        let len = pair.bytes();
-        if bytes.saturating_add(len) > MOVED_BYTES_MAX {
-            parts.push(Vec::new());
-            bytes = 0;
-        }
-        bytes += len;
-        if let Some(part) = parts.last_mut() {
-            part.push(pair);
-        }
-    }
-    parts
 }

@@ -1,0 +1,95 @@
+//! How fast accounts are copied.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep_until};
+
+/// How fast all moves together copy. What is copied while an account is fenced waits for nothing.
+#[derive(Debug)]
+pub struct Pace {
+    paused: AtomicBool,
+    /// 0: as fast as it goes.
+    bytes_per_second: AtomicU64,
+    /// Until when what was copied takes at that rate.
+    taken_until: Mutex<Instant>,
+}
+
+/// Nobody waits longer for what was copied before, lest a rate that is raised be noticed late.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace {
+            paused: AtomicBool::new(false),
+            bytes_per_second: AtomicU64::new(0),
+            taken_until: Mutex::new(Instant::now()),
+        }
+    }
+}
+
+impl Pace {
+    /// Copies at most so many bytes a second from now on; none says as many as it can.
+    pub fn set_rate(&self, bytes_per_second: Option<u64>) {
+        let rate = bytes_per_second.map_or(0, |rate| rate.max(1));
+        self.bytes_per_second.store(rate, Ordering::Relaxed);
+    }
+
+    /// Has moves rest, or go on.
+    pub fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// Whether moves rest.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes were copied: waits until as many may be again.
+    pub(super) async fn take(&self, bytes: u64) {
+        let rate = self.bytes_per_second.load(Ordering::Relaxed);
+        if rate == 0 {
+            return;
+        }
+        let now = Instant::now();
+        let until = {
+            let mut taken = self.taken_until.lock();
+            let takes_ms = bytes.saturating_mul(1_000) / rate;
+            // What is copied in one go is some hundred kilobytes: a rate far below that is not kept to.
+            let begin = (*taken).clamp(now, now + WAIT_MAX);
+            *taken = begin + Duration::from_millis(takes_ms.min(60_000));
+            *taken
+        };
+        sleep_until(until.min(now + WAIT_MAX)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn copies_no_faster_than_it_may() {
+        let pace = Pace::default();
+        let begun = Instant::now();
+        pace.take(1 << 30).await;
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        pace.set_rate(Some(1_000_000));
+        let both = async || {
+            for _ in 0..10 {
+                pace.take(100_000).await;
+            }
+        };
+        tokio::join!(both(), both());
+        let seconds = begun.elapsed().as_secs_f64();
+        assert!((1.9..2.1).contains(&seconds), "{seconds} s");
+        // What would take for ever does not.
+        pace.take(1 << 40).await;
+        pace.set_rate(None);
+        pace.take(1 << 40).await;
+        assert!(begun.elapsed() < Duration::from_secs(8));
+    }
+}
