@@ -14,11 +14,6 @@ use super::{
 
 impl Admin {
     pub(super) async fn handle_cluster(&self, request: Request) -> Outcome {
-        let alone = || {
-            let text =
-                "this node is alone: set [cluster] listen in its configuration and restart it";
-            Failure::Refused(text.to_owned())
-        };
         let cluster = self.host.cluster().ok_or_else(alone)?;
         match request {
             Request::NodeToken { lifetime_seconds } => {
@@ -92,6 +87,12 @@ impl Admin {
         }
     }
 
+    /// The cluster as it is now.
+    pub(super) async fn cluster_status(&self) -> Result<ClusterStatus, Failure> {
+        let cluster = self.host.cluster().ok_or_else(alone)?;
+        cluster.status().await.map_err(unreached)
+    }
+
     async fn node_named(&self, name: String) -> Result<NodeId, Failure> {
         match self.directory.query(MetaQuery::Node(name.clone())).await? {
             MetaAnswer::Node(Some(record)) => Ok(record.id),
@@ -102,6 +103,11 @@ impl Admin {
             other => Err(misfit(&other)),
         }
     }
+}
+
+fn alone() -> Failure {
+    let text = "this node is alone: set [cluster] listen in its configuration and restart it";
+    Failure::Refused(text.to_owned())
 }
 
 /// Why nobody can say which nodes there are, with those that were known last.

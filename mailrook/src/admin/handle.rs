@@ -144,6 +144,15 @@ impl Admin {
             Request::AliasList { domain, after } => self.aliases(domain, after).await,
             Request::MailboxList { address } => self.mailboxes(address).await,
             Request::MailboxWhere { address } => self.find(address).await,
+            Request::MailboxMove { users, to, dry_run } => {
+                self.move_accounts(users, to, dry_run).await
+            }
+            Request::MoveList { pending, after } => self.moves(pending, after).await,
+            Request::MoveShow { ids } => self.show_moves(ids).await,
+            Request::MovePause { ids, paused } => self.pause_moves(ids, paused).await,
+            Request::MoveCancel { ids } => self.cancel_moves(ids).await,
+            Request::MoveRate { bytes_per_second } => self.set_move_rate(bytes_per_second).await,
+            Request::Rebalance { plan } => self.rebalance(plan).await,
             Request::NodeToken { .. }
             | Request::NodeList
             | Request::NodeDrain { .. }
@@ -453,7 +462,10 @@ impl Admin {
         }
     }
 
-    async fn known_account(&self, address: &Address) -> Result<Box<AccountRecord>, Failure> {
+    pub(super) async fn known_account(
+        &self,
+        address: &Address,
+    ) -> Result<Box<AccountRecord>, Failure> {
         let record = self.directory.account(address).await?;
         record.ok_or_else(|| MetaRefusal::NoSuchAccount(address.clone()).into())
     }
@@ -475,7 +487,7 @@ impl Admin {
 /// takes as long as it does, and ends when its asker goes.
 pub fn deadline(request: &Request) -> Option<Duration> {
     match request {
-        Request::ClusterVerify => None,
+        Request::ClusterVerify | Request::Rebalance { .. } => None,
         _ => Some(Duration::from_secs(60)),
     }
 }

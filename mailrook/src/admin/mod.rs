@@ -5,7 +5,9 @@ mod client;
 mod cluster;
 mod desk;
 mod handle;
+mod moves;
 pub mod protocol;
+mod rebalance;
 mod server;
 #[cfg(test)]
 mod tests;

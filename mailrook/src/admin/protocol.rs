@@ -142,6 +142,40 @@ pub enum Request {
     MailboxList { address: Address },
     /// Says which shard and node hold an account.
     MailboxWhere { address: Address },
+    /// Has accounts move to another shard.
+    MailboxMove {
+        users: Vec<Address>,
+        /// `shard:3`, or the name of a node: one of the shards that it leads.
+        to: MoveTarget,
+        /// Only says which would move.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// Lists moves, ascending by id.
+    MoveList {
+        /// Those that are not over.
+        #[serde(default)]
+        pending: bool,
+        #[serde(default)]
+        after: Option<u64>,
+    },
+    /// Shows some moves.
+    MoveShow { ids: Vec<u64> },
+    /// Has moves rest, or go on; without ids all of them, also those that are asked for later.
+    MovePause {
+        #[serde(default)]
+        ids: Vec<u64>,
+        paused: bool,
+    },
+    /// Has moves that are not decided come to nothing.
+    MoveCancel { ids: Vec<u64> },
+    /// Says how fast all moves together copy at most; none: as fast as they can.
+    MoveRate { bytes_per_second: Option<u64> },
+    /// Evens out the shards, or says which moves that would be.
+    Rebalance {
+        #[serde(default)]
+        plan: bool,
+    },
     /// Lets one node join.
     NodeToken {
         /// How long the token holds.
@@ -208,6 +242,13 @@ impl Request {
             Request::AliasRemove { .. } => "alias-remove",
             Request::MailboxList { .. } => "mailbox-list",
             Request::MailboxWhere { .. } => "mailbox-where",
+            Request::MailboxMove { .. } => "mailbox-move",
+            Request::MoveList { .. } => "move-list",
+            Request::MoveShow { .. } => "move-show",
+            Request::MovePause { .. } => "move-pause",
+            Request::MoveCancel { .. } => "move-cancel",
+            Request::MoveRate { .. } => "move-rate",
+            Request::Rebalance { .. } => "rebalance",
             Request::NodeToken { .. } => "node-token",
             Request::NodeList => "node-list",
             Request::NodeDrain { .. } => "node-drain",
@@ -246,6 +287,20 @@ pub enum Reply {
     Sessions { sessions: Vec<SessionInfo> },
     /// Where an account is.
     Where(Where),
+    /// What was asked of which accounts.
+    MovesAsked { asked: Vec<AskedMove> },
+    /// Moves.
+    Moves {
+        moves: Vec<MoveInfo>,
+        /// Whether all rest.
+        paused: bool,
+        rate_bytes_per_second: Option<u64>,
+    },
+    /// How even the shards are, and what would make or makes them more so.
+    Balance {
+        shards: Vec<ShardLoad>,
+        moves: Vec<AskedMove>,
+    },
     /// One account.
     Account {
         account: AccountInfo,
@@ -569,6 +624,117 @@ pub struct VerifiedCopy {
     pub digest: Option<String>,
     /// Why it could not be read.
     pub error: Option<String>,
+}
+
+/// Where accounts are to go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum MoveTarget {
+    /// To a shard.
+    Shard(u32),
+    /// To one of the shards that a node leads.
+    Node(String),
+}
+
+impl MoveTarget {
+    /// Reads `shard:3`, or a node's name.
+    pub fn parse(text: &str) -> Result<MoveTarget, String> {
+        match text.strip_prefix("shard:") {
+            Some(number) => match number.parse() {
+                Ok(number) if number > 0 => Ok(MoveTarget::Shard(number)),
+                _ => Err(format!(
+                    "{number:?} is no shard's number; `shard:3` would be"
+                )),
+            },
+            None if text.is_empty() => {
+                Err("a shard is named, as in `shard:3`, or a node".to_owned())
+            }
+            None => Ok(MoveTarget::Node(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for MoveTarget {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<MoveTarget, String> {
+        MoveTarget::parse(&text)
+    }
+}
+
+impl From<MoveTarget> for String {
+    fn from(target: MoveTarget) -> String {
+        match target {
+            MoveTarget::Shard(number) => format!("shard:{number}"),
+            MoveTarget::Node(name) => name,
+        }
+    }
+}
+
+/// What was asked of an account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedMove {
+    pub user: Address,
+    pub from: u32,
+    pub to: u32,
+    pub outcome: AskedOutcome,
+    /// The move, if there is one.
+    pub id: Option<u64>,
+    /// What the account holds.
+    pub messages: u64,
+    pub bytes: u64,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AskedOutcome {
+    /// It moves there, or did already.
+    Asked,
+    /// It is there.
+    There,
+    /// It is moving to another shard already.
+    MovesElsewhere,
+    /// It would move.
+    WouldMove,
+}
+
+/// A move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveInfo {
+    pub id: u64,
+    /// The account's address; its id if the account was removed.
+    pub user: String,
+    pub from: u32,
+    pub to: u32,
+    /// `waiting`, `copying`, `moved` (what is left where it was is still kept), `abandoned` (what was copied is still to be
+    /// removed), `done` or `failed`
+    pub state: String,
+    /// Why it failed.
+    pub cause: Option<String>,
+    /// Whether it is decided, and the account is served where it is.
+    pub settled: bool,
+    /// What was copied.
+    pub messages: u64,
+    pub bytes: u64,
+    /// For how long the account was not served.
+    pub pause_ms: u32,
+    pub paused: bool,
+    /// RFC 3339.
+    pub asked: String,
+    /// RFC 3339.
+    pub changed: String,
+}
+
+/// What a shard holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardLoad {
+    pub shard: u32,
+    pub accounts: u64,
+    pub bytes: u64,
+    /// What it would hold, or will.
+    pub accounts_after: u64,
+    pub bytes_after: u64,
 }
 
 /// A service that listens.

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use mailrook_types::Address;
 
 use super::{
-    CliError, Context, misfit,
+    CliError, Context, misfit, moves,
     output::{human_bytes, table},
 };
 use crate::admin::protocol::{MailboxInfo, Reply, Request};
@@ -26,6 +26,13 @@ pub enum Command {
         #[arg(value_parser = Address::parse)]
         address: Address,
     },
+    /// Move accounts to another shard, while they are used
+    #[command(
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true,
+        after_help = "Examples:\n  mailrook mailbox move alice@example.org --to shard:3\n  mailrook mailbox move --domain example.org --to node2 --dry-run\n  mailrook mailbox move --file users.txt --to shard:3 --rate 20MB\n  mailrook mailbox move list\n  mailrook mailbox move cancel 17"
+    )]
+    Move(moves::Arguments),
 }
 
 /// Runs the command.
@@ -77,6 +84,7 @@ pub fn run(command: Command, context: &Context) -> Result<(), CliError> {
             }),
             other => return Err(misfit(&other)),
         },
+        Command::Move(arguments) => return moves::run(arguments, context),
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ mod completion;
 mod config;
 mod domain;
 mod mailbox;
+mod moves;
 mod output;
 mod password;
 mod recover;
@@ -84,6 +85,11 @@ pub enum Command {
     /// Mailboxes of accounts
     #[command(subcommand)]
     Mailbox(mailbox::Command),
+    /// Even out what the shards hold
+    #[command(
+        after_help = "Examples:\n  mailrook rebalance --plan\n  mailrook rebalance --rate 20MB\n\nWhat it asks for are moves: `mailrook mailbox move list|pause|cancel` are for them, too."
+    )]
+    Rebalance(moves::RebalanceArguments),
     /// The cluster as a whole
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
@@ -225,6 +231,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Account(command) => account::run(command, &context),
         Command::Alias(command) => alias::run(command, &context),
         Command::Mailbox(command) => mailbox::run(command, &context),
+        Command::Rebalance(arguments) => moves::rebalance(&arguments, &context),
         Command::Cluster(command) => cluster::run_cluster(command, &context),
         Command::Node(command) => cluster::run_node(command, &context),
         Command::Session(server::SessionCommand::List) => server::sessions(&context),

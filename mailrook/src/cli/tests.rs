@@ -43,6 +43,19 @@ fn takes_what_the_manual_shows() {
         "mailrook alias remove t@example.org",
         "mailrook mailbox list a@example.org",
         "mailrook mailbox where a@example.org --json",
+        "mailrook mailbox move a@example.org b@example.org --to shard:3 --rate 20MB --json",
+        "mailrook mailbox move --domain example.org --to node2 --dry-run",
+        "mailrook mailbox move --file users.txt --to node2 --no-wait",
+        "mailrook mailbox move list --all",
+        "mailrook mailbox move show 17",
+        "mailrook mailbox move pause",
+        "mailrook mailbox move resume 17 18",
+        "mailrook mailbox move cancel 17",
+        "mailrook mailbox move rate 20MB",
+        "mailrook mailbox move rate none",
+        "mailrook rebalance --plan",
+        "mailrook rebalance --rate 20MB --no-wait",
+        "mailrook rebalance --stop",
         "mailrook node replace node3 --force",
         "mailrook cluster rotate-ca",
         "mailrook cluster upgrade",
@@ -67,6 +80,26 @@ fn refuses_what_makes_no_sense() {
         (
             "mailrook domain add not..a..domain",
             ErrorKind::ValueValidation,
+        ),
+        (
+            "mailrook mailbox move a@example.org --to shard:x",
+            ErrorKind::ValueValidation,
+        ),
+        (
+            "mailrook mailbox move a@example.org",
+            ErrorKind::MissingRequiredArgument,
+        ),
+        (
+            "mailrook mailbox move --to shard:2",
+            ErrorKind::MissingRequiredArgument,
+        ),
+        (
+            "mailrook mailbox move a@example.org --domain example.org --to shard:2",
+            ErrorKind::ArgumentConflict,
+        ),
+        (
+            "mailrook rebalance --plan --stop",
+            ErrorKind::ArgumentConflict,
         ),
         ("mailrook account add nobody", ErrorKind::ValueValidation),
         (

@@ -13,7 +13,7 @@ use mailrook_types::NodeId;
 /// | 4 | copies that a group does without are removed, and not put into quarantine |
 pub const FEATURE_LEVELS: FeatureLevels = FeatureLevels {
     lowest: 1,
-    highest: 4,
+    highest: 5,
 };
 
 /// From this level on a lost node can be removed while records still name it.
