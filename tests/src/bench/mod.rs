@@ -7,6 +7,7 @@
 mod cluster;
 mod fail_over;
 pub mod loads;
+mod moves;
 mod peer;
 mod sample;
 mod system;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub use cluster::{Bursts, cluster_table, measure_bursts, measure_idle};
 pub use fail_over::{Event, Interruptions, fail_over_table, measure_fail_over};
+pub use moves::{Moves, measure_moves, moves_table};
 pub use peer::{Peer, PeerOptions, install};
 pub use sample::{Better, Meter, Metric, Reading, Sample, in_parallel, median};
 pub use system::{Kind, System, disk_bytes};

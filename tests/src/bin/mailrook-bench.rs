@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use mailrook_tests::bench::{
     Event, Options, cluster_table, fail_over_table, json, loads, markdown, measure_bursts,
-    measure_fail_over, measure_idle, run,
+    measure_fail_over, measure_idle, measure_moves, moves_table, run,
 };
 use mailrook_tests::harness::raise_file_limit;
 
@@ -23,6 +23,7 @@ Runs the same loads on Postfix with Dovecot and on Mailrook and prints a table w
 Usage: mailrook-bench [--only NAME]… [--quick] [--peer-only | --mailrook-only] [--rounds N] [--json FILE] [--dir DIR] [--list]
        mailrook-bench fail-over [TIMES] [kill|cut|restart]…
        mailrook-bench cluster [TIMES]
+       mailrook-bench moves [ROUNDS]
 
   --only NAME      this load (may be given several times); --list names them
   --quick          a tenth of the work, one round: whether it runs, not how fast
@@ -35,7 +36,7 @@ Usage: mailrook-bench [--only NAME]… [--quick] [--peer-only | --mailrook-only]
 `fail-over` measures instead what an SMTP and an IMAP client see when the leader of their shard, one of three nodes, is killed,
 cut off and restarted, so many times each (20). `cluster` measures all that is promised of three nodes: that, nothing lost in
 bursts during which a leader is killed, what idle nodes cost, and how fast they are beside the peer. Root is needed for their
-network namespaces.
+network namespaces. `moves` moves a mailbox of 10,000 messages beside `doveadm backup`.
 
 The program to measure is MAILROOK_BIN, or target/release/mailrook. Root is needed for the peer. With MAILROOK_BENCH_PROFILE=FILE,
 `perf record` writes a profile of the server there while the clock runs (its figures are then not worth keeping).
@@ -95,6 +96,18 @@ fn cluster(arguments: &[String]) -> io::Result<()> {
     Ok(())
 }
 
+fn moves(arguments: &[String]) -> io::Result<()> {
+    let rounds = match arguments {
+        [] => 3,
+        [rounds] => rounds.parse().map_err(io::Error::other)?,
+        _ => return Err(io::Error::other("`moves` wants a number; see --help")),
+    };
+    raise_file_limit()?;
+    let moves = measure_moves(rounds, &mut io::stderr())?;
+    println!("{}", moves_table(&moves));
+    Ok(())
+}
+
 /// A temporary folder for mail.
 fn folder() -> io::Result<tempfile::TempDir> {
     use std::os::unix::fs::PermissionsExt;
@@ -114,6 +127,7 @@ fn bench() -> io::Result<()> {
     {
         Some(("fail-over", rest)) => return fail_over(rest),
         Some(("cluster", rest)) => return cluster(rest),
+        Some(("moves", rest)) => return moves(rest),
         _ => {}
     }
     let own_folder = folder()?;

@@ -30,7 +30,7 @@ use crate::rig::{self, Cluster, Mortal, PATIENCE};
 /// Between two messages of a client: each move copies all of them.
 const PAUSE: Duration = Duration::from_millis(30);
 
-async fn add_account(client: &Client) -> AccountRecord {
+pub(crate) async fn add_account(client: &Client) -> AccountRecord {
     let domain = Domain::parse("example.test").unwrap();
     let added = Directory::command(client, MetaCommand::AddDomain(domain)).await;
     assert!(matches!(added, Ok(MetaReply::Done)), "{added:?}");
@@ -59,11 +59,11 @@ struct Ledger {
     slowest_ms: AtomicU64,
 }
 
-fn inbox() -> MailboxRef {
+pub(crate) fn inbox() -> MailboxRef {
     MailboxRef::Name(MailboxName::inbox())
 }
 
-fn message(text: &str) -> Arc<PreparedMessage> {
+pub(crate) fn message(text: &str) -> Arc<PreparedMessage> {
     let raw = format!("Subject: {text}\r\n\r\n{text}\r\n");
     Arc::new(PreparedMessage::new(raw.as_bytes()).unwrap())
 }
@@ -246,24 +246,24 @@ impl Ledger {
     }
 }
 
-async fn shard_of(client: &Client, account: AccountId) -> ShardId {
+pub(crate) async fn shard_of(client: &Client, account: AccountId) -> ShardId {
     match Directory::query(client, MetaQuery::AccountById(account)).await {
         Ok(MetaAnswer::Account(Some(record))) => record.shard,
         other => panic!("{other:?}"),
     }
 }
 
-async fn ask_for(client: &Client, account: AccountId) {
+pub(crate) async fn ask_for(client: &Client, account: AccountId) {
     let to = ShardId(3 - shard_of(client, account).await.0);
     let accounts = vec![account];
     let asked = Directory::command(client, MetaCommand::MoveAccounts { accounts, to }).await;
     assert!(matches!(asked, Ok(MetaReply::AccountMoves(_))), "{asked:?}");
 }
 
-type Step = rig::Step<AccountMove>;
+pub(crate) type Step = rig::Step<AccountMove>;
 
 /// A mover that dies at its nth command, or is held up there. Says how the move stands if it came through.
-async fn control(
+pub(crate) async fn control(
     client: Client,
     left: i64,
     carried_out: bool,

@@ -1,8 +1,8 @@
 //! Accounts that move from shard to shard.
 
 use mailrook_meta::{
-    AccountMove, AccountRecord, MetaAnswer, MetaCommand, MetaQuery, MetaReply, MoveNote, MoveState,
-    NewAccount,
+    AccountMove, AccountRecord, LEVEL_MOVES, MetaAnswer, MetaCommand, MetaQuery, MetaReply,
+    MoveNote, MoveState, NewAccount,
 };
 use mailrook_types::{AccountId, Address, Domain, ShardId};
 
@@ -66,6 +66,18 @@ fn abandon(id: u64) -> MetaCommand {
     MetaCommand::AbandonMove { id, cause }
 }
 
+fn pending(group: &Group) -> Vec<AccountMove> {
+    let query = MetaQuery::AccountMoves {
+        pending: true,
+        after: 0,
+        limit: 9,
+    };
+    match group.ask(query) {
+        MetaAnswer::AccountMoves(moves) => moves,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn shard_of(group: &Group, account: AccountId) -> u32 {
     match group.ask(MetaQuery::AccountById(account)) {
         MetaAnswer::Account(Some(record)) => record.shard.0,
@@ -103,7 +115,8 @@ fn an_account_moves() {
         panic!("not one");
     };
     let id = asked.id;
-    assert_eq!(ask_for(&mut group, &[account.id], 2), [], "it does already");
+    // It does already; who asks is told of that move.
+    assert_eq!(ask_for(&mut group, &[account.id], 2), [asked.clone()]);
     let taken = moved(&mut group, take(id, 0));
     assert_eq!((taken.turn, &taken.state), (1, &MoveState::Copying));
     let note = MoveNote {
@@ -178,6 +191,58 @@ fn a_removed_account_does_not_go_on() {
     let id = ask_for(&mut group, &[second.id], to)[0].id;
     group.apply(MetaCommand::RemoveAccount(address("two")));
     group.refused(take(id, 0));
+}
+
+#[test]
+fn an_account_that_has_moved_goes_back_at_once() {
+    let (mut group, account) = with_account();
+    let first = ask_for(&mut group, &[account.id], 2)[0].id;
+    moved(&mut group, take(first, 0));
+    moved(&mut group, flip(first, 1));
+    // What is left where it was is not kept any longer, and the next move waits until it has gone.
+    let back = ask_for(&mut group, &[account.id], 1)[0].clone();
+    assert_eq!((back.from.0, back.follows), (2, Some(first)));
+    group.refused(take(back.id, 0));
+    assert!(pending(&group)[0].hurried);
+    moved(&mut group, MetaCommand::EndMove { id: first, turn: 1 });
+    moved(&mut group, take(back.id, 0));
+    moved(&mut group, flip(back.id, 1));
+    assert_eq!(shard_of(&group, account.id), 1);
+    assert_eq!(counts(&group), [1, 0]);
+}
+
+#[test]
+fn a_move_rests_until_it_is_decided() {
+    let (mut group, account) = with_account();
+    let id = ask_for(&mut group, &[account.id], 2)[0].id;
+    let pause = |paused| MetaCommand::PauseMove { id, paused };
+    assert!(moved(&mut group, pause(true)).paused);
+    assert!(!moved(&mut group, pause(false)).paused);
+    moved(&mut group, take(id, 0));
+    moved(&mut group, abandon(id));
+    group.refused(pause(true));
+}
+
+#[test]
+fn a_recovered_directory_doubts_its_moves() {
+    let (mut group, account) = with_account();
+    let id = ask_for(&mut group, &[account.id], 2)[0].id;
+    moved(&mut group, take(id, 0));
+    group.done(MetaCommand::RaiseFeatureLevel { to: LEVEL_MOVES });
+    group.done(MetaCommand::SkipIds { by: 1_000 });
+    assert!(pending(&group)[0].doubtful);
+    moved(&mut group, abandon(id));
+    // It was found to be served there: that had been decided, and what was decided since does not hold.
+    let found = MetaCommand::FlipMove {
+        id,
+        turn: 1,
+        found_open: true,
+    };
+    assert_eq!(moved(&mut group, found).state, MoveState::Moved);
+    assert_eq!(shard_of(&group, account.id), 2);
+    moved(&mut group, MetaCommand::EndMove { id, turn: 1 });
+    // Ids of moves that may be lost are not given again.
+    assert!(ask_for(&mut group, &[account.id], 1)[0].id > 1_000);
 }
 
 #[test]

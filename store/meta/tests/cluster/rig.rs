@@ -151,7 +151,7 @@ pub fn node(id: u64) -> NewNode {
         zone: "rack-1".to_owned(),
         levels: FeatureLevels {
             lowest: 1,
-            highest: 2,
+            highest: 9,
         },
     }
 }
