@@ -14,7 +14,7 @@ use crate::{
     key::{self, Expiring, detail_part, part},
     limits::{MOVED_BYTES_MAX, MOVED_PAIRS_DROPPED_MAX},
     message::content_digest,
-    record::{AccountRecord, DeliveryRecord, LaneRecord, MessageRecord, PRESENT},
+    record::{AccountRecord, DeliveryRecord, LaneRecord, MaildropRecord, MessageRecord, PRESENT},
     sweep,
     transit::{Found, Transit, find},
     tx::{Account, Outcome, Tx},
@@ -172,7 +172,7 @@ fn serve(account: &mut Account<'_>) -> Result<(), KvError> {
     for mailbox in with_remains(account)? {
         account.queue_reaping(mailbox)?;
     }
-    for part in [part::DELIVERY, part::LANE] {
+    for part in [part::DELIVERY, part::LANE, part::MAILDROP] {
         for (what, time_ms) in times_of(account, part)? {
             if time_ms <= account.swept_to_ms() {
                 account
@@ -253,6 +253,7 @@ fn time_of(
     };
     let time_ms = match &what {
         Expiring::Lane(..) => LaneRecord::decode(value)?.queued_ms,
+        Expiring::Maildrop(_) => MaildropRecord::decode(value)?.queued_ms,
         _ => DeliveryRecord::decode(value)?.expires_ms,
     };
     Ok(Some((what, time_ms)))
@@ -492,8 +493,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        Answer, Change, Confirmation, DeliveryKey, MailboxRef, Mover, Query, ShardCommand,
-        ShardReply, testing::*,
+        Answer, Change, Confirmation, DeliveryKey, MailboxRef, MaildropReply, MaildropStep, Mover,
+        Query, ShardCommand, ShardReply, testing::*,
     };
 
     const FIRST: Mover = Mover {
@@ -643,6 +644,43 @@ mod tests {
         // It goes on there.
         to.append(1);
         to.change(remove("1:9")).unwrap();
+    }
+
+    #[test]
+    fn a_maildrop_stays_locked_while_it_moves() {
+        let (mut from, mut to) = (World::new(), World::empty());
+        from.append(2);
+        let (one, two) = (holder(1, 1), holder(2, 1));
+        let (take, renew) = (
+            MaildropStep::Take { lease_ms: 30_000 },
+            MaildropStep::Renew { lease_ms: 30_000 },
+        );
+        from.maildrop(one, take).unwrap();
+        // For so long that its lease is over, and its turn in the queue comes while the account is served nowhere.
+        until_done(&mut to, FIRST, &MoveStep::Begin);
+        assert_eq!(from.moving(FIRST, leave(1, 1)), DONE);
+        copy(&from, &mut to, FIRST, None);
+        from.now += 20_000;
+        assert_eq!(from.maildrop(one, renew), Ok(MaildropReply::Done));
+        let record = fence(&mut from, FIRST);
+        assert_eq!(from.maildrop(one, renew), Err(Refusal::Elsewhere));
+        copy(&from, &mut to, FIRST, Some(1));
+        assert_eq!(to.moving(FIRST, MoveStep::Complete { record }), DONE);
+        for (world, ms) in [(&mut from, 3_620_000), (&mut to, 3_640_000)] {
+            world.now += ms;
+            world.apply(&ShardCommand::Tick);
+        }
+        assert_eq!(to.moving(FIRST, MoveStep::Open), DONE);
+        assert_eq!(to.maildrop(two, take), Ok(MaildropReply::InUse));
+        assert_eq!(to.maildrop(one, renew), Ok(MaildropReply::Done));
+        let quit = Change::CloseMaildrop {
+            holder: one,
+            mailbox: INBOX,
+            uids: set("1"),
+        };
+        assert!(to.change(quit).is_ok());
+        assert_eq!(to.maildrop(two, take), Ok(MaildropReply::Done));
+        until_done(&mut from, FIRST, &MoveStep::Drop);
     }
 
     #[test]

@@ -80,7 +80,9 @@ impl Check<'_> {
     /// Insists that something is in the expiry queue at its time, once.
     fn expect_queued(&mut self, time_ms: i64, what: &Expiring) {
         let there = self.queued.remove(&(time_ms, format!("{what:?}")));
-        if let Expiring::Lane(account, ..) | Expiring::Delivery(account, ..) = what
+        if let Expiring::Lane(account, ..)
+        | Expiring::Delivery(account, ..)
+        | Expiring::Maildrop(account) = what
             && self.on_their_way.contains(account)
             && time_ms <= self.swept_to_ms
         {
@@ -167,7 +169,7 @@ mod tests {
     use mailrook_types::SystemFlags;
 
     use super::check;
-    use crate::{ShardCommand, SlotStep, testing::*};
+    use crate::{MaildropStep, ShardCommand, SlotStep, testing::*};
 
     /// Whatever single pair is lost or changed, the check says so.
     #[test]
@@ -178,6 +180,9 @@ mod tests {
         world.append(2);
         world.flag("1", SystemFlags::SEEN);
         world.create("a/b").unwrap();
+        world
+            .maildrop(holder(1, 1), MaildropStep::Take { lease_ms: 1 })
+            .unwrap();
         for (step, slots) in [(SlotStep::Fence, vec![3, 9]), (SlotStep::Begin, vec![10])] {
             world.slots(1, &slots, step).unwrap();
         }
