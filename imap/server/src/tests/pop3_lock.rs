@@ -227,6 +227,6 @@ async fn until_all_nodes_know_the_lock_each_front_end_has_its_own() {
     expect_messages(&two, 2).await;
     // From then on.
     one.twin.set_locks_maildrops(true);
-    login(&one, IN).await;
+    let _held = login(&one, IN).await;
     login(&two, IN_USE).await;
 }
