@@ -16,7 +16,7 @@ use crate::{
     record::MaildropRecord,
 };
 
-/// Maildrops are locked in their shards from this feature level on.
+/// Maildrops are locked in their shards from this feature level on. A session that began before goes on with its process's own lock.
 pub const LEVEL_POP3_LOCK: u32 = 6;
 
 /// A step with the lock of an account's maildrop.

@@ -68,7 +68,7 @@ pub async fn raise_level(client: &Client, to: u32) {
         "{announced:?}"
     );
     let raised = client.command(MetaCommand::RaiseFeatureLevel { to }).await;
-    assert_eq!(raised, Ok(MetaReply::Done));
+    assert_eq!(raised.unwrap(), MetaReply::Done);
 }
 
 pub fn message(text: &str) -> Arc<PreparedMessage> {
