@@ -167,7 +167,8 @@ impl Account {
                         other.waiting = Some(now);
                     }
                     let waited = other.waiting.is_some_and(|since| now - since >= 6_000);
-                    if !is_later && !(is_over && waited) {
+                    let may_take = is_later || (is_over && waited);
+                    if !may_take {
                         return Ok(MaildropReply::InUse);
                     }
                 }
