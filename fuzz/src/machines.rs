@@ -12,9 +12,10 @@ use mailrook_store_api::{
     },
     shard::{
         AccountChange, AccountCommand, AppendTo, BodySource, Change, ChangePlace, Confirmation,
-        Deliver, DeliveryKey, MailboxRef, NewBody, NewMailbox, NewMessage, Query, QuotaLimit,
-        RecipientDelivery, Shard, ShardCommand, SlotCommand, SlotEntry, SlotStep, TableCommand,
-        TableId, TableOp, UploadChunk, answer, check, shard_digest, table_slot,
+        Deliver, DeliveryKey, MailboxRef, MaildropCommand, MaildropHolder, MaildropStep, NewBody,
+        NewMailbox, NewMessage, Query, QuotaLimit, RecipientDelivery, Shard, ShardCommand,
+        SlotCommand, SlotEntry, SlotStep, TableCommand, TableId, TableOp, UploadChunk, answer,
+        check, shard_digest, table_slot,
     },
 };
 use mailrook_types::{
@@ -219,7 +220,20 @@ fn shard_command(choices: &mut Choices<'_>, now: i64, n: u64) -> ShardCommand {
         n,
         lowest_unanswered: n - (choices.below(4) as u64).min(n),
     };
-    match choices.below(17) {
+    match choices.below(18) {
+        17 => ShardCommand::Maildrop(MaildropCommand {
+            account: AccountId(account),
+            holder: maildrop_holder(choices),
+            step: match choices.below(4) {
+                0 | 1 => MaildropStep::Take {
+                    lease_ms: choices.size() as u32,
+                },
+                2 => MaildropStep::Renew {
+                    lease_ms: choices.size() as u32,
+                },
+                _ => MaildropStep::Release,
+            },
+        }),
         0..=10 => account_command(account, op, change(choices, now)),
         11 => ShardCommand::Deliver(deliver(choices, op, now)),
         12 => {
@@ -245,6 +259,14 @@ fn shard_command(choices: &mut Choices<'_>, now: i64, n: u64) -> ShardCommand {
         15 => ShardCommand::Slots(slots(choices, now)),
         16 if choices.below(8) == 0 => ShardCommand::SkipNumbers,
         _ => ShardCommand::Tick,
+    }
+}
+
+/// One of few sessions.
+fn maildrop_holder(choices: &mut Choices<'_>) -> MaildropHolder {
+    MaildropHolder {
+        client: ClientId(choices.below(2) as u64),
+        session: choices.below(3) as u64,
     }
 }
 
@@ -279,7 +301,12 @@ fn slots(choices: &mut Choices<'_>, now: i64) -> SlotCommand {
 }
 
 fn change(choices: &mut Choices<'_>, now: i64) -> Change {
-    match choices.below(15) {
+    match choices.below(16) {
+        15 => Change::CloseMaildrop {
+            holder: maildrop_holder(choices),
+            mailbox: mailbox_id(choices),
+            uids: uids(choices),
+        },
         0 => Change::Account(AccountChange::SetQuota(quota(choices))),
         1 => Change::CreateMailbox(new_mailbox(choices)),
         2 => Change::DeleteMailbox(name(choices)),

@@ -9,7 +9,8 @@ use mailrook_store_api::{
     meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply, NewAccount},
     shard::{
         AccountChange, AccountCommand, Answer, AppendTo, BodySource, Change, ChangePlace,
-        MailboxRef, NewMailbox, NewMessage, Query, QuotaLimit, ShardCommand, ShardReply,
+        MailboxRef, MaildropCommand, MaildropHolder, MaildropStep, NewMailbox, NewMessage, Query,
+        QuotaLimit, ShardCommand, ShardReply,
     },
 };
 use mailrook_types::{
@@ -96,6 +97,10 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         })
         .encode()
     };
+    let holder = MaildropHolder {
+        client: ClientId(1),
+        session: 1,
+    };
     let inbox = || MailboxRef::Name(MailboxName::inbox());
     let uids = UidSet::from_range(Uid::MIN..=Uid::MIN);
     let domain = Domain::parse("example.test").expect("a domain");
@@ -133,6 +138,20 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             Change::Expunge {
                 mailbox: MailboxId(1),
                 uids: Some(uids.clone()),
+            },
+        ),
+        ShardCommand::Maildrop(MaildropCommand {
+            account: AccountId(1),
+            holder,
+            step: MaildropStep::Take { lease_ms: 30_000 },
+        })
+        .encode(),
+        account(
+            5,
+            Change::CloseMaildrop {
+                holder,
+                mailbox: MailboxId(1),
+                uids: uids.clone(),
             },
         ),
         ShardCommand::Tick.encode(),

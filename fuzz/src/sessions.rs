@@ -338,6 +338,7 @@ fn context(cluster: MemoryCluster) -> Arc<SessionContext> {
     let settings = Settings {
         append_limit: 10_000,
         failed_login_delay: Duration::ZERO,
+        maildrop_patience: Duration::ZERO,
         ..Settings::default()
     };
     let (store, directory) = (Arc::new(cluster.clone()), Arc::new(cluster));

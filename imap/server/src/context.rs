@@ -43,6 +43,14 @@ pub struct Settings {
     pub imap_idle_timeout: Duration,
     /// The same for POP3. RFC 1939 §3: at least 10 minutes.
     pub pop3_idle_timeout: Duration,
+    /// How long a maildrop stays locked for a POP3 session of which nothing is heard. 30 seconds: after so long, and a few more, the next
+    /// session takes over from one whose front end has died. Dovecot waits for 5 minutes.
+    pub maildrop_lease: Duration,
+    /// How often the lock is renewed: two renewals may fail.
+    pub maildrop_renewal: Duration,
+    /// How long a POP3 login waits for a maildrop that another session has. 10 seconds, as in Dovecot: a client whose connection broke
+    /// is back sooner than that is noticed.
+    pub maildrop_patience: Duration,
     /// How long a client may take nothing of what it is sent, before it is given up.
     pub write_timeout: Duration,
     /// How long the rest of a message that is on its way is asked for while the store does not answer, before the connection
@@ -69,6 +77,9 @@ impl Default for Settings {
             failed_login_delay: AttemptLimits::default().delay,
             imap_idle_timeout: Duration::from_secs(31 * 60),
             pop3_idle_timeout: Duration::from_secs(10 * 60),
+            maildrop_lease: Duration::from_secs(30),
+            maildrop_renewal: Duration::from_secs(10),
+            maildrop_patience: Duration::from_secs(10),
             write_timeout: Duration::from_secs(120),
             // More than a shard is without a leader as a rule, and less than clients wait for the next byte.
             under_way_patience: Duration::from_secs(90),
@@ -76,7 +87,7 @@ impl Default for Settings {
     }
 }
 
-/// What the sessions of a process share.
+/// What the sessions of a process share. A process has one: the store takes it to have one POP3 session of an account at a time.
 pub struct SessionContext {
     pub(crate) store: Arc<dyn Mailstore>,
     pub(crate) directory: Arc<dyn Directory>,
@@ -88,7 +99,7 @@ pub struct SessionContext {
     pub(crate) append_memory: Arc<Semaphore>,
     /// In KiB: what searches may still read into memory.
     pub(crate) search_memory: Arc<Semaphore>,
-    /// The accounts whose maildrop a POP3 session has open (RFC 1939 §4).
+    /// The accounts whose maildrop a POP3 session of this process has open, or asks for (RFC 1939 §4).
     pub(crate) maildrops: Mutex<HashSet<AccountId>>,
 }
 

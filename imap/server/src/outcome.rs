@@ -102,6 +102,8 @@ fn refused(refusal: &Refusal) -> Reply {
         Refusal::SpecialUseTaken => Code::UseAttr,
         Refusal::OverQuota => Code::OverQuota,
         Refusal::Limit(_) => Code::Limit,
+        // No command of IMAP is refused so.
+        Refusal::MaildropLost => Code::InUse,
         Refusal::NoSuchAccount
         | Refusal::BodyMissing
         | Refusal::StaleOperation

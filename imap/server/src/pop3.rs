@@ -1,10 +1,11 @@
 //! POP3 sessions (RFC 1939, RFC 2449, RFC 2595, RFC 5034, RFC 6856).
 //!
 //! A session takes the maildrop for itself, lists INBOX once, and removes what was deleted in one step at QUIT:
-//! `maildrop` is that list, `authorization` what comes before it, `transaction` what is done with it, `retrieve` sends
+//! `maildrop` is that list, `lock` keeps others from it, `authorization` what comes before it, `transaction` what is done with it, `retrieve` sends
 //! messages.
 
 mod authorization;
+mod lock;
 mod maildrop;
 mod retrieve;
 mod transaction;
@@ -66,6 +67,9 @@ enum End {
     BrokenOff(StoreError),
 }
 
+/// The server ends.
+const STOPPING: End = End::Refused(ResponseCode::SysTemp, "server is stopping, connect again");
+
 impl From<io::Error> for End {
     fn from(error: io::Error) -> End {
         End::Connection(error)
@@ -116,7 +120,9 @@ pub async fn serve_pop3(client: Client, context: Arc<SessionContext>) {
         }
     }
     // Free for the next session before the client hears that this one is over.
-    session.open = None;
+    if let Some(open) = session.open.take() {
+        open.maildrop.close().await;
+    }
     session.wire.close().await;
 }
 
@@ -214,10 +220,7 @@ impl Session {
         let shutdown = &mut self.client.shutdown;
         tokio::select! {
             biased;
-            () = shutdown.requested() => Err(End::Refused(
-                ResponseCode::SysTemp,
-                "server is stopping, connect again",
-            )),
+            () = shutdown.requested() => Err(STOPPING),
             read = timeout_at(deadline, self.wire.fill()) => match read {
                 Ok(Ok(true)) => Ok(()),
                 Ok(Ok(false)) => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),

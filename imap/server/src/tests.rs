@@ -11,6 +11,7 @@ mod in_doubt;
 mod mailboxes;
 mod model;
 mod pop3;
+mod pop3_lock;
 mod search;
 mod several;
 mod speed;

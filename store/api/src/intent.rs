@@ -31,7 +31,8 @@ impl Intent {
             | Change::Subscribe { .. }
             | Change::StoreFlags { .. }
             | Change::Expunge { .. }
-            | Change::Remove { .. } => None,
+            | Change::Remove { .. }
+            | Change::CloseMaildrop { .. } => None,
         }
     }
 

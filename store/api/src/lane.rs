@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mailrook_mailbox::Refusal;
+use mailrook_mailbox::{MaildropHolder, Refusal};
 use mailrook_types::{ClientId, OpId};
 use tokio::time::Instant;
 
@@ -64,6 +64,14 @@ impl Lane {
             next: 1,
             unanswered: Vec::new(),
             in_doubt: Vec::new(),
+        }
+    }
+
+    /// Names the session whose lane this is among all that hold a maildrop, or ever did.
+    pub fn maildrop_holder(&self) -> MaildropHolder {
+        MaildropHolder {
+            client: self.client,
+            session: self.lane,
         }
     }
 

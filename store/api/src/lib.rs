@@ -22,8 +22,8 @@ pub use error::StoreError;
 pub use intent::Intent;
 pub use lane::{Begun, Lane};
 pub use mailstore::{
-    Append, BODY_READ_MAX, Delivery, DeliveryRecipient, Mailstore, MessagePlace, Watch,
-    default_mailboxes,
+    Append, BODY_READ_MAX, Delivery, DeliveryRecipient, MaildropLock, Mailstore, MessagePlace,
+    Watch, default_mailboxes,
 };
 pub use prepared::{Detail, PreparedMessage, copy_range, unpack_chunk};
 pub use queue::{Queue, QueueEntry, QueueId, TableQueue};

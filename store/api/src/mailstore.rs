@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mailrook_mailbox::{
     Answer, Appended, Change, ChangePlace, ChangeReply, Changes, Confirmation, DeliveryKey,
-    DeliveryOutcome, IndexEntry, MailboxList, MailboxRef, MailboxStatus, MessageDetail, NewMailbox,
-    Query, QuotaUsage, Refusal,
+    DeliveryOutcome, IndexEntry, MailboxList, MailboxRef, MailboxStatus, MaildropCommand,
+    MessageDetail, NewMailbox, Query, QuotaUsage, Refusal,
 };
 use mailrook_types::{
     AccountId, BlobHash, Flags, MailboxId, MailboxName, ModSeq, SpecialUse, Timestamp, Uid, UidSet,
@@ -53,6 +53,9 @@ pub trait Mailstore: Send + Sync + 'static {
     /// Waits until what deliveries took along ([`Delivery::confirmed`]) is committed, as far as it is not.
     fn settle(&self, confirmations: Vec<Confirmation>) -> Call<'_, ()>;
 
+    /// Takes a step with the lock of an account's maildrop (RFC 1939 §4). Said again, it does no more than once.
+    fn maildrop(&self, command: MaildropCommand) -> Call<'_, Result<MaildropLock, Refusal>>;
+
     /// Answers a question about `account`.
     fn query(&self, account: AccountId, query: Query) -> Call<'_, Answer>;
 
@@ -79,6 +82,18 @@ pub fn default_mailboxes() -> Vec<NewMailbox> {
         }
     };
     SpecialUse::ALL.iter().map(mailbox).collect()
+}
+
+/// How a step with the lock of a maildrop went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaildropLock {
+    /// It is done.
+    Done,
+    /// Not taken: another session has it.
+    InUse,
+    /// Not all nodes know that maildrops are locked in the cluster: each process has to see to it that it has one session of
+    /// an account at a time, as it has to anyway.
+    NotYet,
 }
 
 /// Messages for one mailbox.

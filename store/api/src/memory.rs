@@ -7,8 +7,9 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,9 +17,9 @@ use futures::FutureExt;
 use mailrook_kv::{Applied, MemoryStore, Overlay, Read, StateMachine, Store};
 use mailrook_mailbox::{
     AccountChange, AccountCommand, Answer, AppendTo, Appended, BodySource, Change, ChangeReply,
-    Chunk, Confirmation, Deliver, DeliveryOutcome, NewMessage, Query, QuotaLimit,
-    RecipientDelivery, Refusal, Shard, ShardCommand, ShardReply, TableCommand, TableId, TableOp,
-    TableReply,
+    Chunk, Confirmation, Deliver, DeliveryOutcome, MaildropCommand, MaildropReply, NewMessage,
+    Query, QuotaLimit, RecipientDelivery, Refusal, Shard, ShardCommand, ShardReply, TableCommand,
+    TableId, TableOp, TableReply,
 };
 use mailrook_meta::{AccountRecord, Meta, MetaAnswer, MetaCommand, MetaQuery, MetaReply};
 use mailrook_types::{AccountId, BlobHash, ClientId, ModSeq, OpId, ShardId, Timestamp};
@@ -26,33 +27,54 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
-    Append, Call, Delivery, Directory, Intent, Lane, Mailstore, PreparedMessage, Shared,
-    StoreError, Watch, prepared,
+    Append, Call, Delivery, Directory, Intent, Lane, MaildropLock, Mailstore, PreparedMessage,
+    Shared, StoreError, Watch, prepared,
 };
 
-/// The twin. Clones share one state.
+/// The twin, as one process sees it. Clones share all of it.
 #[derive(Clone)]
-pub struct MemoryCluster(Arc<State>);
+pub struct MemoryCluster(Arc<State>, Arc<Process>);
+
+/// A process that uses the twin.
+struct Process {
+    client: ClientId,
+    reachable: AtomicBool,
+}
+
+impl Process {
+    fn new(client: ClientId) -> Arc<Process> {
+        Arc::new(Process {
+            client,
+            reachable: AtomicBool::new(true),
+        })
+    }
+}
 
 struct State {
     shard: Mutex<MemoryStore>,
     meta: Mutex<MemoryStore>,
-    reachable: AtomicBool,
     loses_answers: AtomicBool,
+    locks_maildrops: AtomicBool,
+    /// How far the log's time is ahead of this machine's clock.
+    ahead_ms: AtomicI64,
+    clients: AtomicU64,
     lanes: AtomicU64,
     watches: Mutex<HashMap<AccountId, watch::Sender<ModSeq>>>,
 }
 
 impl Default for MemoryCluster {
     fn default() -> MemoryCluster {
-        let twin = MemoryCluster(Arc::new(State {
+        let state = Arc::new(State {
             shard: Mutex::default(),
             meta: Mutex::default(),
-            reachable: AtomicBool::new(true),
             loses_answers: AtomicBool::new(false),
+            locks_maildrops: AtomicBool::new(true),
+            ahead_ms: AtomicI64::new(0),
+            clients: AtomicU64::new(2),
             lanes: AtomicU64::new(1),
             watches: Mutex::default(),
-        }));
+        });
+        let twin = MemoryCluster(state, Process::new(ClientId(1)));
         // A fresh store takes this, or no test would get further.
         twin.meta_command(&MetaCommand::SetShards(vec![ShardId(1)]))
             .expect("a fresh twin takes its one shard");
@@ -66,14 +88,36 @@ impl MemoryCluster {
         MemoryCluster::default()
     }
 
-    /// Makes every call answer [`StoreError::Unavailable`], or lets them through again.
+    /// The same twin, as another process sees it.
+    pub fn another_process(&self) -> MemoryCluster {
+        let client = ClientId(self.0.clients.fetch_add(1, Ordering::Relaxed));
+        MemoryCluster(Arc::clone(&self.0), Process::new(client))
+    }
+
+    /// Makes every call of this process answer [`StoreError::Unavailable`], or lets them through again.
     pub fn set_reachable(&self, reachable: bool) {
-        self.0.reachable.store(reachable, Ordering::SeqCst);
+        self.1.reachable.store(reachable, Ordering::SeqCst);
     }
 
     /// Has changes of mail carried out, and their answers lost: they are [`StoreError::Unavailable`]. Or no longer.
     pub fn set_loses_answers(&self, loses: bool) {
         self.0.loses_answers.store(loses, Ordering::SeqCst);
+    }
+
+    /// Whether all nodes know that maildrops are locked in the cluster. They do from the beginning.
+    pub fn set_locks_maildrops(&self, locks: bool) {
+        self.0.locks_maildrops.store(locks, Ordering::SeqCst);
+    }
+
+    /// Has the log's time go on by as much.
+    pub fn advance(&self, by: Duration) {
+        let ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        self.0.ahead_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    fn now_ms(&self) -> i64 {
+        let ahead = self.0.ahead_ms.load(Ordering::SeqCst);
+        Timestamp::now().0.saturating_add(ahead)
     }
 
     /// The account's record, its mail made ready: as the real client does on an account's first use.
@@ -98,11 +142,11 @@ impl MemoryCluster {
     }
 
     fn lane(&self) -> Lane {
-        Lane::new(ClientId(1), self.0.lanes.fetch_add(1, Ordering::Relaxed))
+        Lane::new(self.1.client, self.0.lanes.fetch_add(1, Ordering::Relaxed))
     }
 
     fn check_reachable(&self) -> Result<(), StoreError> {
-        if self.0.reachable.load(Ordering::SeqCst) {
+        if self.1.reachable.load(Ordering::SeqCst) {
             Ok(())
         } else {
             Err(StoreError::Unavailable(
@@ -114,7 +158,7 @@ impl MemoryCluster {
     fn shard_command(&self, command: ShardCommand) -> Result<ShardReply, StoreError> {
         self.check_reachable()?;
         let store = self.0.shard.lock();
-        let applied = apply(&store, &Shard, &command.encode())?;
+        let applied = apply(&store, &Shard, self.now_ms(), &command.encode())?;
         let reply = ShardReply::decode(&applied.reply).map_err(internal)?;
         drop(store);
         let mut watches = self.0.watches.lock();
@@ -134,13 +178,13 @@ impl MemoryCluster {
     fn shard_query(&self, query: &Query) -> Result<Answer, StoreError> {
         self.check_reachable()?;
         let snapshot = self.0.shard.lock().snapshot();
-        mailrook_mailbox::answer(&snapshot, Timestamp::now().0, query).map_err(internal)
+        mailrook_mailbox::answer(&snapshot, self.now_ms(), query).map_err(internal)
     }
 
     fn meta_command(&self, command: &MetaCommand) -> Result<MetaReply, StoreError> {
         self.check_reachable()?;
         let store = self.0.meta.lock();
-        let applied = apply(&store, &Meta, &command.encode())?;
+        let applied = apply(&store, &Meta, self.now_ms(), &command.encode())?;
         let reply = MetaReply::decode(&applied.reply).map_err(internal)?;
         drop(store);
         match (command, &reply) {
@@ -266,6 +310,22 @@ impl MemoryCluster {
         }
     }
 
+    fn maildrop_now(
+        &self,
+        command: MaildropCommand,
+    ) -> Result<Result<MaildropLock, Refusal>, StoreError> {
+        if !self.0.locks_maildrops.load(Ordering::SeqCst) {
+            return self.check_reachable().map(|()| Ok(MaildropLock::NotYet));
+        }
+        match self.shard_command(ShardCommand::Maildrop(command))? {
+            ShardReply::Maildrop(reply) => Ok(reply.map(|reply| match reply {
+                MaildropReply::Done => MaildropLock::Done,
+                MaildropReply::InUse => MaildropLock::InUse,
+            })),
+            other => Err(misfit(&other)),
+        }
+    }
+
     fn body_now(&self, hash: BlobHash, start: u32, end: u32) -> Result<Bytes, StoreError> {
         let first = start / Chunk::RAW_LEN as u32;
         let count = end.div_ceil(Chunk::RAW_LEN as u32).saturating_sub(first);
@@ -301,13 +361,14 @@ fn quota_of(record: &AccountRecord) -> QuotaLimit {
 fn apply(
     store: &MemoryStore,
     machine: &dyn StateMachine,
+    now_ms: i64,
     command: &[u8],
 ) -> Result<Applied, StoreError> {
     let (applied, batch) = {
         let snapshot = store.snapshot();
         let mut view = Overlay::<dyn Read>::new(&snapshot);
         let applied = machine
-            .apply(&mut view, Timestamp::now().0, command)
+            .apply(&mut view, now_ms, command)
             .map_err(internal)?;
         (applied, view.into_batch())
     };
@@ -375,6 +436,10 @@ impl Mailstore for MemoryCluster {
         async { Ok(()) }.boxed()
     }
 
+    fn maildrop(&self, command: MaildropCommand) -> Call<'_, Result<MaildropLock, Refusal>> {
+        async move { self.maildrop_now(command) }.boxed()
+    }
+
     fn query(&self, _account: AccountId, query: Query) -> Call<'_, Answer> {
         async move { self.shard_query(&query) }.boxed()
     }
@@ -397,7 +462,7 @@ impl Directory for MemoryCluster {
         async move {
             self.check_reachable()?;
             let snapshot = self.0.meta.lock().snapshot();
-            mailrook_meta::answer(&snapshot, Timestamp::now().0, &query).map_err(internal)
+            mailrook_meta::answer(&snapshot, self.now_ms(), &query).map_err(internal)
         }
         .boxed()
     }

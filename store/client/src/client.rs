@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -62,6 +62,8 @@ pub(crate) struct Inner {
     lanes: AtomicU64,
     pub(crate) spare_lanes: SpareLanes,
     pub(crate) slots: Slots,
+    /// Whether all nodes are known to lock maildrops in the cluster: the feature level never falls.
+    pub(crate) locks_maildrops: AtomicBool,
 }
 
 impl Client {
@@ -79,6 +81,7 @@ impl Client {
                 lanes: AtomicU64::new(1),
                 spare_lanes: SpareLanes::default(),
                 slots: Slots::default(),
+                locks_maildrops: AtomicBool::new(false),
             }),
         }
     }

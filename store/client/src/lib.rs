@@ -11,6 +11,7 @@ mod confirmer;
 mod deliver;
 mod directory;
 mod lanes;
+mod maildrop;
 mod mailstore;
 mod patience;
 mod placement;

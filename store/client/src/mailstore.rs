@@ -4,10 +4,11 @@ use bytes::Bytes;
 use futures::FutureExt;
 use mailrook_mailbox::{
     AccountCommand, Answer, Appended, Change, ChangeReply, Chunk, Confirmation, DeliveryOutcome,
-    Query, Refusal, ShardCommand, ShardReply,
+    MaildropCommand, Query, Refusal, ShardCommand, ShardReply,
 };
 use mailrook_store_api::{
-    Append, BODY_READ_MAX, Call, Delivery, Intent, Lane, Mailstore, StoreError, Watch, copy_range,
+    Append, BODY_READ_MAX, Call, Delivery, Intent, Lane, MaildropLock, Mailstore, StoreError,
+    Watch, copy_range,
 };
 use mailrook_types::{AccountId, BlobHash, OpId};
 
@@ -15,7 +16,7 @@ use crate::{Client, client::misfit};
 
 /// How often a command is tried whose body the shard does not have, or whose account it does not know. Each time the
 /// cause was mended; after three times something else is wrong.
-const MENDED_TRIES_MAX: usize = 3;
+pub(crate) const MENDED_TRIES_MAX: usize = 3;
 
 impl Client {
     /// Carries out a change on the account's shard.
@@ -168,7 +169,7 @@ impl Client {
 }
 
 /// The directory has the account, and its shard goes on saying that it has not: nobody knows that it does not exist.
-fn unknown_to_shard() -> StoreError {
+pub(crate) fn unknown_to_shard() -> StoreError {
     StoreError::Unavailable("the shard does not know an account that the directory has".to_owned())
 }
 
@@ -209,6 +210,10 @@ impl Mailstore for Client {
 
     fn settle(&self, confirmations: Vec<Confirmation>) -> Call<'_, ()> {
         self.settle_now(confirmations).boxed()
+    }
+
+    fn maildrop(&self, command: MaildropCommand) -> Call<'_, Result<MaildropLock, Refusal>> {
+        self.maildrop_now(command).boxed()
     }
 
     fn query(&self, account: AccountId, query: Query) -> Call<'_, Answer> {

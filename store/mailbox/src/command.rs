@@ -9,7 +9,7 @@ use mailrook_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{MoveCommand, MoveStep};
+use crate::{MaildropCommand, MaildropHolder, MoveCommand, MoveStep};
 
 /// One command of a shard's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub enum ShardCommand {
     SkipNumbers,
     /// A step of a move of an account from one shard to another. From feature level 5 on.
     Move(MoveCommand),
+    /// A step with the lock of an account's maildrop. From feature level 6 on.
+    Maildrop(MaildropCommand),
 }
 
 impl ShardCommand {
@@ -45,7 +47,8 @@ impl ShardCommand {
                 Change::DeleteMailbox(_)
                 | Change::StoreFlags { .. }
                 | Change::Expunge { .. }
-                | Change::Remove { .. } => true,
+                | Change::Remove { .. }
+                | Change::CloseMaildrop { .. } => true,
                 Change::Copy {
                     remove_originals, ..
                 } => *remove_originals,
@@ -62,6 +65,8 @@ impl ShardCommand {
             | ShardCommand::Table(_)
             | ShardCommand::Slots(_)
             | ShardCommand::SkipNumbers => false,
+            // POP3 removes mail, and no session begins without this. What it takes goes again.
+            ShardCommand::Maildrop(_) => true,
             // The account takes room where it goes to; whatever else a move does ends it, or frees room.
             ShardCommand::Move(command) => {
                 !matches!(command.step, MoveStep::Begin | MoveStep::Install(_))
@@ -152,6 +157,16 @@ pub enum Change {
         upload: UploadId,
         /// The BLAKE3 of each chunk's bytes.
         digests: Vec<[u8; 32]>,
+    },
+    /// POP3's QUIT of a session that holds the maildrop: as [`Change::Remove`], and gives the maildrop back. Neither, with
+    /// [`Refusal::MaildropLost`](crate::Refusal::MaildropLost), if another session has taken it. From feature level 6 on.
+    CloseMaildrop {
+        /// Who holds it.
+        holder: MaildropHolder,
+        /// Where.
+        mailbox: MailboxId,
+        /// Which messages.
+        uids: UidSet,
     },
 }
 

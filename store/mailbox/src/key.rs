@@ -19,6 +19,7 @@
 //! | Index | `10` account `0c` message | a message: its body, how many mailboxes have it |
 //! | Index | `10` account `0d` mailbox key | a delivery that has not been confirmed |
 //! | Index | `10` account `0e` client lane | kept replies |
+//! | Index | `10` account `0f` | which POP3 session has the maildrop |
 //! | Detail | `10` account `01` message | envelope, structure, prefix |
 //! | Detail | `10` account `02` message | search signature |
 //!
@@ -41,7 +42,7 @@
 //! | Index | `42` account round … | a key of an account that leaves, without its prefix: changed since the round began |
 //!
 //! The tables under `40`, `41` and `42` are queues of work and nothing else: an account that was moved here gets its
-//! entries in the first two anew from `0a`, `0b`, `0d` and `0e`. Numbers that were left out are counted in `01` and, as far as
+//! entries in the first two anew from `0a`, `0b`, `0d`, `0e` and `0f`. Numbers that were left out are counted in `01` and, as far as
 //! they were left out there, in the records of accounts and mailboxes: an account that moves brings its shard's count along, and the
 //! other shard's count is no lower than that afterwards.
 
@@ -79,6 +80,7 @@ pub(crate) mod part {
     pub(crate) const MESSAGE: u8 = 0x0c;
     pub(crate) const DELIVERY: u8 = 0x0d;
     pub(crate) const LANE: u8 = 0x0e;
+    pub(crate) const MAILDROP: u8 = 0x0f;
 }
 
 /// The tables of an account among the details.
@@ -220,6 +222,11 @@ pub(crate) fn lane(account: AccountId, client: ClientId, lane: u64) -> Vec<u8> {
         .0
 }
 
+/// The lock of the account's maildrop.
+pub(crate) fn maildrop(account: AccountId) -> Vec<u8> {
+    Key::of_account(account, part::MAILDROP).0
+}
+
 /// A message's record among the details.
 pub(crate) fn of_message(account: AccountId, detail_part: u8, message: u64) -> Vec<u8> {
     Key::of_account(account, detail_part).u64(message).0
@@ -312,6 +319,7 @@ pub(crate) enum Expiring {
     /// Slot, table, key.
     Entry(u16, TableId, Vec<u8>),
     TableLane(ClientId, u64),
+    Maildrop(AccountId),
 }
 
 /// The place of `what` in the queue of what expires.
@@ -334,6 +342,7 @@ pub(crate) fn expiry(time_ms: i64, what: &Expiring) -> Vec<u8> {
             .with(&table.0.to_be_bytes())
             .with(entry),
         Expiring::TableLane(client, lane) => key.with(&[6]).u64(client.0).u64(*lane),
+        Expiring::Maildrop(account) => key.with(&[7]).u64(account.0),
     }
     .0
 }
@@ -367,6 +376,7 @@ pub(crate) fn parse_expiry(key: &[u8]) -> Result<(i64, Expiring), Damage> {
                 std::mem::take(&mut parts.0).to_vec(),
             ),
             [6] => Expiring::TableLane(ClientId(parts.u64()?), parts.u64()?),
+            [7] => Expiring::Maildrop(AccountId(parts.u64()?)),
             _ => return None,
         };
         parts.0.is_empty().then_some((time_ms, what))
@@ -421,6 +431,9 @@ pub(crate) fn part_of(account: AccountId, key: &[u8]) -> Option<u8> {
 pub(crate) fn expiring_of(account: AccountId, key: &[u8]) -> Result<Option<Expiring>, Damage> {
     let own = match part_of(account, key) {
         Some(part::DELIVERY | part::LANE) => &key[part_prefix(account, 0).len()..],
+        Some(part::MAILDROP) if key == maildrop(account) => {
+            return Ok(Some(Expiring::Maildrop(account)));
+        }
         _ => return Ok(None),
     };
     let mut parts = Parts(own);
@@ -511,6 +524,7 @@ mod tests {
             Expiring::Upload(UploadId(7)),
             Expiring::Entry(8, TableId(9), b"key".to_vec()),
             Expiring::TableLane(ClientId(10), 11),
+            Expiring::Maildrop(account),
         ] {
             assert_eq!(parse_expiry(&expiry(-10, &what)), Ok((-10, what)));
         }

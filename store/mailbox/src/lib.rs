@@ -21,6 +21,7 @@ mod key;
 mod lane;
 pub mod limits;
 mod mailbox;
+mod maildrop;
 mod message;
 mod moving;
 mod name;
@@ -47,6 +48,7 @@ pub use command::{
 };
 pub use digest::{account_digest, shard_digest};
 pub use key::table_slot;
+pub use maildrop::{LEVEL_POP3_LOCK, MaildropCommand, MaildropHolder, MaildropReply, MaildropStep};
 pub use moving::{
     MoveCommand, MoveReply, MoveStage, MoveStanding, MoveStep, MovedMessage, MovedPair, MovedPairs,
     Mover,

@@ -37,6 +37,18 @@ pub const BODY_KEPT: Duration = Duration::from_secs(3600);
 /// An upload lives for a day at most, whatever its proposer asks.
 pub const UPLOAD_KEPT_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// A maildrop is locked for 10 minutes at most, whatever its session asks: no session lives longer without a word of its client
+/// (RFC 1939 §3).
+pub const MAILDROP_LEASE_MAX: Duration = Duration::from_secs(600);
+
+/// Who finds a maildrop whose lease is over has to wait for 6 seconds until it may be taken over: its holder is asked for a renewal in
+/// that way. One that was on its way to a dead leader goes to the new one after at most 5 seconds.
+pub const MAILDROP_NOTICE: Duration = Duration::from_secs(6);
+
+/// The lock of a maildrop is its holder's for an hour after its lease, unless somebody else takes it: longer than any time without a leader
+/// after which a session is worth going on with.
+pub const MAILDROP_KEPT: Duration = Duration::from_secs(3600);
+
 /// The chunks of the largest body whose size fits the 32 bits of RFC822.SIZE.
 pub const CHUNKS_MAX: u32 = (u32::MAX as u64).div_ceil(Chunk::RAW_LEN as u64) as u32;
 

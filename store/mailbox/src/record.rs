@@ -11,7 +11,7 @@ use mailrook_types::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DeliveryOutcome, QuotaLimit,
+    DeliveryOutcome, MaildropHolder, QuotaLimit,
     bits::Bits,
     digest::Sum,
     fields::{Damage, Fields},
@@ -46,6 +46,7 @@ versioned!(
     BodyRecord,
     KeywordTable,
     LaneRecord,
+    MaildropRecord,
     SlotRecord,
     SlotsRecord,
     TableRecord,
@@ -301,6 +302,20 @@ pub(crate) enum Kept {
     Reply(#[serde(with = "serde_bytes")] Vec<u8>),
     /// What became of this account's parts of a delivery, in the command's order.
     Delivery(Vec<DeliveryOutcome>),
+}
+
+/// The lock of an account's maildrop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MaildropRecord {
+    pub holder: MaildropHolder,
+    /// When the holder took it.
+    pub since_ms: i64,
+    /// When the lease is over: from then on somebody else may take it.
+    pub expires_ms: i64,
+    /// When somebody else asked for it after the lease was over.
+    pub notice_ms: Option<i64>,
+    /// Where its entry in the expiry queue stands, which may be earlier than it is forgotten.
+    pub queued_ms: i64,
 }
 
 /// A body.
@@ -696,7 +711,7 @@ mod tests {
             let _ = (AccountRecord::decode(&bytes), MailboxRecord::decode(&bytes), KeywordTable::decode(&bytes));
             let _ = (LaneRecord::decode(&bytes), BodyRecord::decode(&bytes), UploadRecord::decode(&bytes));
             let _ = (TableRecord::decode(&bytes), ShardRecord::decode(&bytes));
-            let _ = (SlotRecord::decode(&bytes), SlotsRecord::decode(&bytes));
+            let _ = (SlotRecord::decode(&bytes), SlotsRecord::decode(&bytes), MaildropRecord::decode(&bytes));
         }
     }
 

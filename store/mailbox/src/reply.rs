@@ -5,7 +5,7 @@ use mailrook_types::{MailboxId, ModSeq, Uid, UidSet, UidValidity};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Confirmation, MoveReply};
+use crate::{Confirmation, MaildropReply, MoveReply};
 
 /// The answer to a [`ShardCommand`](crate::ShardCommand), variant for variant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub enum ShardReply {
     Elsewhere(Vec<Confirmation>),
     /// To a delivery that brought such confirmations.
     DeliverAndElsewhere(Vec<DeliveryOutcome>, Vec<Confirmation>),
+    /// To a step with the lock of a maildrop.
+    Maildrop(Result<MaildropReply, Refusal>),
 }
 
 /// What a change did.
@@ -161,6 +163,9 @@ pub enum Refusal {
     /// A step of a move that is over here, that was not begun, or that another mover has taken over.
     #[error("the account is not in that move on this shard")]
     StaleAccountMove,
+    /// The lock of the maildrop is not this session's, or not any more: its lease was over, and another session has taken it.
+    #[error("another session has taken over the maildrop")]
+    MaildropLost,
 }
 
 /// What became of one table change.

@@ -13,7 +13,7 @@ use crate::{
     key::{self, Expiring},
     lane,
     limits::{SWEEP_EVERY, millis},
-    record::{DeliveryRecord, LaneRecord, PRESENT, ShardRecord},
+    record::{DeliveryRecord, LaneRecord, MaildropRecord, PRESENT, ShardRecord},
     tx::{Account, Tx},
 };
 
@@ -72,7 +72,9 @@ pub fn is_overdue(view: &dyn Read, now_ms: i64) -> Result<bool, KvError> {
 /// Removes one thing that has expired. Gives the chunks that went with it.
 fn expire(tx: &mut Tx<'_>, what: &Expiring) -> Result<u32, KvError> {
     match what {
-        Expiring::Lane(..) | Expiring::Delivery(..) => expire_of_account(tx, what).map(|()| 0),
+        Expiring::Lane(..) | Expiring::Delivery(..) | Expiring::Maildrop(_) => {
+            expire_of_account(tx, what).map(|()| 0)
+        }
         Expiring::Body(hash) => match body::find(tx.view.as_read(), hash)? {
             Some(record) if record.refs == 0 => Ok(body::remove(tx.view, hash, &record)),
             _ => Ok(0),
@@ -106,7 +108,8 @@ fn expire_table_lane(tx: &mut Tx<'_>, key: Vec<u8>, what: &Expiring) -> Result<(
 
 fn expire_of_account(tx: &mut Tx<'_>, what: &Expiring) -> Result<(), KvError> {
     let now = tx.now;
-    let (Expiring::Lane(id, ..) | Expiring::Delivery(id, ..)) = what else {
+    let (Expiring::Lane(id, ..) | Expiring::Delivery(id, ..) | Expiring::Maildrop(id)) = what
+    else {
         return Ok(());
     };
     // An account that has moved away took what expires with it.
@@ -154,6 +157,20 @@ fn expire_in(account: &mut Account<'_>, what: &Expiring, now: i64) -> Result<(),
                 && DeliveryRecord::decode(&stored)?.expires_ms <= now
             {
                 account.delete(key, &stored);
+            }
+        }
+        Expiring::Maildrop(_) => {
+            let key = key::maildrop(account.id);
+            let Some(stored) = account.get(&key)? else {
+                return Ok(());
+            };
+            match MaildropRecord::decode(&stored)?.after_its_turn(now) {
+                None => account.delete(key, &stored),
+                Some(record) => {
+                    let queue_key = key::expiry(record.queued_ms, what);
+                    account.view.put(Space::Index, queue_key, PRESENT.to_vec());
+                    account.put(key, Some(&stored), record.encode());
+                }
             }
         }
         _ => {}

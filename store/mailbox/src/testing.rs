@@ -8,10 +8,10 @@ use mailrook_types::{
 
 use crate::{
     AccountChange, AccountCommand, Answer, AppendTo, BodySource, Change, ChangeReply, Changes,
-    Chunk, ChunkCodec, Deliver, DeliveryKey, IndexEntry, MailboxRef, MailboxStatus, MoveCommand,
-    MoveReply, MoveStep, Mover, NewBody, NewMailbox, NewMessage, Query, QuotaLimit,
-    RecipientDelivery, Refusal, Shard, ShardCommand, ShardReply, SlotCommand, SlotReply, SlotStep,
-    answer, check,
+    Chunk, ChunkCodec, Deliver, DeliveryKey, IndexEntry, MailboxRef, MailboxStatus,
+    MaildropCommand, MaildropHolder, MaildropReply, MaildropStep, MoveCommand, MoveReply, MoveStep,
+    Mover, NewBody, NewMailbox, NewMessage, Query, QuotaLimit, RecipientDelivery, Refusal, Shard,
+    ShardCommand, ShardReply, SlotCommand, SlotReply, SlotStep, answer, check,
 };
 
 pub(crate) const ACCOUNT: AccountId = AccountId(1);
@@ -100,6 +100,22 @@ impl World {
         })) {
             ShardReply::Move(reply) => reply,
             other => panic!("not a move's reply: {other:?}"),
+        }
+    }
+
+    /// Takes a step with the lock of the maildrop.
+    pub(crate) fn maildrop(
+        &mut self,
+        holder: MaildropHolder,
+        step: MaildropStep,
+    ) -> Result<MaildropReply, Refusal> {
+        match self.apply(&ShardCommand::Maildrop(MaildropCommand {
+            account: ACCOUNT,
+            holder,
+            step,
+        })) {
+            ShardReply::Maildrop(reply) => reply,
+            other => panic!("not a maildrop's reply: {other:?}"),
         }
     }
 
@@ -259,6 +275,14 @@ pub(crate) fn set(text: &str) -> UidSet {
         uids.insert_range(uid(first)..=uid(last));
     }
     uids
+}
+
+/// A session of a process.
+pub(crate) fn holder(client: u64, session: u64) -> MaildropHolder {
+    MaildropHolder {
+        client: ClientId(client),
+        session,
+    }
 }
 
 pub(crate) fn body(number: u8) -> NewBody {

@@ -9,7 +9,7 @@ use mailrook_imap_proto::{
 };
 use mailrook_store_api::meta::{CredentialScope, LoginAccount};
 
-use super::{End, Open, Refused, Session, maildrop::Maildrop};
+use super::{End, Open, Refused, STOPPING, Session, maildrop::Maildrop};
 use crate::{SessionContext, account::Account};
 
 /// Between the lines of an exchange. The login's own deadline holds beside it.
@@ -152,8 +152,7 @@ impl Session {
     async fn conclude(&mut self, step: LoginStep) -> Result<(), End> {
         let failure = match step {
             LoginStep::Done(account) => {
-                self.enter(&account).await;
-                return Ok(());
+                return self.enter(&account).await;
             }
             LoginStep::Failed(failure) => failure,
             // The exchange goes on until there is none.
@@ -181,9 +180,15 @@ impl Session {
     }
 
     /// Opens the maildrop. A client that cannot have it stays as it was (RFC 1939 §4).
-    async fn enter(&mut self, login: &LoginAccount) {
+    async fn enter(&mut self, login: &LoginAccount) -> Result<(), End> {
         let account = login.record.id;
-        match Maildrop::open(&self.context, account).await {
+        let opened = tokio::select! {
+            biased;
+            // It may have to wait.
+            () = self.client.shutdown.requested() => return Err(STOPPING),
+            opened = Maildrop::open(&self.context, account) => opened,
+        };
+        match opened {
             Ok(maildrop) => {
                 let address = login.record.address.to_string();
                 self.client.registration.set_user(&address);
@@ -196,5 +201,6 @@ impl Session {
             }
             Err(refused) => self.refuse(&refused),
         }
+        Ok(())
     }
 }

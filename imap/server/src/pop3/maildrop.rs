@@ -3,10 +3,10 @@
 use std::{num::NonZeroU32, sync::Arc};
 
 use mailrook_imap_proto::pop3::ResponseCode;
-use mailrook_store_api::shard::MailboxRef;
+use mailrook_store_api::shard::{Change, MailboxRef};
 use mailrook_types::{AccountId, MailboxId, MailboxName, Uid, UidSet, UidValidity};
 
-use super::Refused;
+use super::{Refused, lock::Lock};
 use crate::{SessionContext, uid_pages::uid_pages};
 
 /// Index entries read at a time.
@@ -21,7 +21,7 @@ pub(super) struct Maildrop {
     deleted: UidSet,
     /// Messages and bytes, without the deleted ones.
     total: (u32, u64),
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// A message by what the list tells.
@@ -32,38 +32,14 @@ pub(super) struct Message {
     pub(super) size: u32,
 }
 
-/// Holds the maildrop for one session (RFC 1939 §4).
-struct Lock {
-    context: Arc<SessionContext>,
-    account: AccountId,
-}
-
-impl Lock {
-    fn take(context: &Arc<SessionContext>, account: AccountId) -> Option<Lock> {
-        let taken = context.maildrops.lock().insert(account);
-        taken.then(|| Lock {
-            context: Arc::clone(context),
-            account,
-        })
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        self.context.maildrops.lock().remove(&self.account);
-    }
-}
-
 impl Maildrop {
     pub(super) async fn open(
         context: &Arc<SessionContext>,
         account: AccountId,
     ) -> Result<Maildrop, Refused> {
         let gone = || Refused::with(ResponseCode::SysTemp, "the mailbox cannot be reached now");
-        let lock = Lock::take(context, account).ok_or(Refused::with(
-            ResponseCode::InUse,
-            "another session has this mailbox",
-        ))?;
+        // First, so that the list is of what nobody else removes.
+        let lock = Lock::take(context, account).await?;
         let store = &*context.store;
         let refused = |error| Refused::by_store(&error);
         let inbox = MailboxRef::Name(MailboxName::inbox());
@@ -88,7 +64,7 @@ impl Maildrop {
             messages,
             deleted: UidSet::new(),
             total: (0, 0),
-            _lock: lock,
+            lock,
         };
         maildrop.reset();
         Ok(maildrop)
@@ -138,9 +114,30 @@ impl Maildrop {
         self.total.1 -= u64::from(message.size);
     }
 
-    /// What is marked as deleted.
-    pub(super) fn deleted(&self) -> &UidSet {
-        &self.deleted
+    /// What removes the messages that are marked as deleted, all of them in one step; `None` if there are none.
+    pub(super) fn removal(&self) -> Option<Change> {
+        if self.deleted.is_empty() {
+            return None;
+        }
+        let (mailbox, uids) = (self.mailbox, self.deleted.clone());
+        Some(match self.lock.holder() {
+            Some(holder) => Change::CloseMaildrop {
+                holder,
+                mailbox,
+                uids,
+            },
+            None => Change::Remove { mailbox, uids },
+        })
+    }
+
+    /// The removal is made, and has given the maildrop back.
+    pub(super) fn note_removed(&mut self) {
+        self.lock.note_given_back();
+    }
+
+    /// Lets the next session have it.
+    pub(super) async fn close(self) {
+        self.lock.give_back().await;
     }
 
     /// Unmarks all.

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use mailrook_imap_proto::pop3::{ResponseCode, Writer};
-use mailrook_store_api::{StoreError, shard::Change};
+use mailrook_store_api::StoreError;
 
 use super::{
     End, Session,
@@ -101,31 +101,37 @@ impl Session {
         self.writer().ok(&text);
     }
 
-    /// Removes what is marked, all of it in one step, or none. The client is told what holds once it is committed.
+    /// Removes what is marked, all of it in one step, or none. The client is told what holds once it is committed, and others
+    /// can have the maildrop by then.
     pub(super) async fn quit(&mut self) -> End {
-        let removed = match self.open.take() {
-            Some(mut open) if !open.maildrop.deleted().is_empty() => {
-                let change = Change::Remove {
-                    mailbox: open.maildrop.mailbox(),
-                    uids: open.maildrop.deleted().clone(),
-                };
-                open.account.change(&*self.context.store, change).await
-            }
-            _ => {
-                self.writer().ok("goodbye");
-                return End::Quit;
-            }
+        let Some(mut open) = self.open.take() else {
+            self.writer().ok("goodbye");
+            return End::Quit;
         };
+        let Some(removal) = open.maildrop.removal() else {
+            open.maildrop.close().await;
+            self.writer().ok("goodbye");
+            return End::Quit;
+        };
+        let removed = open.account.change(&*self.context.store, removal).await;
+        if removed.is_ok() {
+            open.maildrop.note_removed();
+        }
+        open.maildrop.close().await;
         match removed {
             Ok(_) => self.writer().ok("goodbye, the deleted messages are gone"),
             Err(failure) => {
                 tracing::warn!(?failure, "deleted messages were not removed");
-                let code = match failure {
+                let code = match &failure {
                     Failure::Store(StoreError::Internal(_)) => ResponseCode::SysPerm,
                     _ => ResponseCode::SysTemp,
                 };
-                self.writer()
-                    .err(Some(code), "the deleted messages are not removed");
+                let why = match &failure {
+                    Failure::Refused(reply) => format!(": {}", reply.text),
+                    _ => String::new(),
+                };
+                let text = format!("the deleted messages are not removed{why}");
+                self.writer().err(Some(code), &text);
             }
         }
         End::Quit

@@ -9,11 +9,11 @@ use std::sync::{
 use bytes::Bytes;
 use futures::{FutureExt, TryFutureExt};
 use mailrook_store_api::{
-    Append, Call, Delivery, Lane, Mailstore, StoreError, Watch,
+    Append, Call, Delivery, Lane, MaildropLock, Mailstore, StoreError, Watch,
     memory::MemoryCluster,
     shard::{
-        Answer, Appended, Change, ChangeReply, Confirmation, DeliveryOutcome, MailboxRef, Query,
-        Refusal,
+        Answer, Appended, Change, ChangeReply, Confirmation, DeliveryOutcome, MailboxRef,
+        MaildropCommand, Query, Refusal,
     },
 };
 use mailrook_types::{AccountId, BlobHash, FlagUpdate, Flags, MailboxName, SystemFlags, Uid};
@@ -89,6 +89,10 @@ impl Mailstore for Flaky {
 
     fn settle(&self, confirmations: Vec<Confirmation>) -> Call<'_, ()> {
         self.twin.settle(confirmations)
+    }
+
+    fn maildrop(&self, command: MaildropCommand) -> Call<'_, Result<MaildropLock, Refusal>> {
+        self.twin.maildrop(command)
     }
 
     fn query(&self, account: AccountId, query: Query) -> Call<'_, Answer> {

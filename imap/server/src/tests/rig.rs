@@ -85,6 +85,15 @@ impl Rig {
     pub(crate) async fn with(adjust: impl FnOnce(&mut Settings)) -> Rig {
         let twin = MemoryCluster::new();
         let account = fill(&twin).await;
+        Rig::over(twin, account, adjust)
+    }
+
+    /// Another front end over the same store, of a process of its own.
+    pub(crate) fn beside(&self, adjust: impl FnOnce(&mut Settings)) -> Rig {
+        Rig::over(self.twin.another_process(), self.account, adjust)
+    }
+
+    fn over(twin: MemoryCluster, account: AccountId, adjust: impl FnOnce(&mut Settings)) -> Rig {
         let throttle = ThrottleSettings {
             exempt: vec!["0.0.0.0/0".parse::<Network>().unwrap()],
             ..ThrottleSettings::default()
@@ -95,7 +104,11 @@ impl Rig {
             throttle: Arc::new(LoginThrottle::new(throttle)),
             hashing: BlockingPool::new(2, 100),
         };
-        let mut settings = Settings::default();
+        let mut settings = Settings {
+            // Whoever waits says so.
+            maildrop_patience: Duration::ZERO,
+            ..Settings::default()
+        };
         adjust(&mut settings);
         let (store, directory) = (Arc::new(twin.clone()), Arc::new(twin.clone()));
         let working = BlockingPool::new(2, 1000);

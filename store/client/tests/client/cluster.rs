@@ -6,13 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::rig::{add_account, message};
+use crate::rig::{add_account, message, raise_level};
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use mailrook_cluster::{GroupRole, Node, NodeOptions, Reached};
-use mailrook_mailbox::MailboxRef;
+use mailrook_mailbox::{
+    LEVEL_POP3_LOCK, MailboxRef, MaildropCommand, MaildropHolder, MaildropStep,
+};
 use mailrook_meta::{MetaAnswer, MetaQuery};
-use mailrook_store_api::{Append, Directory, Mailstore, StoreError};
+use mailrook_store_api::{Append, Directory, MaildropLock, Mailstore, StoreError};
 use mailrook_store_client::{Client, ClientOptions, Reach, machines};
 use mailrook_transport::{Duplex, Handler, Handlers, ITEM_BYTES_MAX, MemoryHub};
 use mailrook_types::{AccountId, Flags, MailboxName, NodeId, ShardId, Timestamp, Uid, UidSet};
@@ -231,6 +233,43 @@ async fn calls_go_on_when_a_leader_dies() {
             assert_eq!(messages(&member.client, account).await, expected, "at {id}");
         }
     }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_maildrop_stays_locked_when_a_leader_dies() {
+    let mut cluster = Cluster::new(3, 0).await;
+    let first = *cluster.members.keys().next().unwrap();
+    let account = add_account(&cluster.members[&first].client, "user").await;
+    raise_level(&cluster.members[&first].client, LEVEL_POP3_LOCK).await;
+    let dead = cluster.until_led(ShardId(1)).await;
+    let survivors = cluster.members.iter().filter(|(id, _)| **id != dead);
+    let clients: Vec<Client> = survivors.map(|(_, member)| member.client.clone()).collect();
+    let step = async |client: &Client, holder: MaildropHolder, step| {
+        let command = MaildropCommand {
+            account,
+            holder,
+            step,
+        };
+        client.maildrop(command).await.unwrap()
+    };
+    let take = MaildropStep::Take { lease_ms: 60_000 };
+    let mut holders = Vec::new();
+    for client in &clients {
+        holders.push(client.open_lane().await.unwrap().maildrop_holder());
+    }
+    let (one, two) = (holders[0], holders[1]);
+    assert_eq!(step(&clients[0], one, take).await, Ok(MaildropLock::Done));
+    cluster.crash(dead);
+    assert_eq!(step(&clients[1], two, take).await, Ok(MaildropLock::InUse));
+    let renew = MaildropStep::Renew { lease_ms: 60_000 };
+    assert_eq!(step(&clients[0], one, renew).await, Ok(MaildropLock::Done));
+    let release = MaildropStep::Release;
+    assert_eq!(
+        step(&clients[0], one, release).await,
+        Ok(MaildropLock::Done)
+    );
+    assert_eq!(step(&clients[1], two, take).await, Ok(MaildropLock::Done));
     cluster.end().await;
 }
 

@@ -52,7 +52,7 @@ impl Meddler for Forgetful {
     }
 }
 
-async fn forgetful_client(node: &Node) -> Client {
+pub(crate) async fn forgetful_client(node: &Node) -> Client {
     meddled_client(node, ClientOptions::default(), Forgetful::default).await
 }
 

@@ -8,6 +8,7 @@ mod cluster;
 mod delivery;
 mod exactly_once;
 mod log_time;
+mod maildrop;
 mod quota;
 mod reads;
 mod rig;

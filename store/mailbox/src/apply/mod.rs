@@ -10,6 +10,7 @@ mod create_mailbox;
 mod delete_mailbox;
 mod deliver;
 mod expunge;
+mod maildrop;
 mod moving;
 mod rename_mailbox;
 mod skip_numbers;
@@ -78,6 +79,9 @@ pub(crate) fn apply(
             ShardReply::Done
         }
         ShardCommand::Move(command) => ShardReply::Move(settle(moving::apply(&mut tx, command))?),
+        ShardCommand::Maildrop(command) => {
+            ShardReply::Maildrop(settle(maildrop::apply(&mut tx, command))?)
+        }
     };
     sweep::run(&mut tx, sweep_units)?;
     reap::run(&mut tx, reap_messages)?;
@@ -189,5 +193,10 @@ fn change(account: &mut Account<'_>, change: &Change) -> Outcome<ChangeReply> {
         } => copy::apply(account, *mailbox, uids, to, *remove_originals),
         Change::Expunge { mailbox, uids } => expunge::deleted(account, *mailbox, uids.as_ref()),
         Change::Remove { mailbox, uids } => expunge::any(account, *mailbox, uids),
+        Change::CloseMaildrop {
+            holder,
+            mailbox,
+            uids,
+        } => maildrop::close(account, *holder, *mailbox, uids),
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     key::{self, Expiring, detail_part, part},
     limits::{MOVED_BYTES_MAX, MOVED_CHUNKS_MAX, MOVED_PAIRS_DROPPED_MAX},
     message::content_digest,
-    record::{AccountRecord, DeliveryRecord, LaneRecord, MessageRecord, PRESENT},
+    record::{AccountRecord, DeliveryRecord, LaneRecord, MaildropRecord, MessageRecord, PRESENT},
     transit::{Found, Transit, find},
     tx::{Account, Outcome, Tx},
 };
@@ -243,6 +243,7 @@ fn time_of(
     };
     let time_ms = match &what {
         Expiring::Lane(..) => LaneRecord::decode(value)?.queued_ms,
+        Expiring::Maildrop(_) => MaildropRecord::decode(value)?.queued_ms,
         _ => DeliveryRecord::decode(value)?.expires_ms,
     };
     Ok(Some((what, time_ms)))

@@ -13,7 +13,10 @@ use crate::{
     limits::UNANSWERED_MAX,
     message::content_digest,
     name,
-    record::{AccountRecord, DeliveryRecord, DetailRecord, LaneRecord, MessageRecord, Standing},
+    record::{
+        AccountRecord, DeliveryRecord, DetailRecord, LaneRecord, MaildropRecord, MessageRecord,
+        Standing,
+    },
     transit::Transit,
 };
 
@@ -62,7 +65,8 @@ pub(super) fn check(check: &mut Check<'_>, id: AccountId) -> Result<(), KvError>
     });
     check_messages(check, id, &record, totals.refs)?;
     check_deliveries(check, id, &known)?;
-    check_lanes(check, id)
+    check_lanes(check, id)?;
+    check_maildrop(check, id)
 }
 
 /// An account of which there may be a part: what there is of it belongs to it.
@@ -76,6 +80,9 @@ fn check_part(check: &mut Check<'_>, id: AccountId, record: &AccountRecord) -> R
         match key::expiring_of(id, &key)? {
             Some(what @ Expiring::Lane(..)) => {
                 check_lane(check, &LaneRecord::decode(&value)?, &what)
+            }
+            Some(what @ Expiring::Maildrop(_)) => {
+                check.expect_queued(MaildropRecord::decode(&value)?.queued_ms, &what);
             }
             Some(what) => check.expect_queued(DeliveryRecord::decode(&value)?.expires_ms, &what),
             None => {}
@@ -264,6 +271,18 @@ fn check_lanes(check: &mut Check<'_>, id: AccountId) -> Result<(), KvError> {
         let (client, lane) = key::two_u64(&key[prefix.len()..])?;
         let what = Expiring::Lane(id, ClientId(client), lane);
         check_lane(check, &LaneRecord::decode(&value)?, &what);
+    }
+    Ok(())
+}
+
+fn check_maildrop(check: &mut Check<'_>, id: AccountId) -> Result<(), KvError> {
+    let prefix = key::part_prefix(id, part::MAILDROP);
+    for (key, value) in pairs(check.view, Space::Index, &prefix)? {
+        check.expect(key == prefix, || {
+            format!("{id} has a lock of no maildrop: {key:02x?}")
+        });
+        let record = MaildropRecord::decode(&value)?;
+        check.expect_queued(record.queued_ms, &Expiring::Maildrop(id));
     }
     Ok(())
 }

@@ -57,7 +57,9 @@ pub fn check(view: &dyn Read) -> Result<Vec<String>, KvError> {
 
 fn account_of(what: &Expiring) -> Option<AccountId> {
     match what {
-        Expiring::Lane(account, ..) | Expiring::Delivery(account, ..) => Some(*account),
+        Expiring::Lane(account, ..)
+        | Expiring::Delivery(account, ..)
+        | Expiring::Maildrop(account) => Some(*account),
         _ => None,
     }
 }
@@ -183,7 +185,7 @@ mod tests {
     use mailrook_types::SystemFlags;
 
     use super::check;
-    use crate::{ShardCommand, SlotStep, testing::*};
+    use crate::{MaildropStep, ShardCommand, SlotStep, testing::*};
 
     /// Whatever single pair is lost or changed, the check says so.
     #[test]
@@ -194,6 +196,9 @@ mod tests {
         world.append(2);
         world.flag("1", SystemFlags::SEEN);
         world.create("a/b").unwrap();
+        world
+            .maildrop(holder(1, 1), MaildropStep::Take { lease_ms: 1 })
+            .unwrap();
         for (step, slots) in [(SlotStep::Fence, vec![3, 9]), (SlotStep::Begin, vec![10])] {
             world.slots(1, &slots, step).unwrap();
         }

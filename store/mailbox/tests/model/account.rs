@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mailrook_mailbox::{
-    ChangeReply, Copied, DeliveryOutcome, FlagsStored, MailboxRef, NewBody, NewMailbox, NewMessage,
-    QuotaLimit, Refusal, TableReply,
+    ChangeReply, Copied, DeliveryOutcome, FlagsStored, MailboxRef, MaildropHolder, MaildropReply,
+    MaildropStep, NewBody, NewMailbox, NewMessage, QuotaLimit, Refusal, TableReply,
     limits::{SKIPPED_IDS, SKIPPED_MODSEQS, SKIPPED_UID_VALIDITIES, SKIPPED_UIDS},
 };
 use mailrook_types::{
@@ -13,6 +13,7 @@ use mailrook_types::{
 };
 
 const DAY: i64 = 86_400_000;
+const HOUR: i64 = 3_600_000;
 
 pub type Outcome<T> = Result<T, Refusal>;
 
@@ -95,6 +96,14 @@ impl Lanes {
     }
 }
 
+/// Who has the maildrop, until when by the lease, and since when somebody else waits for it after that.
+#[derive(Clone, Copy, Debug)]
+pub struct Maildrop {
+    holder: MaildropHolder,
+    until: i64,
+    waiting: Option<i64>,
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Account {
     pub live: bool,
@@ -109,6 +118,7 @@ pub struct Account {
     pub lanes: Lanes,
     pub deliveries: BTreeMap<(u64, [u8; 32]), (u32, i64)>,
     pub ever: bool,
+    pub maildrop: Option<Maildrop>,
     pub now_modseq: Option<u64>,
 }
 
@@ -123,6 +133,53 @@ impl Account {
             mailbox.highest += SKIPPED_MODSEQS;
             mailbox.floor = mailbox.highest;
         }
+    }
+
+    /// Whether a session has the maildrop, its lease being over or not.
+    pub fn has_maildrop(&self, now: i64, holder: MaildropHolder) -> bool {
+        self.maildrop
+            .is_some_and(|lock| lock.holder == holder && now < lock.until + HOUR)
+    }
+
+    pub fn step_maildrop(
+        &mut self,
+        now: i64,
+        holder: MaildropHolder,
+        step: MaildropStep,
+    ) -> Outcome<MaildropReply> {
+        let lock = |lease_ms: u32| {
+            Some(Maildrop {
+                holder,
+                until: now + i64::from(lease_ms).min(600_000),
+                waiting: None,
+            })
+        };
+        let is_ours = self.has_maildrop(now, holder);
+        match step {
+            MaildropStep::Take { lease_ms } => {
+                let other = (self.maildrop.as_mut())
+                    .filter(|lock| lock.holder != holder && now < lock.until + HOUR);
+                if let Some(other) = other {
+                    let is_later = other.holder.client == holder.client
+                        && other.holder.session < holder.session;
+                    let is_over = now >= other.until && other.holder.client != holder.client;
+                    if is_over && other.waiting.is_none() {
+                        other.waiting = Some(now);
+                    }
+                    let waited = other.waiting.is_some_and(|since| now - since >= 6_000);
+                    let may_take = is_later || (is_over && waited);
+                    if !may_take {
+                        return Ok(MaildropReply::InUse);
+                    }
+                }
+                self.maildrop = lock(lease_ms);
+            }
+            MaildropStep::Renew { lease_ms } if is_ours => self.maildrop = lock(lease_ms),
+            MaildropStep::Renew { .. } => return Err(Refusal::MaildropLost),
+            MaildropStep::Release if is_ours => self.maildrop = None,
+            MaildropStep::Release => {}
+        }
+        Ok(MaildropReply::Done)
     }
 
     pub fn take_modseq(&mut self) -> u64 {

@@ -2,9 +2,10 @@
 
 use mailrook_mailbox::{
     AccountChange, AccountCommand, AppendTo, BodySource, Change, Chunk, ChunkCodec, Confirmation,
-    Deliver, DeliveryKey, DeliveryOutcome, MailboxRef, NewBody, NewMailbox, NewMessage, QuotaLimit,
-    RecipientDelivery, ShardCommand, ShardReply, SlotCommand, SlotEntry, SlotStep, TableCommand,
-    TableId, TableOp, UploadChunk, table_slot,
+    Deliver, DeliveryKey, DeliveryOutcome, MailboxRef, MaildropCommand, MaildropHolder,
+    MaildropStep, NewBody, NewMailbox, NewMessage, QuotaLimit, RecipientDelivery, ShardCommand,
+    ShardReply, SlotCommand, SlotEntry, SlotStep, TableCommand, TableId, TableOp, UploadChunk,
+    table_slot,
 };
 use mailrook_types::{
     AccountId, BlobHash, ClientId, FlagUpdate, Flags, Keyword, MailboxId, MailboxName, ModSeq,
@@ -113,6 +114,23 @@ impl Dice<'_> {
             Some(3_600_000),
         ])
         .map(|span| Timestamp(now + span))
+    }
+
+    /// Few sessions, so that they meet.
+    fn holder(&mut self) -> MaildropHolder {
+        MaildropHolder {
+            client: ClientId(self.roll(3) + 1),
+            session: self.roll(3),
+        }
+    }
+
+    fn maildrop_step(&mut self) -> MaildropStep {
+        let lease_ms = self.one(&[0, 5, 2_000, 4_000_000, u32::MAX]);
+        match self.roll(6) {
+            0..=2 => MaildropStep::Take { lease_ms },
+            3 | 4 => MaildropStep::Renew { lease_ms },
+            _ => MaildropStep::Release,
+        }
     }
 
     fn body(&mut self) -> NewBody {
@@ -236,7 +254,12 @@ impl Clients {
     }
 
     fn fresh(&mut self, now: i64, dice: &mut Dice<'_>) -> ShardCommand {
-        match dice.roll(16) {
+        match dice.roll(18) {
+            16 | 17 => ShardCommand::Maildrop(MaildropCommand {
+                account: AccountId(dice.roll(ACCOUNTS - 1) + 1),
+                holder: dice.holder(),
+                step: dice.maildrop_step(),
+            }),
             0 | 1 => ShardCommand::Deliver(self.deliver(now, dice)),
             2 => {
                 let number = dice.roll(BODIES.into()) as u8;
@@ -397,7 +420,7 @@ fn table_key(dice: &mut Dice<'_>) -> (TableId, Vec<u8>) {
 }
 
 fn change(now: i64, dice: &mut Dice<'_>) -> Change {
-    match dice.roll(20) {
+    match dice.roll(22) {
         0..=1 => Change::Account(AccountChange::Create {
             mailboxes: (0..dice.roll(4)).map(|_| dice.new_mailbox()).collect(),
             quota: dice.quota(),
@@ -446,7 +469,12 @@ fn change(now: i64, dice: &mut Dice<'_>) -> Change {
             mailbox: dice.mailbox(),
             uids: (dice.roll(2) == 0).then(|| dice.uids()),
         },
-        _ => Change::Remove {
+        19 => Change::Remove {
+            mailbox: dice.mailbox(),
+            uids: dice.uids(),
+        },
+        _ => Change::CloseMaildrop {
+            holder: dice.holder(),
             mailbox: dice.mailbox(),
             uids: dice.uids(),
         },

@@ -163,6 +163,9 @@ impl Cluster {
                 let account = confirmations[0].account;
                 self.send(account, command, |reply| *reply != ShardReply::Done)
             }
+            ShardCommand::Maildrop(of) => self.send(of.account, command, |reply| {
+                *reply == ShardReply::Maildrop(Err(Refusal::Elsewhere))
+            }),
             ShardCommand::Tick => {
                 self.apply(0, command);
                 self.apply(1, command)
@@ -426,7 +429,7 @@ fn fit(mut command: ShardCommand) -> Option<ShardCommand> {
             _ => {}
         },
         ShardCommand::Deliver(deliver) => inline(&mut deliver.body),
-        ShardCommand::Confirm(_) | ShardCommand::Tick => {}
+        ShardCommand::Confirm(_) | ShardCommand::Tick | ShardCommand::Maildrop(_) => {}
         _ => return None,
     }
     Some(command)

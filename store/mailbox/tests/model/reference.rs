@@ -62,6 +62,13 @@ impl Reference {
             ShardCommand::Table(command) => ShardReply::Table(self.table(command)),
             ShardCommand::Tick => ShardReply::Done,
             ShardCommand::Slots(command) => ShardReply::Slots(self.step(command)),
+            ShardCommand::Maildrop(command) => {
+                let account = self.accounts.get_mut(&command.account.0);
+                ShardReply::Maildrop(match account.filter(|account| account.live) {
+                    Some(account) => account.step_maildrop(now, command.holder, command.step),
+                    None => Err(Refusal::NoSuchAccount),
+                })
+            }
             ShardCommand::Move(_) => panic!("the reference has one shard"),
             ShardCommand::SkipNumbers => {
                 self.skips += 1;
@@ -193,6 +200,18 @@ impl Reference {
             }),
             Change::Remove { mailbox, uids } => {
                 account.expunge(mailbox.0, |uid, _| uids.contains(uid))
+            }
+            Change::CloseMaildrop {
+                holder,
+                mailbox,
+                uids,
+            } => {
+                if !account.has_maildrop(now, *holder) {
+                    return Err(Refusal::MaildropLost);
+                }
+                let expunged = account.expunge(mailbox.0, |uid, _| uids.contains(uid))?;
+                account.maildrop = None;
+                Ok(expunged)
             }
             // Not generated: a unit test holds that it is as the other.
             Change::Append(_) | Change::AppendUploaded { .. } => unreachable!(),

@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use mailrook_cluster::{Group, GroupError, GroupStatus, Node, NodeOptions, Watch};
 use mailrook_kv::Read;
 use mailrook_mailbox::{AccountChange, AccountCommand, Change, ShardCommand};
-use mailrook_meta::{MetaCommand, MetaReply, NewAccount};
+use mailrook_meta::{FeatureLevels, MetaCommand, MetaReply, NewAccount, NewNode};
 use mailrook_store_api::{Directory, PreparedMessage};
 use mailrook_store_client::{Client, ClientOptions, Reach, machines};
 use mailrook_transport::Alone;
@@ -48,6 +48,27 @@ pub async fn add_account(client: &Client, name: &str) -> AccountId {
         MetaReply::Account(record) => record.id,
         other => panic!("the account was not added: {other:?}"),
     }
+}
+
+/// All nodes know this feature level, by what the directory says.
+pub async fn raise_level(client: &Client, to: u32) {
+    let node = NewNode {
+        id: NodeId(1),
+        name: "mail1".to_owned(),
+        address: "mail1.example.test:7700".to_owned(),
+        zone: String::new(),
+        levels: FeatureLevels {
+            lowest: 1,
+            highest: to,
+        },
+    };
+    let announced = client.command(MetaCommand::AnnounceNode(node)).await;
+    assert!(
+        !matches!(announced, Err(_) | Ok(MetaReply::Refused(_))),
+        "{announced:?}"
+    );
+    let raised = client.command(MetaCommand::RaiseFeatureLevel { to }).await;
+    assert_eq!(raised.unwrap(), MetaReply::Done);
 }
 
 pub fn message(text: &str) -> Arc<PreparedMessage> {

@@ -2,7 +2,7 @@ use mailrook_types::SystemFlags;
 
 use super::*;
 use crate::{
-    Answer, Change, Confirmation, DeliveryKey, MailboxRef, Mover, Query, ShardCommand, ShardReply,
+    Answer, Change, Confirmation, DeliveryKey, MailboxRef, MaildropReply, MaildropStep, Mover, Query, ShardCommand, ShardReply,
     testing::*,
 };
 
@@ -159,6 +159,43 @@ fn what_changes_while_it_is_copied_comes_along() {
     // It goes on there.
     to.append(1);
     to.change(remove("1:9")).unwrap();
+}
+
+#[test]
+fn a_maildrop_stays_locked_while_it_moves() {
+    let (mut from, mut to) = (World::new(), World::empty());
+    from.append(2);
+    let (one, two) = (holder(1, 1), holder(2, 1));
+    let (take, renew) = (
+        MaildropStep::Take { lease_ms: 30_000 },
+        MaildropStep::Renew { lease_ms: 30_000 },
+    );
+    from.maildrop(one, take).unwrap();
+    // For so long that its lease is over, and its turn in the queue comes while the account is served nowhere.
+    until_done(&mut to, FIRST, &MoveStep::Begin);
+    assert_eq!(from.moving(FIRST, leave(1, 1)), DONE);
+    copy(&from, &mut to, FIRST, None);
+    from.now += 20_000;
+    assert_eq!(from.maildrop(one, renew), Ok(MaildropReply::Done));
+    let record = fence(&mut from, FIRST);
+    assert_eq!(from.maildrop(one, renew), Err(Refusal::Elsewhere));
+    copy(&from, &mut to, FIRST, Some(1));
+    assert_eq!(to.moving(FIRST, MoveStep::Complete { record }), DONE);
+    for (world, ms) in [(&mut from, 3_620_000), (&mut to, 3_640_000)] {
+        world.now += ms;
+        world.apply(&ShardCommand::Tick);
+    }
+    assert_eq!(to.moving(FIRST, MoveStep::Open), DONE);
+    assert_eq!(to.maildrop(two, take), Ok(MaildropReply::InUse));
+    assert_eq!(to.maildrop(one, renew), Ok(MaildropReply::Done));
+    let quit = Change::CloseMaildrop {
+        holder: one,
+        mailbox: INBOX,
+        uids: set("1"),
+    };
+    assert!(to.change(quit).is_ok());
+    assert_eq!(to.maildrop(two, take), Ok(MaildropReply::Done));
+    until_done(&mut from, FIRST, &MoveStep::Drop);
 }
 
 #[test]
