@@ -116,7 +116,11 @@ fn keys_for_other_things_are_passed_over() {
         with(p256_jwk(), "x", json!("AAAA")),
     ];
     for jwk in &other {
-        assert_eq!(set(&[jwk.clone()]).err(), Some(KeySetError::NoKey), "{jwk}");
+        assert_eq!(
+            set(std::slice::from_ref(jwk)).err(),
+            Some(KeySetError::NoKey),
+            "{jwk}"
+        );
     }
     let mut keys = other.to_vec();
     keys.push(with(rsa_jwk(), "key_ops", json!(["verify"])));
