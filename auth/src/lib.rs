@@ -1,4 +1,5 @@
-//! Logins: SASL exchanges, and passwords without SASL, run against the directory. SMTP, IMAP and POP3 log in here.
+//! Logins: SASL exchanges, and passwords without SASL, run against the directory and a token issuer. SMTP, IMAP and POP3
+//! log in here.
 //!
 //! A session begins a [`Login`] in a [`LoginPlace`], sends the client what a [`LoginStep::Challenge`] asks for, and hands
 //! its response back, until the login is done or failed. What bounds guessing is in one place:
@@ -16,6 +17,4 @@ mod login;
 mod tests;
 
 pub use attempts::{AttemptLimits, Attempts, Reaction};
-pub use login::{
-    Login, LoginFailure, LoginPlace, LoginStep, Logins, all_mechanisms, bindings, offered,
-};
+pub use login::{Login, LoginFailure, LoginPlace, LoginStep, Logins, bindings};

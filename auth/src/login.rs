@@ -1,11 +1,15 @@
-//! Drives a SASL exchange, or a plain password, between a session and the directory.
+//! Drives a SASL exchange, or a plain password, between a session, the directory and a token issuer.
+//!
+//! A token opens what its issuer gave it for: the scopes of an account's passwords do not bound it, as it is none of
+//! them, and an account that has no password at all can be logged in to by a token.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use mailrook_net::{BlockingPool, LoginThrottle, Stream};
+use mailrook_oauth::{Refusal, TokenError, TokenVerifier};
 use mailrook_sasl::{
     ChannelBindings, Context, Credentials, Exchange, Failure, FakeSaltKey, Mechanism, OfferPolicy,
-    PasswordCache, Step, Verifier,
+    PasswordCache, Step, Token, TokenService, TokenVerdict, Verifier,
 };
 use mailrook_store_api::{
     Directory,
@@ -23,6 +27,8 @@ pub struct Logins {
     pub throttle: Arc<LoginThrottle>,
     /// Hashes passwords.
     pub hashing: BlockingPool,
+    /// Checks tokens; `None` where none are taken.
+    pub tokens: Option<Arc<TokenVerifier>>,
 }
 
 impl fmt::Debug for Logins {
@@ -44,7 +50,7 @@ pub enum LoginStep {
 /// Why there is no login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginFailure {
-    /// Wrong name or password, or a channel that is not ours.
+    /// Wrong name or password, no good token, or a channel that is not ours.
     Credentials,
     /// The client broke the mechanism's grammar.
     Malformed,
@@ -86,11 +92,32 @@ pub struct Login {
     account: Option<Box<LoginAccount>>,
     ip: Option<IpAddr>,
     scope: CredentialScope,
+    /// Whether the client has waited for what failed before.
+    has_waited: bool,
+    /// Whether this failure was held against the client's address.
+    is_counted: bool,
 }
 
-/// The names of all mechanisms.
-pub fn all_mechanisms() -> impl Iterator<Item = &'static str> {
-    Mechanism::ALL.into_iter().map(Mechanism::name)
+impl Logins {
+    /// The mechanisms that some connection may be offered.
+    pub fn mechanisms(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let takes_tokens = self.tokens.is_some();
+        let all = Mechanism::ALL.into_iter();
+        all.filter(move |mechanism| takes_tokens || !mechanism.takes_token())
+            .map(Mechanism::name)
+    }
+
+    /// The mechanisms to announce on a connection, in the order in which they are to be tried: none where what opens an
+    /// account is not taken. That holds for tokens as for passwords.
+    pub fn offered(
+        &self,
+        bindings: &ChannelBindings,
+        password_permitted: bool,
+    ) -> impl Iterator<Item = &'static str> + use<> {
+        Mechanism::offered(bindings, OfferPolicy::Everything, self.tokens.is_some())
+            .map(Mechanism::name)
+            .filter(move |_| password_permitted)
+    }
 }
 
 /// The channel bindings of a connection: none without TLS.
@@ -102,16 +129,6 @@ pub fn bindings(stream: &Stream) -> ChannelBindings {
     }
 }
 
-/// The mechanisms to announce, the strongest first: none where passwords are not taken.
-pub fn offered(
-    bindings: &ChannelBindings,
-    password_permitted: bool,
-) -> impl Iterator<Item = &'static str> + use<> {
-    Mechanism::offered(bindings, OfferPolicy::Everything)
-        .map(Mechanism::name)
-        .filter(move |_| password_permitted)
-}
-
 impl Login {
     /// Begins an exchange. There is no login to go on with if the mechanism is not offered.
     pub async fn start(
@@ -120,7 +137,8 @@ impl Login {
         place: LoginPlace<'_>,
     ) -> (Option<Login>, LoginStep) {
         let offered = mechanism.parse::<Mechanism>().ok().filter(|mechanism| {
-            offered(&place.bindings, true).any(|name| name == mechanism.name())
+            let mut offered = place.logins.offered(&place.bindings, true);
+            offered.any(|name| name == mechanism.name())
         });
         let Some(mechanism) = offered else {
             return (None, LoginStep::Failed(LoginFailure::NotOffered));
@@ -147,12 +165,15 @@ impl Login {
         let (exchange, step) = start(Context {
             bindings: place.bindings,
             fake_salts: place.logins.fake_salts.clone(),
+            tokens: place.logins.tokens.as_deref().map(service),
         });
         let login = Login {
             exchange,
             account: None,
             ip: place.ip,
             scope: place.scope,
+            has_waited: false,
+            is_counted: false,
         };
         (login, step)
     }
@@ -176,23 +197,45 @@ impl Login {
     ) -> LoginStep {
         loop {
             step = match step {
-                Step::Challenge(challenge) => return LoginStep::Challenge(challenge),
-                Step::Lookup(name) => {
-                    if let Some(ip) = self.ip {
-                        tokio::time::sleep(logins.throttle.delay(ip)).await;
+                Step::Challenge(challenge) => {
+                    // What failed counts now: the client may go without an answer.
+                    if let Some(failure) = self.exchange.refused() {
+                        self.count(failure, logins);
                     }
+                    return LoginStep::Challenge(challenge);
+                }
+                Step::Lookup(name) => {
+                    self.wait(logins).await;
                     match directory.login(&name).await {
                         Ok(account) => {
                             let found = account
                                 .as_deref()
                                 .and_then(|account| credentials(account, self.scope));
                             self.account = account;
-                            self.exchange.credentials(found)
+                            let step = self.exchange.credentials(found);
+                            if self.has_failed() {
+                                tracing::info!("a token names no account that may log in here");
+                            }
+                            step
                         }
                         Err(error) => {
                             tracing::warn!(%error, "a login could not be checked");
                             return LoginStep::Failed(LoginFailure::Unavailable);
                         }
+                    }
+                }
+                Step::Token(token) => {
+                    self.wait(logins).await;
+                    match identify(&token, logins).await {
+                        Ok(verdict) => {
+                            let is_good = matches!(verdict, TokenVerdict::Of(_));
+                            let step = self.exchange.token(verdict);
+                            if is_good && self.has_failed() {
+                                tracing::info!("a token names another account than its client");
+                            }
+                            step
+                        }
+                        Err(failure) => return LoginStep::Failed(failure),
                     }
                 }
                 Step::Check(check) => match check.cached(&logins.cache) {
@@ -211,6 +254,30 @@ impl Login {
         }
     }
 
+    /// Once a login, before anything is looked up or asked.
+    async fn wait(&mut self, logins: &Logins) {
+        if let Some(ip) = self.ip
+            && !std::mem::replace(&mut self.has_waited, true)
+        {
+            tokio::time::sleep(logins.throttle.delay(ip)).await;
+        }
+    }
+
+    /// Whether it has failed, and only the client's acknowledgement is missing. A client that gives up instead has
+    /// failed all the same.
+    pub fn has_failed(&self) -> bool {
+        self.exchange.refused().is_some()
+    }
+
+    fn count(&mut self, failure: Failure, logins: &Logins) {
+        if let Some(ip) = self.ip
+            && failure == Failure::Credentials
+            && !std::mem::replace(&mut self.is_counted, true)
+        {
+            logins.throttle.failed(ip);
+        }
+    }
+
     fn done(&mut self, logins: &Logins) -> LoginStep {
         if let Some(ip) = self.ip {
             logins.throttle.succeeded(ip);
@@ -222,19 +289,45 @@ impl Login {
         )
     }
 
-    fn failed(&self, failure: Failure, logins: &Logins) -> LoginStep {
-        if let Some(ip) = self.ip
-            && failure == Failure::Credentials
-        {
-            logins.throttle.failed(ip);
-        }
+    fn failed(&mut self, failure: Failure, logins: &Logins) -> LoginStep {
+        self.count(failure, logins);
         LoginStep::Failed(match failure {
             Failure::Temporary => LoginFailure::Unavailable,
             Failure::Malformed | Failure::OutOfOrder => LoginFailure::Malformed,
-            Failure::Credentials | Failure::AuthzidRefused | Failure::ChannelBinding => {
-                LoginFailure::Credentials
-            }
+            Failure::Credentials
+            | Failure::NoToken
+            | Failure::AuthzidRefused
+            | Failure::ChannelBinding => LoginFailure::Credentials,
         })
+    }
+}
+
+fn service(tokens: &TokenVerifier) -> TokenService {
+    TokenService {
+        scope: tokens.scope().map(str::to_owned),
+        openid_configuration: tokens.openid_configuration(),
+    }
+}
+
+/// Whose the token is. What cannot be asked now is nobody's fault here.
+async fn identify(token: &Token, logins: &Logins) -> Result<TokenVerdict, LoginFailure> {
+    let Some(tokens) = &logins.tokens else {
+        return Err(LoginFailure::NotOffered);
+    };
+    // Apart, lest each session hold the room for an HTTP request from its beginning to its end.
+    match Box::pin(tokens.identify(token.as_str())).await {
+        Ok(account) => Ok(TokenVerdict::Of(account)),
+        Err(TokenError::Refused(refusal)) => {
+            tracing::info!(%refusal, "a token was refused");
+            Ok(match refusal {
+                Refusal::Scope => TokenVerdict::InsufficientScope,
+                _ => TokenVerdict::Invalid,
+            })
+        }
+        Err(error @ TokenError::Unavailable(_)) => {
+            tracing::warn!(%error, "a login could not be checked");
+            Err(LoginFailure::Unavailable)
+        }
     }
 }
 

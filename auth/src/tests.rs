@@ -7,6 +7,7 @@ use std::{
 };
 
 use mailrook_net::{BlockingPool, LoginThrottle, ThrottleSettings};
+use mailrook_oauth::{TestIssuer, TestKey, TokenVerifier};
 use mailrook_sasl::{ChannelBindings, FakeSaltKey, Password, PasswordCache, Salt, Verifier};
 use mailrook_store_api::{
     Call, Directory, StoreError,
@@ -20,7 +21,6 @@ use tokio::sync::oneshot;
 
 use crate::{
     AttemptLimits, Attempts, Login, LoginFailure, LoginPlace, LoginStep, Logins, Reaction,
-    all_mechanisms, offered,
 };
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
@@ -90,6 +90,7 @@ fn logins() -> Logins {
         fake_salts: FakeSaltKey::new([7; 32]),
         throttle: Arc::new(LoginThrottle::new(throttle)),
         hashing: BlockingPool::new(1, 10),
+        tokens: None,
     }
 }
 
@@ -243,9 +244,92 @@ async fn a_connection_is_answered_later_and_then_closed() {
 
 #[test]
 fn nothing_is_offered_where_no_password_is_taken() {
-    let none = ChannelBindings::default();
-    assert_eq!(offered(&none, false).count(), 0);
-    let some: Vec<_> = offered(&none, true).collect();
+    let (logins, none) = (logins(), ChannelBindings::default());
+    assert_eq!(logins.offered(&none, false).count(), 0);
+    let some: Vec<_> = logins.offered(&none, true).collect();
     assert!(some.contains(&"PLAIN") && !some.contains(&"SCRAM-SHA-256-PLUS"));
-    assert!(all_mechanisms().any(|name| name == "SCRAM-SHA-256-PLUS"));
+    assert!(logins.mechanisms().any(|name| name == "SCRAM-SHA-256-PLUS"));
+    assert!(!logins.mechanisms().any(|name| name == "OAUTHBEARER"));
+}
+
+/// Those of [`logins`], and tokens by an issuer with this key.
+async fn with_tokens(key: &TestKey) -> (Logins, TestIssuer) {
+    let issuer = TestIssuer::new(&[key]).await;
+    let tokens = Some(Arc::new(TokenVerifier::new(issuer.settings()).unwrap()));
+    let logins = Logins { tokens, ..logins() };
+    (logins, issuer)
+}
+
+fn oauthbearer(token: &str) -> Vec<u8> {
+    format!("n,,\x01auth=Bearer {token}\x01\x01").into_bytes()
+}
+
+#[tokio::test]
+async fn a_token_opens_what_no_password_does() {
+    let key = TestKey::es256("a");
+    let (logins, issuer) = with_tokens(&key).await;
+    assert!(logins.mechanisms().any(|name| name == "XOAUTH2"));
+    let initial = oauthbearer(&key.sign(&issuer.claims("u@a.test")));
+    let login = async |directory: &One| {
+        let place = place(&logins, directory, CredentialScope::Imap);
+        Login::start("OAUTHBEARER", Some(&initial), place).await.1
+    };
+    // Its only password is for something else.
+    let step = login(&directory(true, &[CredentialScope::Smtp])).await;
+    assert!(matches!(step, LoginStep::Done(account) if account.record.id == AccountId(1)));
+    let mut without = directory(true, &[]);
+    if let Some(account) = &mut without.0 {
+        account.record.credentials.clear();
+    }
+    assert!(matches!(login(&without).await, LoginStep::Done(_)));
+    // But nobody is let in who is kept out.
+    let step = login(&directory(false, &[])).await;
+    assert!(matches!(step, LoginStep::Challenge(_)));
+    assert_failed(login(&One(None)).await, LoginFailure::Unavailable);
+}
+
+/// It is held against the address once, whether or not the client waits for the end.
+#[tokio::test]
+async fn a_refused_token_counts_once_and_an_unanswered_question_never() {
+    let key = TestKey::es256("a");
+    let (logins, issuer) = with_tokens(&key).await;
+    let directory = directory(true, &[]);
+    let start = async |initial: &[u8]| {
+        let place = place(&logins, &directory, CredentialScope::Imap);
+        Login::start("OAUTHBEARER", Some(initial), place).await
+    };
+    let forged = TestKey::es256("a").sign(&issuer.claims("u@a.test"));
+    let (login, step) = start(&oauthbearer(&forged)).await;
+    assert!(matches!(step, LoginStep::Challenge(_)));
+    let mut login = login.unwrap();
+    assert!(login.has_failed());
+    assert_eq!(logins.throttle.delay(CLIENT), LATE);
+    logins.throttle.succeeded(CLIENT);
+    let step = login.respond(b"\x01", &logins, &directory).await;
+    assert_failed(step, LoginFailure::Credentials);
+    assert_eq!(logins.throttle.delay(CLIENT), Duration::ZERO);
+
+    // Who asks for what is wanted has guessed at nothing.
+    let (login, step) = start(b"n,,\x01auth=\x01\x01").await;
+    assert!(matches!(step, LoginStep::Challenge(_)) && login.unwrap().has_failed());
+    assert_eq!(logins.throttle.delay(CLIENT), Duration::ZERO);
+    issuer.set_away(true);
+    let unknown = TestKey::es256("b").sign(&issuer.claims("u@a.test"));
+    let (_, step) = start(&oauthbearer(&unknown)).await;
+    assert_failed(step, LoginFailure::Unavailable);
+    assert_eq!(logins.throttle.delay(CLIENT), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn who_failed_waits_with_a_token_too_and_once() {
+    let key = TestKey::es256("a");
+    let (logins, issuer) = with_tokens(&key).await;
+    let directory = directory(true, &[]);
+    logins.throttle.failed(CLIENT);
+    let initial = oauthbearer(&key.sign(&issuer.claims("u@a.test")));
+    let place = place(&logins, &directory, CredentialScope::Imap);
+    let begin = Instant::now();
+    let (_, step) = Login::start("OAUTHBEARER", Some(&initial), place).await;
+    assert!(matches!(step, LoginStep::Done(_)));
+    assert!(begin.elapsed() >= LATE);
 }

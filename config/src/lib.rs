@@ -9,6 +9,7 @@
 //! it is: nobody checks a setting again.
 
 mod checks;
+mod oauth;
 mod reader;
 mod value;
 
@@ -23,6 +24,7 @@ use mailrook_types::Domain;
 use serde::Serialize;
 use thiserror::Error;
 
+pub use oauth::{Introspection, Keys, KeysPlace, Oauth, TokenSource};
 pub use reader::Problems;
 use reader::{Reader, Section};
 pub use value::{Address, Size, Span};
@@ -61,6 +63,9 @@ pub struct Config {
     pub pop3: Pop3,
     /// Passwords.
     pub login: Login,
+    /// Tokens; none are taken without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<Oauth>,
     /// Bounds on connections.
     pub connections: Connections,
     /// The store.
@@ -373,6 +378,7 @@ fn read(root: &Section<'_, '_>) -> Option<Config> {
         imap: read_imap(&imap),
         pop3: read_pop3(&root.table("pop3")),
         login: read_login(&login),
+        oauth: oauth::read(&root.table("oauth")),
         connections: read_connections(&connections),
         store: read_store(&root.table("store")),
         cluster: read_cluster(&cluster, &hostname),

@@ -228,6 +228,11 @@ impl<'r, 't> Section<'r, 't> {
         tables
     }
 
+    /// Whether the document has this table at all.
+    pub fn is_there(&self) -> bool {
+        self.table.is_some()
+    }
+
     /// The line of a key, for problems that show only when several values are seen together.
     pub fn line_of(&self, name: &str) -> Option<usize> {
         let value = self.table?.get(name)?;

@@ -34,6 +34,8 @@ fn the_example_shows_the_defaults() {
     let mut default = parse(LEAST).unwrap();
     default.user = Some("mailrook".to_owned());
     default.tls = shown.tls.clone();
+    // Not there at all by default; what stands in it is looked at below.
+    default.oauth = shown.oauth.clone();
     assert_eq!(shown, default);
     assert_eq!(shown.tls.certificate.len(), 1);
     // As it stands it lacks a certificate and, where the system has no full name, the host's; nothing else.
@@ -46,9 +48,159 @@ fn the_example_shows_the_defaults() {
 
 #[test]
 fn what_is_shown_can_be_read_again() {
-    let config = parse(LEAST).unwrap();
-    let shown = toml::to_string(&config).unwrap();
-    assert_eq!(parse(&shown).unwrap(), config);
+    for more in ["", KEYS, INTROSPECTION] {
+        let config = parse(&format!("{LEAST}{more}")).unwrap();
+        let shown = toml::to_string(&config).unwrap();
+        assert_eq!(parse(&shown).unwrap(), config, "{shown}");
+    }
+}
+
+const KEYS: &str = r#"
+[oauth]
+issuer = "https://id.test/"
+audience = ["mail", "https://mail.test"]
+jwks_file = "keys.json"
+algorithms = ["ES256"]
+"#;
+
+const INTROSPECTION: &str = r#"
+[oauth]
+issuer = "https://id.test/"
+scope = "mail"
+introspection_url = "http://127.0.0.1:8080/introspect"
+client_id = "mailrook"
+client_secret_file = "secret"
+"#;
+
+#[test]
+fn tokens_are_taken_only_if_there_is_an_issuer() {
+    assert_eq!(parse(LEAST).unwrap().oauth, None);
+    // All that is shown as a default is one.
+    let few = r#"
+        issuer = "https://id.example.org/realms/mail"
+        audience = ["mail"]
+        scope = "mail"
+        jwks_url = "https://id.example.org/realms/mail/certs""#;
+    let few = parse(&format!("{LEAST}[oauth]\n{few}\n")).unwrap();
+    let lines = EXAMPLE.lines().skip_while(|line| *line != "#[oauth]");
+    let lines = lines.take_while(|line| !line.is_empty());
+    let shown: String = lines
+        .filter(|line| !line.starts_with("# "))
+        .map(|line| format!("{}\n", line.trim_start_matches('#')))
+        .collect();
+    assert_eq!(few.oauth, parse(&format!("{LEAST}{shown}")).unwrap().oauth);
+    let keys = parse(&format!("{LEAST}{KEYS}"))
+        .unwrap()
+        .oauth
+        .unwrap()
+        .settings();
+    assert_eq!(keys.audiences, ["mail", "https://mail.test"]);
+    assert!(matches!(
+        keys.source,
+        mailrook_oauth::Source::Keys { from: mailrook_oauth::KeysFrom::File(path), algorithms, .. }
+            if path == Path::new("/etc/mailrook/keys.json") && algorithms == [mailrook_oauth::Algorithm::Es256]
+    ));
+    let asked = parse(&format!("{LEAST}{INTROSPECTION}"))
+        .unwrap()
+        .oauth
+        .unwrap();
+    let asked = asked.settings();
+    assert_eq!(
+        (asked.audiences.len(), asked.scope.as_deref()),
+        (0, Some("mail"))
+    );
+    assert!(matches!(
+        asked.source,
+        mailrook_oauth::Source::Introspection { cache_lifetime, cache_entries: 10_000, .. }
+            if cache_lifetime == Duration::from_secs(60)
+    ));
+}
+
+/// Each table with what is said about it.
+#[test]
+fn mistakes_about_tokens_are_named() {
+    let issuer = "issuer = \"https://id.test/\"";
+    let whole = "issuer = \"https://id.test/\"\naudience = [\"mail\"]\njwks_file = \"k\"";
+    let asked = "issuer = \"https://id.test/\"\nintrospection_url = \"https://id.test/i\"";
+    for (text, said) in [
+        (
+            String::new(),
+            "F: oauth.issuer is missing: write the provider's name as it stands in its tokens, as in issuer = \
+             \"https://id.example.org/realms/mail\"",
+        ),
+        (
+            issuer.to_owned(),
+            "F: oauth needs one of jwks_url, jwks_file and introspection_url, to know which tokens are good",
+        ),
+        (
+            format!("{whole}\njwks_url = \"https://id.test/k\""),
+            "F:9: oauth takes one of jwks_url, jwks_file and introspection_url; remove jwks_file or jwks_url",
+        ),
+        (
+            format!("{asked}\nclient_id = \"m\"\nclient_secret_file = \"s\"\njwks_file = \"k\""),
+            "F:10: oauth takes one of jwks_url, jwks_file and introspection_url; remove introspection_url or jwks_file",
+        ),
+        (
+            format!("{issuer}\njwks_file = \"k\""),
+            "F: oauth.audience is missing: without it a token that was made for somebody else would be good here; write \
+             what your provider puts into \"aud\", as in audience = [\"mail\"]",
+        ),
+        (
+            format!("{whole}\nclient_id = \"m\""),
+            "F:9: oauth.client_id goes with introspection_url; remove it",
+        ),
+        (
+            format!("{asked}\nclient_id = \"m\"\nclient_secret_file = \"s\"\njwks_retry = \"1m\""),
+            "F:10: oauth.jwks_retry goes with jwks_url or jwks_file; remove it",
+        ),
+        (
+            format!("{asked}\nclient_id = \"m\""),
+            "F: oauth.client_secret_file is missing: the provider wants to know who asks",
+        ),
+        (
+            format!("{whole}\nalgorithms = [\"none\"]"),
+            "F:9: oauth.algorithms: \"none\" is none of \"RS256\", \"ES256\", \"EdDSA\"",
+        ),
+        (
+            format!("{whole}\nalgorithms = [\"HS256\"]"),
+            "F:9: oauth.algorithms: \"HS256\" is none of \"RS256\", \"ES256\", \"EdDSA\"",
+        ),
+        (
+            format!("{whole}\nalgorithms = []"),
+            "F:9: oauth.algorithms: at least one is expected",
+        ),
+        (
+            format!("{whole}\nscope = \"openid mail\""),
+            "F:9: oauth.scope: \"openid mail\" is no scope; write one, without spaces and quotes, as in \"mail\"",
+        ),
+        (
+            format!("{whole}\naccount_claim = \"\""),
+            "F:9: oauth.account_claim: a text on one line is expected, of 1 to 512 bytes",
+        ),
+        (
+            format!("{whole}\ntimeout = \"5m\""),
+            "F:9: oauth.timeout: a duration from 1s to 30s is expected",
+        ),
+        (
+            format!("{whole}\naudiences = [\"mail\"]"),
+            "F:9: there is no key \"audiences\" in [oauth]; did you mean \"audience\"?",
+        ),
+        (
+            whole.replace("https://id.test/", "http://id.test/"),
+            "F:6: oauth.issuer: \"http://id.test/\" would be asked without TLS; write https, or http with a loopback \
+             address, as in \"http://127.0.0.1:8080/\"",
+        ),
+        (
+            whole.replace("https://id.test/", "https://id.test/?x=1"),
+            "F:6: oauth.issuer: \"https://id.test/?x=1\" has a query, which no issuer's name has",
+        ),
+    ] {
+        assert_eq!(
+            problems(&format!("{LEAST}[oauth]\n{text}\n")),
+            said,
+            "{text}"
+        );
+    }
 }
 
 /// Each text with what is said about it.

@@ -215,6 +215,15 @@ pub fn text<T>(
     move |value| parse(&string(value)?)
 }
 
+/// A string that says something: not empty, at most 512 bytes on one line.
+pub fn word(value: &Value<'_, '_>) -> Result<String, String> {
+    let text = string(value)?;
+    if text.is_empty() || text.len() > 512 || text.chars().any(char::is_control) {
+        return Err("a text on one line is expected, of 1 to 512 bytes".to_owned());
+    }
+    Ok(text)
+}
+
 /// A list of strings, at most 64: more addresses or networks than that are written as larger ones.
 pub fn list<T>(
     parse: impl Fn(&str) -> Result<T, String>,

@@ -16,6 +16,7 @@ pub mod driver;
 mod imap;
 mod machines;
 mod mime;
+mod oauth;
 mod proxy;
 mod records;
 mod sasl;
@@ -28,9 +29,10 @@ pub use config::configuration;
 pub use imap::{imap_framing, pop3_framing};
 pub use machines::{meta_commands, raw_commands, shard_commands};
 pub use mime::mime_message;
+pub use oauth::oauth_token;
 pub use proxy::proxy_header;
 pub use records::stored_records;
-pub use sasl::sasl_exchange;
+pub use sasl::{sasl_exchange, sasl_token};
 pub use sessions::{imap_session, pop3_session};
 pub use smtp::smtp_session;
 pub use types::{address, mailbox_name, uid_set};
@@ -53,7 +55,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 18] = [
     types::ADDRESS,
     types::MAILBOX_NAME,
     types::UID_SET,
@@ -62,6 +64,8 @@ pub const TARGETS: [Target; 16] = [
     imap::POP3_FRAMING,
     smtp::SMTP_SESSION,
     sasl::SASL_EXCHANGE,
+    sasl::SASL_TOKEN,
+    oauth::OAUTH_TOKEN,
     records::STORED_RECORDS,
     machines::SHARD_COMMANDS,
     machines::RAW_COMMANDS,

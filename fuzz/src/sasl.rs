@@ -1,4 +1,4 @@
-//! SASL exchanges: nobody gets in without the password, and nobody learns who exists.
+//! SASL exchanges: nobody gets in without the password or the token, and nobody learns who exists.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -7,7 +7,8 @@ use std::{
 
 use mailrook_sasl::{
     ChannelBindings, Context, Credentials, Exchange, FakeSaltKey, Mechanism, Password,
-    PasswordCache, Response, Salt, Step, Verifier, encode_challenge,
+    PasswordCache, Response, Salt, Step, TOKEN_LEN_MAX, TokenService, TokenVerdict, Verifier,
+    encode_challenge,
 };
 use mailrook_types::AccountId;
 
@@ -104,6 +105,7 @@ fn context(switches: u8) -> Context {
     Context {
         bindings,
         fake_salts: FakeSaltKey::new([9; 32]),
+        tokens: None,
     }
 }
 
@@ -150,7 +152,7 @@ fn wire(bytes: &[u8]) {
 
 /// The kinds of its steps, down to the failure.
 fn exchange(switches: u8, lines: &[&[u8]], user_exists: bool) -> Vec<String> {
-    let mechanism = Mechanism::ALL[usize::from(switches & 3)];
+    let mechanism = Mechanism::PASSWORD[usize::from(switches & 3)];
     let mut lines = lines.iter();
     let initial = if switches & 16 == 0 {
         lines.next()
@@ -190,6 +192,7 @@ fn exchange(switches: u8, lines: &[&[u8]], user_exists: bool) -> Vec<String> {
                     return steps;
                 }
             },
+            Step::Token(_) => panic!("there is no mechanism with a token among these"),
             Step::Done(success) => {
                 assert_eq!(success.user, USER);
                 steps.push("done".to_owned());
@@ -210,4 +213,103 @@ fn with_nonce(line: &[u8], nonce: &[u8]) -> Vec<u8> {
         Some(at) => [&line[..at], nonce, &line[at + 2..]].concat(),
         None => line.to_vec(),
     }
+}
+
+pub(crate) const SASL_TOKEN: Target = Target {
+    name: "sasl_token",
+    run: sasl_token,
+    seeds: || {
+        vec![
+            b"\0n,a=user,\x01auth=Bearer good.token\x01\x01".to_vec(),
+            b"\0n,,\x01host=a.test\x01port=143\x01auth=Bearer bad\x01\x01\n\x01".to_vec(),
+            b"\x02\ny,,\x01auth=\x01\x01\n\x01".to_vec(),
+            b"\x01user=user\x01auth=Bearer good.token\x01\x01".to_vec(),
+            b"\x01user=boss\x01auth=Bearer good.token\x01\x01\n".to_vec(),
+        ]
+    },
+    dictionary: &[
+        b"\n",
+        b"\x01",
+        b"\x01\x01",
+        b"n,,",
+        b"n,a=",
+        b"=2C",
+        b"user=",
+        b"auth=",
+        b"auth=Bearer ",
+        b"good.token",
+        b"host=",
+        b"==",
+        b"\0",
+        b"\xc3\xbc",
+    ],
+    len_max: 10_000,
+    rounds: 300_000,
+};
+
+const TOKEN: &str = "good.token";
+
+/// One exchange with a token: of two mechanisms the first byte chooses one, and whether there is an initial response. Each
+/// line is a response.
+///
+/// # Panics
+/// If somebody gets in without the token, or as somebody else, or a token is longer than the longest.
+pub fn sasl_token(input: &[u8]) {
+    let mut choices = Choices::new(input);
+    let switches = choices.byte();
+    let bytes = choices.rest();
+    let mechanism = match switches & 1 {
+        0 => Mechanism::OAuthBearer,
+        _ => Mechanism::XOAuth2,
+    };
+    let context = Context {
+        tokens: Some(TokenService {
+            scope: None,
+            openid_configuration: "https://id.test/".to_owned(),
+        }),
+        ..context(0)
+    };
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let initial = if switches & 2 == 0 {
+        lines.next()
+    } else {
+        None
+    };
+    let (mut exchange, mut step) = Exchange::start(mechanism, initial, context);
+    // The longest has an empty challenge, a token, a user and an error.
+    for _ in 0..6 {
+        let refused = exchange.refused();
+        step = match step {
+            Step::Challenge(challenge) => {
+                let is_error = challenge.starts_with(b"{");
+                assert_eq!(refused.is_some(), is_error && !challenge.is_empty());
+                let Some(line) = lines.next() else { return };
+                exchange.respond(line)
+            }
+            Step::Token(token) => {
+                let token = token.as_str();
+                assert!(!token.is_empty() && token.len() <= TOKEN_LEN_MAX);
+                exchange.token(match token == TOKEN {
+                    true => TokenVerdict::Of(USER.to_owned()),
+                    false => TokenVerdict::Invalid,
+                })
+            }
+            Step::Lookup(user) => {
+                assert_eq!(user, USER);
+                exchange.credentials(Some(credentials()))
+            }
+            Step::Done(success) => {
+                let said = String::from_utf8_lossy(bytes);
+                assert!(said.contains(TOKEN), "in without the token");
+                assert_eq!((&*success.user, success.credential), (USER, None));
+                return;
+            }
+            Step::Failed(_) => {
+                assert!(matches!(exchange.respond(b""), Step::Failed(_)));
+                return;
+            }
+            Step::Check(_) => panic!("there is no password"),
+        };
+    }
+    panic!("the exchange has no end");
 }

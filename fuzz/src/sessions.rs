@@ -334,6 +334,7 @@ fn context(cluster: MemoryCluster) -> Arc<SessionContext> {
         fake_salts: FakeSaltKey::new([7; 32]),
         throttle: Arc::new(LoginThrottle::new(throttle)),
         hashing: BlockingPool::new(1, 10),
+        tokens: None,
     };
     let settings = Settings {
         append_limit: 10_000,

@@ -22,8 +22,14 @@ pub struct Client {
 enum State {
     First,
     LoginPassword,
-    ServerFirst { first_bare: String },
-    ServerFinal { signature: String },
+    ServerFirst {
+        first_bare: String,
+    },
+    ServerFinal {
+        signature: String,
+    },
+    /// With a token the server has nothing to say but that it does not take it.
+    TokenError,
     Finished,
 }
 
@@ -39,7 +45,8 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// A client that takes the strongest binding of `bindings` with -PLUS, and says `n` without it.
+    /// A client that takes the strongest binding of `bindings` with -PLUS, and says `n` without it. Where a mechanism wants
+    /// a token, the password is one.
     pub fn new(
         mechanism: Mechanism,
         user: &str,
@@ -84,6 +91,17 @@ impl Client {
                 Some(format!("\0{}\0{}", self.user, self.password).into_bytes())
             }
             Mechanism::Login => None,
+            Mechanism::OAuthBearer => {
+                self.state = State::TokenError;
+                let user = self.user.replace('=', "=3D").replace(',', "=2C");
+                let token = &self.password;
+                Some(format!("n,a={user},\x01auth=Bearer {token}\x01\x01").into_bytes())
+            }
+            Mechanism::XOAuth2 => {
+                self.state = State::TokenError;
+                let (user, token) = (&self.user, &self.password);
+                Some(format!("user={user}\x01auth=Bearer {token}\x01\x01").into_bytes())
+            }
             Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => {
                 let user = self.user.replace('=', "=3D").replace(',', "=2C");
                 let first_bare = format!("n={user},r={}", self.nonce);
@@ -103,11 +121,16 @@ impl Client {
                 Ok(self.user.clone().into_bytes())
             }
             State::First if text.is_empty() => self.initial().ok_or(ClientError::Unexpected),
+            // RFC 7628 §3.2.3
+            State::TokenError if text.starts_with('{') => match self.mechanism {
+                Mechanism::OAuthBearer => Ok(b"\x01".to_vec()),
+                _ => Ok(Vec::new()),
+            },
             State::LoginPassword => Ok(self.password.clone().into_bytes()),
             State::ServerFirst { first_bare } => self.prove(&first_bare, text),
             State::ServerFinal { signature } if text == signature => Ok(Vec::new()),
             State::ServerFinal { .. } => Err(ClientError::ServerProof),
-            State::First | State::Finished => Err(ClientError::Unexpected),
+            State::First | State::TokenError | State::Finished => Err(ClientError::Unexpected),
         }
     }
 

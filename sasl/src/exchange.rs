@@ -5,9 +5,10 @@ use std::{fmt, mem, str};
 use thiserror::Error;
 
 use crate::{
-    ChannelBindings, Credentials, FakeSaltKey, Mechanism, Password, PasswordCheck, Verdict, login,
-    plain,
+    ChannelBindings, Credentials, FakeSaltKey, Mechanism, Password, PasswordCheck, Token,
+    TokenService, TokenVerdict, Verdict, bearer, login, plain,
     scram::{ClientFinal, ClientFirst, Proven, ServerFirst},
+    token::Refusal,
     wire::RESPONSE_BASE64_LEN_MAX,
 };
 
@@ -22,6 +23,8 @@ pub struct Context {
     pub bindings: ChannelBindings,
     /// Hides which users exist.
     pub fake_salts: FakeSaltKey,
+    /// Which tokens are taken; `None` where none are.
+    pub tokens: Option<TokenService>,
 }
 
 /// A running authentication.
@@ -40,6 +43,9 @@ pub enum Step {
     /// Find this user's passwords, and hand them to [`Exchange::credentials`]. A directory that cannot be asked
     /// ends the exchange from outside, with a temporary failure.
     Lookup(String),
+    /// Find out whose this token is, and hand that to [`Exchange::token`]. Who cannot be asked ends the exchange from
+    /// outside, as above.
+    Token(Token),
     /// Decide by [`PasswordCheck::cached`] or [`PasswordCheck::hash`], and hand the verdict to
     /// [`Exchange::checked`].
     Check(PasswordCheck),
@@ -49,13 +55,13 @@ pub enum Step {
     Failed(Failure),
 }
 
-/// A user has proven to know a password.
+/// A user has proven to know a password, or to hold a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Success {
     /// The name that was looked up.
     pub user: String,
-    /// Which of [`Credentials::verifiers`] it was.
-    pub credential: usize,
+    /// Which of [`Credentials::verifiers`] it was; `None` if it was a token.
+    pub credential: Option<usize>,
     /// How.
     pub mechanism: Option<Mechanism>,
 }
@@ -67,6 +73,9 @@ pub enum Failure {
     /// No such user, or not with this password.
     #[error("invalid credentials")]
     Credentials,
+    /// The client sent no token, to learn which one is wanted.
+    #[error("a token is missing")]
+    NoToken,
     /// The client wants to act as somebody else.
     #[error("authorization identity refused")]
     AuthzidRefused,
@@ -98,6 +107,11 @@ enum State {
     ScramCredentials(ClientFirst),
     ScramClientFinal(ServerFirst),
     ScramAcknowledgement(Success),
+    TokenResponse(Mechanism),
+    TokenVerdict(Mechanism, Option<String>),
+    TokenAccount(Mechanism, Names),
+    /// The error was sent; whatever the client answers ends the exchange.
+    TokenRefused(Refusal),
     Over,
 }
 
@@ -149,6 +163,9 @@ impl Exchange {
             Mechanism::Login => (State::LoginUser, login::ASK_USER),
             Mechanism::ScramSha256 => (State::ScramClientFirst { plus: false }, &b""[..]),
             Mechanism::ScramSha256Plus => (State::ScramClientFirst { plus: true }, &b""[..]),
+            Mechanism::OAuthBearer | Mechanism::XOAuth2 => {
+                (State::TokenResponse(mechanism), &b""[..])
+            }
         };
         let mut exchange = Exchange { context, state };
         let step = match initial {
@@ -212,9 +229,26 @@ impl Exchange {
             // client's answer is empty.
             State::ScramAcknowledgement(success) if response.is_empty() => Ok(Step::Done(success)),
             State::ScramAcknowledgement(_) => Err(Failure::Malformed),
+            State::TokenResponse(mechanism) => {
+                let message = match mechanism {
+                    Mechanism::XOAuth2 => bearer::parse_xoauth2(response)?,
+                    _ => bearer::parse_oauthbearer(response)?,
+                };
+                match message.token {
+                    Some(token) => {
+                        self.state = State::TokenVerdict(mechanism, message.authzid);
+                        Ok(Step::Token(token))
+                    }
+                    None => Ok(self.refuse_token(mechanism, Refusal::NoToken)),
+                }
+            }
+            // RFC 7628 §3.2.3: the client answers `%x01`, with XOAUTH2 nothing; it makes no difference.
+            State::TokenRefused(refusal) => Err(refusal.failure()),
             State::PasswordCredentials(..)
             | State::PasswordVerdict(..)
             | State::ScramCredentials(_)
+            | State::TokenVerdict(..)
+            | State::TokenAccount(..)
             | State::Over => Err(Failure::OutOfOrder),
         }
     }
@@ -230,10 +264,61 @@ impl Exchange {
         Step::Lookup(user)
     }
 
+    /// Takes what was found out about a token.
+    pub fn token(&mut self, verdict: TokenVerdict) -> Step {
+        let (mechanism, authzid) = match mem::replace(&mut self.state, State::Over) {
+            State::TokenVerdict(mechanism, authzid) => (mechanism, authzid),
+            _ => return self.fail(Failure::OutOfOrder),
+        };
+        let user = match verdict {
+            TokenVerdict::Of(user) => user,
+            TokenVerdict::Invalid => return self.refuse_token(mechanism, Refusal::Invalid),
+            TokenVerdict::InsufficientScope => {
+                return self.refuse_token(mechanism, Refusal::InsufficientScope);
+            }
+        };
+        // Another user's token is as good as none.
+        let names = Names::new(user.as_bytes(), authzid.as_ref().map(String::as_bytes));
+        match names {
+            Ok(names) if names.authorized() => {
+                self.state = State::TokenAccount(mechanism, names);
+                Step::Lookup(user)
+            }
+            _ => self.refuse_token(mechanism, Refusal::Invalid),
+        }
+    }
+
+    /// Why the client's token is not taken, once that is sure. The challenge that says so may never be answered.
+    pub fn refused(&self) -> Option<Failure> {
+        match &self.state {
+            State::TokenRefused(refusal) => Some(refusal.failure()),
+            _ => None,
+        }
+    }
+
+    fn refuse_token(&mut self, mechanism: Mechanism, refusal: Refusal) -> Step {
+        match &self.context.tokens {
+            Some(service) => {
+                let challenge = refusal.challenge(mechanism, service);
+                self.state = State::TokenRefused(refusal);
+                Step::Challenge(challenge)
+            }
+            None => self.fail(refusal.failure()),
+        }
+    }
+
     /// Takes what the directory has: `None` when there is no such user, or none that may log in here.
     pub fn credentials(&mut self, found: Option<Credentials>) -> Step {
+        let exists = found.is_some();
         let found = found.filter(|credentials| !credentials.verifiers.is_empty());
         match mem::replace(&mut self.state, State::Over) {
+            // Who comes with a token needs no password.
+            State::TokenAccount(mechanism, names) if exists => Step::Done(Success {
+                user: names.authcid,
+                credential: None,
+                mechanism: Some(mechanism),
+            }),
+            State::TokenAccount(mechanism, _) => self.refuse_token(mechanism, Refusal::Invalid),
             State::PasswordCredentials(mechanism, names, password) => {
                 let fake_salt = self.context.fake_salts.salt(&names.authcid);
                 self.state = State::PasswordVerdict(mechanism, names);
@@ -262,7 +347,7 @@ impl Exchange {
                 Some(_) if !names.authorized() => self.fail(Failure::AuthzidRefused),
                 Some(credential) => Step::Done(Success {
                     user: names.authcid,
-                    credential,
+                    credential: Some(credential),
                     mechanism,
                 }),
                 None => self.fail(Failure::Credentials),
@@ -289,6 +374,10 @@ impl fmt::Debug for State {
             State::ScramCredentials(_) => "ScramCredentials",
             State::ScramClientFinal(_) => "ScramClientFinal",
             State::ScramAcknowledgement(_) => "ScramAcknowledgement",
+            State::TokenResponse(_) => "TokenResponse",
+            State::TokenVerdict(..) => "TokenVerdict",
+            State::TokenAccount(..) => "TokenAccount",
+            State::TokenRefused(_) => "TokenRefused",
             State::Over => "Over",
         })
     }
@@ -296,3 +385,5 @@ impl fmt::Debug for State {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod token_tests;

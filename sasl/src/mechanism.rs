@@ -13,6 +13,10 @@ pub enum Mechanism {
     Plain,
     /// draft-murchison-sasl-login-00: obsolete, and all that some clients speak.
     Login,
+    /// RFC 7628.
+    OAuthBearer,
+    /// Google's and Microsoft's forerunner of it, which most clients speak.
+    XOAuth2,
 }
 
 /// What the surrounding TLS connection offers for channel binding. Both are absent on a plain connection.
@@ -34,8 +38,20 @@ pub enum OfferPolicy {
 }
 
 impl Mechanism {
-    /// All of them, the strongest first: clients are told to take the first that they know.
-    pub const ALL: [Mechanism; 4] = [
+    /// All of them. Those with a password come first, the strongest before the others: clients are told to take the first
+    /// that they know. Those with a token come last, where a client that has a password does not run into them; one that
+    /// has a token looks for nothing else.
+    pub const ALL: [Mechanism; 6] = [
+        Mechanism::ScramSha256Plus,
+        Mechanism::ScramSha256,
+        Mechanism::Plain,
+        Mechanism::Login,
+        Mechanism::OAuthBearer,
+        Mechanism::XOAuth2,
+    ];
+
+    /// Those with a password.
+    pub const PASSWORD: [Mechanism; 4] = [
         Mechanism::ScramSha256Plus,
         Mechanism::ScramSha256,
         Mechanism::Plain,
@@ -49,19 +65,27 @@ impl Mechanism {
             Mechanism::ScramSha256 => "SCRAM-SHA-256",
             Mechanism::Plain => "PLAIN",
             Mechanism::Login => "LOGIN",
+            Mechanism::OAuthBearer => "OAUTHBEARER",
+            Mechanism::XOAuth2 => "XOAUTH2",
         }
     }
 
-    /// Whether the password itself crosses the wire.
+    /// Whether what opens the account crosses the wire as it is.
     pub const fn shows_password(self) -> bool {
-        matches!(self, Mechanism::Plain | Mechanism::Login)
+        matches!(self, Mechanism::Plain | Mechanism::Login) || self.takes_token()
     }
 
-    /// What to announce, the strongest first. -PLUS is announced exactly when there is something to bind to:
+    /// Whether it is a token that the client shows.
+    pub const fn takes_token(self) -> bool {
+        matches!(self, Mechanism::OAuthBearer | Mechanism::XOAuth2)
+    }
+
+    /// What to announce, in the order of [`Mechanism::ALL`]; `tokens`: whether there is anybody who can check them. -PLUS is announced exactly when there is something to bind to:
     /// the check for downgrades (RFC 5802 §6) rests on that, so announce no other list.
     pub fn offered(
         bindings: &ChannelBindings,
         policy: OfferPolicy,
+        tokens: bool,
     ) -> impl Iterator<Item = Mechanism> + use<> {
         let plus = bindings.any();
         Mechanism::ALL
@@ -70,6 +94,9 @@ impl Mechanism {
                 Mechanism::ScramSha256Plus => plus,
                 Mechanism::ScramSha256 => true,
                 Mechanism::Plain | Mechanism::Login => policy == OfferPolicy::Everything,
+                Mechanism::OAuthBearer | Mechanism::XOAuth2 => {
+                    tokens && policy == OfferPolicy::Everything
+                }
             })
     }
 }
@@ -124,12 +151,13 @@ mod tests {
 
     #[test]
     fn offers_what_the_connection_permits() {
-        let names = |bindings: &ChannelBindings, policy| {
-            Mechanism::offered(bindings, policy)
+        let names_with = |bindings: &ChannelBindings, policy, tokens| {
+            Mechanism::offered(bindings, policy, tokens)
                 .map(Mechanism::name)
                 .collect::<Vec<_>>()
                 .join(" ")
         };
+        let names = |bindings: &ChannelBindings, policy| names_with(bindings, policy, false);
         let none = ChannelBindings::default();
         let tls = ChannelBindings {
             tls_exporter: Some([7; 32]),
@@ -144,6 +172,15 @@ mod tests {
             names(&tls, OfferPolicy::Everything),
             "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN"
         );
+        assert_eq!(
+            names_with(&none, OfferPolicy::Everything, true),
+            "SCRAM-SHA-256 PLAIN LOGIN OAUTHBEARER XOAUTH2"
+        );
+        assert_eq!(
+            names_with(&none, OfferPolicy::NoPlaintext, true),
+            "SCRAM-SHA-256"
+        );
+        assert_eq!("xoauth2".parse(), Ok(Mechanism::XOAuth2));
         assert_eq!("scram-sha-256-plus".parse(), Ok(Mechanism::ScramSha256Plus));
         assert_eq!("CRAM-MD5".parse::<Mechanism>(), Err(()));
         assert!(!format!("{tls:?}").contains('7'));

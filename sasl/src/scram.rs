@@ -137,7 +137,7 @@ fn check_binding_flag<'a>(
 }
 
 /// RFC 5802 §5.1: `=2C` is a comma and `=3D` an equals sign; any other `=` is an error.
-fn unescape(name: &str) -> Result<String, Failure> {
+pub(crate) fn unescape(name: &str) -> Result<String, Failure> {
     let mut pieces = name.split('=');
     let mut out = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
@@ -277,7 +277,7 @@ impl ClientFinal<'_> {
             server_final: format!("v={}", STANDARD.encode(signature)).into_bytes(),
             success: Success {
                 user: client.names.authcid,
-                credential,
+                credential: Some(credential),
                 mechanism: Some(client.mechanism),
             },
         })

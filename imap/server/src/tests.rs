@@ -16,4 +16,5 @@ mod search;
 mod several;
 mod speed;
 mod storing;
+mod tokens;
 mod transport;

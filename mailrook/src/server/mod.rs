@@ -29,6 +29,7 @@ use mailrook_cluster::Plant;
 use mailrook_net::{
     BlockingPool, LoginThrottle, Shutdown, ShutdownTrigger, ThrottleSettings, TlsAcceptor,
 };
+use mailrook_oauth::TokenVerifier;
 use mailrook_sasl::{FakeSaltKey, PasswordCache};
 use mailrook_store_api::{
     Directory, Mailstore, StoreError,
@@ -273,7 +274,21 @@ async fn logins(config: &Config, directory: &dyn Directory) -> Result<Logins, St
         fake_salts: FakeSaltKey::new(fake_salt_key(directory).await?),
         throttle: Arc::new(LoginThrottle::new(ThrottleSettings::default())),
         hashing: BlockingPool::new(cores, WAITING_MAX),
+        tokens: tokens(config)?,
     })
+}
+
+/// Who checks tokens, if the configuration says whose are taken.
+fn tokens(config: &Config) -> Result<Option<Arc<TokenVerifier>>, String> {
+    let Some(oauth) = &config.oauth else {
+        return Ok(None);
+    };
+    let verifier = TokenVerifier::new(oauth.settings()).map_err(|error| error.to_string())?;
+    let verifier = Arc::new(verifier);
+    // An issuer that is away holds up no start; the log says so.
+    let first = Arc::clone(&verifier);
+    tokio::spawn(async move { first.warm_up().await });
+    Ok(Some(verifier))
 }
 
 /// The cluster's key for made-up salts, made at the first start.

@@ -62,6 +62,7 @@ async fn sessions() -> Arc<LocalSessions> {
         fake_salts: FakeSaltKey::new([1; 32]),
         throttle: Arc::new(LoginThrottle::new(ThrottleSettings::default())),
         hashing: BlockingPool::new(1, 10),
+        tokens: None,
     };
     let (store, directory) = (Arc::new(cluster.clone()), Arc::new(cluster));
     let context = SessionContext::new(

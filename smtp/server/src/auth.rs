@@ -1,13 +1,14 @@
 //! AUTH (RFC 4954): what is offered, and what a failure is answered with. The login itself is `mailrook-auth`'s.
 
-use mailrook_auth::LoginFailure;
+use mailrook_auth::{LoginFailure, Logins};
 use mailrook_net::Stream;
 use mailrook_smtp_proto::{EnhancedCode, Reply, ReplyCode};
 
 /// What to offer on a connection: nothing without TLS, unless `plaintext` permits it.
-pub(crate) fn offered(stream: &Stream, plaintext: bool) -> Vec<&'static str> {
+pub(crate) fn offered(logins: &Logins, stream: &Stream, plaintext: bool) -> Vec<&'static str> {
     let permitted = stream.is_tls() || plaintext;
-    mailrook_auth::offered(&mailrook_auth::bindings(stream), permitted).collect()
+    let bindings = mailrook_auth::bindings(stream);
+    logins.offered(&bindings, permitted).collect()
 }
 
 /// RFC 4954 §4, §6.

@@ -282,7 +282,8 @@ impl Driver {
             && let Some(stream) = &self.stream
         {
             let plaintext = self.endpoint.plaintext_auth && self.is_nearby();
-            self.session.offer(auth::offered(stream, plaintext));
+            let logins = &self.shared.services.logins;
+            self.session.offer(auth::offered(logins, stream, plaintext));
         }
     }
 

@@ -144,7 +144,8 @@ impl FrontEnd {
             auth_required: submission,
             // Only to tell "needs encryption" from "not offered": what is offered, the connection decides.
             mechanisms_tls: if submission {
-                mailrook_auth::all_mechanisms().map(str::to_owned).collect()
+                let mechanisms = self.0.services.logins.mechanisms();
+                mechanisms.map(str::to_owned).collect()
             } else {
                 Vec::new()
             },

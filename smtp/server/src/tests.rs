@@ -6,3 +6,4 @@ mod hostile;
 mod listeners;
 mod rig;
 mod submission;
+mod tokens;

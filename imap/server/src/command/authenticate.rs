@@ -38,7 +38,12 @@ pub(crate) async fn authenticate(
     while let (Some(login), LoginStep::Challenge(challenge)) = (&mut login, &step) {
         session.writer().challenge(challenge);
         session.framer.expect_auth_response();
-        step = match response(session).await? {
+        let line = response(session).await?;
+        if login.has_failed() && !matches!(line, Line::AuthResponse(Some(_))) {
+            // Who does not wait to hear that its token was refused has tried it all the same.
+            count_failure(session).await?;
+        }
+        step = match line {
             Line::AuthResponse(Some(response)) => context.respond(login, response.as_bytes()).await,
             // RFC 9051 §6.2.2: a cancelled exchange is BAD.
             Line::AuthResponse(None) => return Err(Reply::bad("authentication cancelled").into()),

@@ -44,7 +44,8 @@ pub(crate) fn capabilities(session: &Session) -> String {
         capabilities.push_str(" STARTTLS");
     }
     if password_permitted(session) {
-        for mechanism in mailrook_auth::offered(&session.wire.bindings(), true) {
+        let logins = &session.context.logins;
+        for mechanism in logins.offered(&session.wire.bindings(), true) {
             capabilities.push_str(" AUTH=");
             capabilities.push_str(mechanism);
         }

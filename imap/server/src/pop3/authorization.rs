@@ -27,7 +27,10 @@ impl Session {
     }
 
     fn offered(&self) -> Vec<&'static str> {
-        mailrook_auth::offered(&self.wire.bindings(), self.password_permitted()).collect()
+        let (logins, bindings) = (&self.context.logins, self.wire.bindings());
+        logins
+            .offered(&bindings, self.password_permitted())
+            .collect()
     }
 
     pub(super) fn capa(&mut self) {
@@ -118,6 +121,10 @@ impl Session {
             step = match self.event(RESPONSE_TIMEOUT).await? {
                 Event::AuthResponse(Some(response)) => {
                     context.respond(login, response.as_bytes()).await
+                }
+                // A token that was refused stays so, whatever is said to it.
+                Event::AuthResponse(None) | Event::Bad(_) if login.has_failed() => {
+                    LoginStep::Failed(LoginFailure::Credentials)
                 }
                 Event::AuthResponse(None) => {
                     self.writer().err(None, "authentication cancelled");

@@ -19,6 +19,7 @@ use mailrook_net::{
     Network, Peer, SessionId, SessionRegistry, Shutdown, ShutdownTrigger, Stream, ThrottleSettings,
     TlsAcceptor, TlsSettings,
 };
+use mailrook_oauth::TokenVerifier;
 use mailrook_sasl::{FakeSaltKey, Password, PasswordCache, Salt, Verifier};
 use mailrook_store_api::{
     Append, Directory, Mailstore, PreparedMessage,
@@ -83,6 +84,16 @@ impl Rig {
     }
 
     pub(crate) async fn with(adjust: impl FnOnce(&mut Settings)) -> Rig {
+        Rig::build(adjust, None).await
+    }
+
+    /// One that takes an issuer's tokens, and answers failed logins at once.
+    pub(crate) async fn with_tokens(tokens: TokenVerifier) -> Rig {
+        let at_once = |settings: &mut Settings| settings.failed_login_delay = Duration::ZERO;
+        Rig::build(at_once, Some(Arc::new(tokens))).await
+    }
+
+    async fn build(adjust: impl FnOnce(&mut Settings), tokens: Option<Arc<TokenVerifier>>) -> Rig {
         let twin = MemoryCluster::new();
         let account = fill(&twin).await;
         Rig::over(twin, account, adjust)
@@ -103,6 +114,7 @@ impl Rig {
             fake_salts: FakeSaltKey::new([7; 32]),
             throttle: Arc::new(LoginThrottle::new(throttle)),
             hashing: BlockingPool::new(2, 100),
+            tokens,
         };
         let mut settings = Settings {
             // Whoever waits says so.

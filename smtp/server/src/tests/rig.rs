@@ -8,6 +8,7 @@ use mailrook_net::{
     Network, Peer, SessionId, SessionRegistry, Shutdown, ShutdownTrigger, Stream, ThrottleSettings,
     TlsAcceptor, TlsSettings,
 };
+use mailrook_oauth::TokenVerifier;
 use mailrook_sasl::{ChannelBindings, FakeSaltKey, Password, PasswordCache, Salt, Verifier};
 use mailrook_smtp_proto::Service;
 use mailrook_store_api::{
@@ -51,6 +52,15 @@ impl Rig {
 
     /// The same, with other settings.
     pub(crate) async fn with(adjust: impl FnOnce(&mut Settings)) -> Rig {
+        Rig::build(adjust, None).await
+    }
+
+    /// One that takes an issuer's tokens.
+    pub(crate) async fn with_tokens(tokens: TokenVerifier) -> Rig {
+        Rig::build(|_| {}, Some(Arc::new(tokens))).await
+    }
+
+    async fn build(adjust: impl FnOnce(&mut Settings), tokens: Option<Arc<TokenVerifier>>) -> Rig {
         let twin = MemoryCluster::new();
         fill(&twin).await;
         let mut settings = Settings::new(Domain::parse("mx.example.test").unwrap());
@@ -68,6 +78,7 @@ impl Rig {
                 fake_salts: FakeSaltKey::new([7; 32]),
                 throttle: Arc::new(LoginThrottle::new(throttle)),
                 hashing: BlockingPool::new(2, 100),
+                tokens,
             },
             preparing: BlockingPool::new(2, 1000),
             sessions: Arc::clone(&sessions),

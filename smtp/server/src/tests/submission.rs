@@ -53,7 +53,7 @@ async fn login(client: &mut Client, mechanism: Mechanism, password: &str) -> Str
 #[tokio::test]
 async fn each_mechanism_logs_in() {
     let rig = Rig::new().await;
-    for mechanism in Mechanism::ALL {
+    for mechanism in Mechanism::PASSWORD {
         let mut client = secure(&rig).await;
         let reply = login(&mut client, mechanism, "wrong").await;
         assert!(reply.starts_with("535 5.7.8"), "{mechanism}: {reply}");
