@@ -21,6 +21,7 @@ mod serve;
 mod shards;
 mod shared;
 mod slots;
+mod stalls;
 mod sweep;
 mod upload;
 mod watches;

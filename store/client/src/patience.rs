@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use mailrook_store_api::StoreError;
+use mailrook_types::AccountId;
 use tokio::time::Instant;
 
-use crate::Client;
+use crate::{Client, stalls::Following};
 
 /// The first wait for a move to be decided: it takes some commands to two groups.
 const WAIT_MIN: Duration = Duration::from_millis(2);
@@ -16,9 +17,19 @@ const WAIT_MAX: Duration = Duration::from_millis(20);
 pub(crate) struct Patience {
     deadline: Instant,
     wait: Option<Duration>,
+    /// What a session is told of it. On the heap, as hardly any call needs it.
+    following: Option<Box<Following>>,
 }
 
 impl Patience {
+    /// The account of a call is not where it was looked for: the session that made the call will hear of it.
+    pub(crate) fn follow(&mut self, client: &Client, account: AccountId) {
+        if self.following.is_none() {
+            let following = Following::new(client, account, Instant::now());
+            self.following = following.map(Box::new);
+        }
+    }
+
     /// Before somebody is asked again where `what` is: at first at once, as the move may be long over; then after a while, as it
     /// is under way.
     pub(crate) async fn wait(&mut self, what: &str) -> Result<(), StoreError> {
@@ -28,6 +39,9 @@ impl Patience {
                 return Err(StoreError::Unavailable(text));
             }
             tokio::time::sleep(wait).await;
+        }
+        if let Some(following) = &mut self.following {
+            following.again(self.wait.is_some());
         }
         let next = self.wait.map_or(WAIT_MIN, |wait| wait * 2);
         self.wait = Some(next.min(WAIT_MAX));
@@ -40,6 +54,7 @@ impl Client {
         Patience {
             deadline: Instant::now() + self.inner.calls.deadline(),
             wait: None,
+            following: None,
         }
     }
 }

@@ -102,12 +102,18 @@ impl Client {
         Ok(Some(record.shard))
     }
 
+    /// The shard that an account is on, as far as this process has heard.
+    pub fn shard_heard_of(&self, account: AccountId) -> Option<ShardId> {
+        self.inner.placement.get(account)
+    }
+
     /// What to do when a shard says that an account is elsewhere, or on its way: look it up anew, and wait while it moves.
     pub(crate) async fn look_elsewhere(
         &self,
         account: AccountId,
         patience: &mut Patience,
     ) -> Result<(), StoreError> {
+        patience.follow(self, account);
         patience.wait("the account is").await?;
         self.inner.placement.doubt(account);
         Ok(())

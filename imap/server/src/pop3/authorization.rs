@@ -186,7 +186,9 @@ impl Session {
         match Maildrop::open(&self.context, account).await {
             Ok(maildrop) => {
                 let address = login.record.address.to_string();
-                self.client.registration.set_user(&address);
+                let registration = &self.client.registration;
+                registration.set_user(&address, Some(account));
+                registration.set_mailbox(Some("INBOX"));
                 self.client.admission.logged_in();
                 tracing::info!(user = address, "logged in");
                 let text = format!("{} messages", maildrop.count());
