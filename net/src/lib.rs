@@ -39,7 +39,10 @@ pub use limits::{
 };
 pub use listener::{Bind, InheritedSockets, Listener, remove_stale_socket};
 pub use network::{Network, NetworkError};
-pub use registry::{Registration, SessionEntry, SessionRegistry};
+pub use registry::{
+    Farewell, LEAVE_WITHIN, Leave, RESUMED_KEPT, Reason, ReasonError, Registration, Resumed,
+    SessionEntry, SessionRegistry, TellStory,
+};
 pub use serve::{Connection, Peer, ServeSettings, serve};
 pub use session_id::SessionId;
 pub use shutdown::{Shutdown, ShutdownTrigger};

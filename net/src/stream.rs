@@ -4,7 +4,10 @@ use std::{
     fmt, io,
     mem::MaybeUninit,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -19,7 +22,35 @@ use tokio_rustls::server::TlsStream;
 use crate::{TlsAcceptor, TlsError, tls::Accepted};
 
 /// A connection's bytes. It has no buffers of its own but TLS's.
-pub struct Stream(Inner);
+pub struct Stream {
+    inner: Inner,
+    traffic: Arc<Traffic>,
+}
+
+/// How much went over a connection, as its session sees it: without TLS's own bytes.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Traffic {
+    /// Bytes that the session has read.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the session has written.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    fn note_sent(&self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(count)) = written {
+            self.sent.fetch_add(*count as u64, Ordering::Relaxed);
+        }
+    }
+}
 
 enum Inner {
     Plain(Transport),
@@ -70,11 +101,14 @@ impl Stream {
     ///
     /// After an error the connection is gone.
     pub async fn start_tls(self, acceptor: &TlsAcceptor) -> Result<Stream, TlsError> {
-        match self.0 {
+        match self.inner {
             Inner::Plain(transport) => {
                 // On the heap: the handshake's future is large, and would stay a part of the session's.
                 let Accepted { stream, end_point } = Box::pin(acceptor.accept(transport)).await?;
-                Ok(Stream(Inner::Tls(Box::new(Tls { stream, end_point }))))
+                Ok(Stream {
+                    inner: Inner::Tls(Box::new(Tls { stream, end_point })),
+                    traffic: self.traffic,
+                })
             }
             Inner::Tls(_) => Err(TlsError::AlreadyActive),
         }
@@ -87,7 +121,7 @@ impl Stream {
 
     /// [`Stream::wait_readable`] for who polls.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.0 {
+        match &mut self.inner {
             // What tokio holds for readable may have been read up already; a look makes sure.
             Inner::Plain(Transport::Tcp(tcp)) => tcp
                 .poll_peek(cx, &mut ReadBuf::new(&mut [0]))
@@ -110,14 +144,19 @@ impl Stream {
         }
     }
 
+    /// What went over it so far, and will.
+    pub(crate) fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+
     /// Whether TLS is active.
     pub fn is_tls(&self) -> bool {
-        matches!(self.0, Inner::Tls(_))
+        matches!(self.inner, Inner::Tls(_))
     }
 
     /// The TLS connection's properties.
     pub fn tls_info(&self) -> Option<TlsInfo> {
-        let Inner::Tls(tls) = &self.0 else {
+        let Inner::Tls(tls) = &self.inner else {
             return None;
         };
         let connection = tls.stream.get_ref().1;
@@ -139,7 +178,7 @@ impl Stream {
 
     /// What SASL may bind to; nothing without TLS.
     pub fn tls_bindings(&self) -> TlsBindings {
-        let Inner::Tls(tls) = &self.0 else {
+        let Inner::Tls(tls) = &self.inner else {
             return TlsBindings::default();
         };
         let connection = tls.stream.get_ref().1;
@@ -159,7 +198,7 @@ impl Stream {
     /// Sends a few bytes if they go out at once, for who is refused.
     pub(crate) fn try_send(&self, bytes: &[u8]) {
         // The connection is closed next, whether or not this was sent.
-        let _ = match &self.0 {
+        let _ = match &self.inner {
             Inner::Plain(Transport::Tcp(tcp)) => tcp.try_write(bytes),
             Inner::Plain(Transport::Unix(unix)) => unix.try_write(bytes),
             Inner::Plain(Transport::Duplex(_)) | Inner::Tls(_) => Ok(0),
@@ -167,21 +206,30 @@ impl Stream {
     }
 }
 
+impl From<Transport> for Stream {
+    fn from(transport: Transport) -> Stream {
+        Stream {
+            inner: Inner::Plain(transport),
+            traffic: Arc::default(),
+        }
+    }
+}
+
 impl From<TcpStream> for Stream {
     fn from(tcp: TcpStream) -> Stream {
-        Stream(Inner::Plain(Transport::Tcp(tcp)))
+        Transport::Tcp(tcp).into()
     }
 }
 
 impl From<UnixStream> for Stream {
     fn from(unix: UnixStream) -> Stream {
-        Stream(Inner::Plain(Transport::Unix(unix)))
+        Transport::Unix(unix).into()
     }
 }
 
 impl From<DuplexStream> for Stream {
     fn from(duplex: DuplexStream) -> Stream {
-        Stream(Inner::Plain(Transport::Duplex(duplex)))
+        Transport::Duplex(duplex).into()
     }
 }
 
@@ -206,8 +254,8 @@ macro_rules! pinned {
 }
 
 macro_rules! pinned_inner {
-    ($self:expr, $stream:ident => $call:expr) => {
-        match &mut $self.get_mut().0 {
+    ($inner:expr, $stream:ident => $call:expr) => {
+        match $inner {
             Inner::Plain(transport) => {
                 let $stream = Pin::new(transport);
                 $call
@@ -266,7 +314,12 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        pinned_inner!(self, stream => stream.poll_read(cx, buf))
+        let Stream { inner, traffic } = self.get_mut();
+        let before = buf.filled().len();
+        let read = pinned_inner!(inner, stream => stream.poll_read(cx, buf));
+        let count = buf.filled().len() - before;
+        traffic.received.fetch_add(count as u64, Ordering::Relaxed);
+        read
     }
 }
 
@@ -276,7 +329,10 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        pinned_inner!(self, stream => stream.poll_write(cx, buf))
+        let Stream { inner, traffic } = self.get_mut();
+        let written = pinned_inner!(inner, stream => stream.poll_write(cx, buf));
+        traffic.note_sent(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -284,7 +340,10 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        pinned_inner!(self, stream => stream.poll_write_vectored(cx, bufs))
+        let Stream { inner, traffic } = self.get_mut();
+        let written = pinned_inner!(inner, stream => stream.poll_write_vectored(cx, bufs));
+        traffic.note_sent(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -292,17 +351,17 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pinned_inner!(self, stream => stream.poll_flush(cx))
+        pinned_inner!(&mut self.get_mut().inner, stream => stream.poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pinned_inner!(self, stream => stream.poll_shutdown(cx))
+        pinned_inner!(&mut self.get_mut().inner, stream => stream.poll_shutdown(cx))
     }
 }
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match &self.0 {
+        f.write_str(match &self.inner {
             Inner::Plain(Transport::Tcp(_)) => "Stream(TCP)",
             Inner::Plain(Transport::Unix(_)) => "Stream(unix)",
             Inner::Plain(Transport::Duplex(_)) => "Stream(duplex)",

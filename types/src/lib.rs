@@ -11,6 +11,7 @@ mod ids;
 mod mailbox_name;
 mod message;
 mod op;
+mod stall;
 mod time;
 mod uid;
 mod uid_set;
@@ -23,6 +24,7 @@ pub use message::{
     BodyPart, Envelope, EnvelopeAddress, MultipartBody, PartContent, PartFields, TextPart,
 };
 pub use op::{ClientId, OpId};
+pub use stall::{Stall, StallCause};
 pub use time::Timestamp;
 pub use uid::{ModSeq, Uid, UidValidity};
 pub use uid_set::UidSet;

@@ -7,13 +7,14 @@ use mailrook_imap_proto::{
     framing::Event,
     response::{Code, Status},
 };
+use mailrook_store_api::{StallObserver, observed};
 use tokio::time::Duration;
 
 use crate::{
     Client, SessionContext,
     command::{self, append::Appending},
     notify::Expunges,
-    outcome::{Failure, Outcome, Reply, store_reply},
+    outcome::{Failure, Outcome, Reply, goodbye, store_reply},
     session::Session,
 };
 
@@ -29,9 +30,22 @@ const BAD_COMMANDS_MAX: u32 = 20;
 pub async fn serve_imap(client: Client, context: Arc<SessionContext>) {
     let mut session = Session::new(client, context);
     command::capability::greet(&mut session);
-    let end = session.run().await;
-    if let Err(Failure::Bye(reason)) = &end {
-        session.untagged(Status::Bye, None, reason);
+    let observer = StallObserver::new(session.client.registration.on_stall());
+    let overdue = session.client.leave.clone().overdue();
+    let end = tokio::select! {
+        biased;
+        end = observed(observer, session.run()) => end,
+        // What is amid a response cannot say goodbye.
+        () = overdue => {
+            tracing::info!("the session was ended, and is dropped as its client takes nothing");
+            return;
+        }
+    };
+    match &end {
+        Err(Failure::Bye(reason)) => session.untagged(Status::Bye, None, reason),
+        // RFC 9051 §7.1.5
+        Err(Failure::Leave(farewell)) => session.untagged(Status::Bye, None, goodbye(farewell)),
+        _ => {}
     }
     match end {
         Err(Failure::Connection(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
@@ -77,9 +91,11 @@ impl Session {
                     command: Command::Idle,
                 }) => {
                     self.wire.consume(used);
+                    self.client.registration.begin(Command::Idle.name());
                     // Apart from the others: a session may idle for days.
                     let outcome = Box::pin(command::idle::run(self)).await;
                     Box::pin(self.conclude(&tag, outcome, Some(Expunges::Told))).await?;
+                    self.client.registration.end();
                 }
                 Event::Command(Tagged { tag, command }) => {
                     self.wire.consume(used);
@@ -127,6 +143,7 @@ impl Session {
         head: AppendHead,
         message: AppendMessage,
     ) -> Result<(), Failure> {
+        self.client.registration.begin("APPEND");
         let begun = appending.insert(Box::new(Appending::new(head, &self.context)));
         if let Err(failure) = command::append::begin(self, begun, message).await {
             let reply = self.reply_to(failure)?;
@@ -158,7 +175,9 @@ impl Session {
             return Ok(());
         };
         let outcome = command::append::end(self, *appending).await;
-        self.conclude(tag, outcome, Some(Expunges::Told)).await
+        self.conclude(tag, outcome, Some(Expunges::Told)).await?;
+        self.client.registration.end();
+        Ok(())
     }
 
     /// Answers an APPEND under way; what is left of it is skipped.
@@ -166,6 +185,7 @@ impl Session {
         if let Some(appending) = appending.take() {
             self.framer.refuse_append();
             self.finish(appending.tag(), reply);
+            self.client.registration.end();
         }
     }
 
@@ -174,8 +194,10 @@ impl Session {
         let expunges = may_tell(&command);
         let is_logout = matches!(command, Command::Logout);
         tracing::trace!(command = command.name(), "command");
+        self.client.registration.begin(command.name());
         let outcome = command::run(self, &tag, command).await;
         self.conclude(&tag, outcome, expunges).await?;
+        self.client.registration.end();
         Ok(is_logout)
     }
 

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, io};
 
 use mailrook_imap_proto::response::{Code, Status};
+use mailrook_net::Farewell;
 use mailrook_store_api::{StoreError, shard::Refusal};
 use mailrook_types::MailboxNameError;
 
@@ -27,10 +28,20 @@ pub(crate) enum Failure {
     Connection(io::Error),
     /// The session cannot go on: what it is about is gone.
     Bye(&'static str),
+    /// The session is to end, and it is neither its own fault nor the client's.
+    Leave(Farewell),
 }
 
 /// What a command comes to.
 pub(crate) type Outcome = Result<Reply, Failure>;
+
+/// What a client is told that is to go.
+pub(crate) fn goodbye(farewell: &Farewell) -> &str {
+    match farewell {
+        Farewell::Stopping => "server is stopping, connect again",
+        Farewell::Ended(reason) => reason.as_str(),
+    }
+}
 
 /// What ends a session whose mailbox was deleted by another.
 pub(crate) const GONE: Failure = Failure::Bye("the selected mailbox is gone");

@@ -14,12 +14,12 @@ use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use mailrook_auth::Attempts;
 use mailrook_imap_proto::pop3::{Command, Event, Framer, ParseError, ResponseCode, State, Writer};
-use mailrook_net::{Admission, Registration, Shutdown, TlsAcceptor};
-use mailrook_store_api::StoreError;
+use mailrook_net::{Admission, Farewell, Leave, Registration, TlsAcceptor};
+use mailrook_store_api::{StallObserver, StoreError, observed};
 use tokio::time::{Instant, timeout_at};
 
 use self::maildrop::Maildrop;
-use crate::{Client, SessionContext, account::Account, connection::Wire};
+use crate::{Client, SessionContext, account::Account, connection::Wire, outcome::goodbye};
 
 /// After so many bad commands in a row the client is taken for no mail client; as many as in IMAP.
 const BAD_COMMANDS_MAX: u32 = 20;
@@ -51,7 +51,7 @@ struct ClientPlace {
     plaintext_login: bool,
     registration: Registration,
     admission: Admission,
-    shutdown: Shutdown,
+    leave: Leave,
 }
 
 /// Why a session ends.
@@ -63,12 +63,11 @@ enum End {
     Connection(io::Error),
     /// The client is told, and nothing is removed.
     Refused(ResponseCode, &'static str),
+    /// The client is told that it is to go, and nothing is removed.
+    Leave(Farewell),
     /// A message broke off: what would follow would be taken for the rest of it.
     BrokenOff(StoreError),
 }
-
-/// The server ends.
-const STOPPING: End = End::Refused(ResponseCode::SysTemp, "server is stopping, connect again");
 
 impl From<io::Error> for End {
     fn from(error: io::Error) -> End {
@@ -111,10 +110,25 @@ impl Refused {
 pub async fn serve_pop3(client: Client, context: Arc<SessionContext>) {
     let mut session = Session::new(client, context);
     session.writer().ok("Mailrook ready");
-    match session.run().await {
+    let observer = StallObserver::new(session.client.registration.on_stall());
+    let overdue = session.client.leave.clone().overdue();
+    let end = tokio::select! {
+        biased;
+        end = observed(observer, session.run()) => end,
+        // What is amid a response cannot say goodbye.
+        () = overdue => {
+            tracing::info!("the session was ended, and is dropped as its client takes nothing");
+            return;
+        }
+    };
+    match end {
         End::Quit => {}
         End::Connection(error) => tracing::debug!(%error, "the connection broke"),
         End::Refused(code, text) => session.writer().err(Some(code), text),
+        End::Leave(farewell) => {
+            let text = goodbye(&farewell);
+            session.writer().err(Some(ResponseCode::SysTemp), text);
+        }
         End::BrokenOff(error) => {
             tracing::warn!(%error, "a message broke off, and with it the connection");
         }
@@ -138,9 +152,9 @@ impl Session {
                 ip: connection.peer.ip(),
                 starttls: client.starttls,
                 plaintext_login: client.plaintext_login,
+                leave: client.registration.leave(connection.shutdown),
                 registration: client.registration,
                 admission: connection.admission,
-                shutdown: connection.shutdown,
             },
             login_attempts: Attempts::default(),
             login_deadline: Instant::now() + context.settings.login_timeout,
@@ -170,7 +184,12 @@ impl Session {
                 matches!(&event, Event::Command(command) if command.permitted_in(self.state()));
             bad_commands = if good { 0 } else { bad_commands + 1 };
             let done = match event {
-                Event::Command(command) => Box::pin(self.carry_out(command)).await,
+                Event::Command(command) => {
+                    self.client.registration.begin(command.name());
+                    let done = Box::pin(self.carry_out(command)).await;
+                    self.client.registration.end();
+                    done
+                }
                 Event::Bad(error) => {
                     self.refuse_line(&error);
                     Ok(())
@@ -217,10 +236,10 @@ impl Session {
         if self.open.is_none() {
             deadline = deadline.min(self.login_deadline);
         }
-        let shutdown = &mut self.client.shutdown;
+        let leave = &mut self.client.leave;
         tokio::select! {
             biased;
-            () = shutdown.requested() => Err(STOPPING),
+            farewell = leave.requested() => Err(End::Leave(farewell)),
             read = timeout_at(deadline, self.wire.fill()) => match read {
                 Ok(Ok(true)) => Ok(()),
                 Ok(Ok(false)) => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),

@@ -10,7 +10,7 @@ use mailrook_imap_proto::{
     response::{Code, Status},
     writer::Writer,
 };
-use mailrook_net::{Admission, Registration, Shutdown, TlsAcceptor};
+use mailrook_net::{Admission, Leave, Registration, TlsAcceptor};
 use mailrook_store_api::Watch;
 use mailrook_types::{MailboxId, MailboxName, ModSeq, Uid, UidSet, UidValidity};
 use tokio::time::{Instant, timeout_at};
@@ -48,7 +48,7 @@ pub(crate) struct ClientPlace {
     pub(crate) plaintext_login: bool,
     pub(crate) registration: Registration,
     pub(crate) admission: Admission,
-    pub(crate) shutdown: Shutdown,
+    pub(crate) leave: Leave,
 }
 
 /// What the client has shown that it understands (RFC 9051 §6.3.1).
@@ -131,9 +131,9 @@ impl Session {
                 ip: connection.peer.ip(),
                 starttls: client.starttls,
                 plaintext_login: client.plaintext_login,
+                leave: client.registration.leave(connection.shutdown),
                 registration: client.registration,
                 admission: connection.admission,
-                shutdown: connection.shutdown,
             },
             login_attempts: Attempts::default(),
             bad_commands: 0,
@@ -166,6 +166,13 @@ impl Session {
             .ok_or_else(|| Reply::bad("select a mailbox first"))
     }
 
+    /// Has this mailbox selected from now on, or none. Says whether another one was.
+    pub(crate) fn select(&mut self, selected: Option<Box<Selected>>) -> bool {
+        let name = selected.as_ref().map(|selected| selected.name.as_str());
+        self.client.registration.set_mailbox(name);
+        std::mem::replace(&mut self.selected, selected).is_some()
+    }
+
     /// Counts as a command that shows that the client understands MODSEQ (RFC 7162 §3.1).
     pub(crate) fn enable_condstore(&mut self) {
         self.enabled.condstore = true;
@@ -178,10 +185,10 @@ impl Session {
         if self.account.is_none() {
             deadline = deadline.min(self.login_deadline);
         }
-        let shutdown = &mut self.client.shutdown;
+        let leave = &mut self.client.leave;
         tokio::select! {
             biased;
-            () = shutdown.requested() => Err(Failure::Bye("server is stopping, connect again")),
+            farewell = leave.requested() => Err(Failure::Leave(farewell)),
             read = timeout_at(deadline, self.wire.fill()) => match read {
                 Ok(Ok(true)) => Ok(()),
                 Ok(Ok(false)) => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),

@@ -4,6 +4,7 @@ mod rig;
 
 mod append;
 mod basics;
+mod ended;
 mod fetch;
 mod flaky;
 mod hostile;

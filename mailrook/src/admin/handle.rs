@@ -18,17 +18,14 @@ use thiserror::Error;
 use super::{
     protocol::{
         AccountInfo, AliasInfo, ClusterStatus, ClusterUnreached, DomainInfo, MailboxInfo,
-        PasswordInfo, Reply, Request, Scope, Secret, SessionInfo, Status, Usage, VerifiedShard,
-        Where,
+        PasswordInfo, Reply, Request, Scope, Secret, Status, Usage, VerifiedShard, Where,
     },
+    sessions::SessionHost,
     time::rfc3339,
 };
 
 /// Records in one reply; who wants more asks for those after the last.
 pub(super) const PAGE: u32 = 1000;
-
-/// Sessions in one reply, the oldest first: 3 MB.
-pub const SESSIONS_MAX: usize = 20_000;
 
 /// The name of a password that was given none.
 pub const FIRST_PASSWORD: &str = "main";
@@ -37,8 +34,8 @@ pub const FIRST_PASSWORD: &str = "main";
 pub trait Host: Send + Sync + 'static {
     /// How it fares.
     fn status(&self) -> BoxFuture<'_, Status>;
-    /// Who is connected, at most [`SESSIONS_MAX`].
-    fn sessions(&self) -> Vec<SessionInfo>;
+    /// Who is connected, to this node and to others.
+    fn sessions(&self) -> Arc<dyn SessionHost>;
     /// Reads certificates and settings again; says what changed and what needs a restart.
     fn reload(&self) -> Result<(Vec<String>, Vec<String>), String>;
     /// Asks it to stop.
@@ -163,9 +160,9 @@ impl Admin {
             | Request::ClusterSet { .. }
             | Request::ClusterVerify => self.handle_cluster(request).await,
             Request::Status => Ok(Reply::Status(Box::new(self.host.status().await))),
-            Request::SessionList => Ok(Reply::Sessions {
-                sessions: self.host.sessions(),
-            }),
+            Request::SessionList { .. }
+            | Request::SessionShow { .. }
+            | Request::SessionKill { .. } => self.handle_sessions(request).await,
             Request::Reload => match self.host.reload() {
                 Ok((reloaded, needs_restart)) => Ok(Reply::Reloaded {
                     reloaded,

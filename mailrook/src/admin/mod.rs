@@ -9,12 +9,14 @@ mod moves;
 pub mod protocol;
 mod rebalance;
 mod server;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod time;
 
 pub use client::{Client, ClientError};
 pub use desk::{Desk, Starting};
-pub use handle::{Admin, ClusterHost, FIRST_PASSWORD, Failure, Host, SESSIONS_MAX};
+pub use handle::{Admin, ClusterHost, FIRST_PASSWORD, Failure, Host};
 pub use server::AdminDoor;
+pub use sessions::{SESSION_PAGE, SessionFilter, SessionHost, Whom, lasting};
 pub use time::rfc3339;

@@ -208,8 +208,32 @@ pub enum Request {
     },
     /// Compares all copies.
     ClusterVerify,
-    /// Who is connected.
-    SessionList,
+    /// Who is connected, to whichever node, in pages.
+    SessionList {
+        #[serde(default)]
+        user: Option<Address>,
+        #[serde(default)]
+        domain: Option<Domain>,
+        #[serde(default)]
+        node: Option<String>,
+        #[serde(default)]
+        protocol: Option<SessionProtocol>,
+        /// What the page before gave as `next`.
+        #[serde(default)]
+        after: Option<String>,
+    },
+    /// One session, and what it lived through.
+    SessionShow { id: String },
+    /// Ends a session, or all of a user's.
+    SessionKill {
+        #[serde(default)]
+        id: Option<String>,
+        #[serde(default)]
+        user: Option<Address>,
+        /// What the client is told.
+        #[serde(default)]
+        reason: Option<String>,
+    },
     /// How the server fares.
     Status,
     /// Reads certificates and settings again.
@@ -258,7 +282,9 @@ impl Request {
             Request::ClusterUpgrade => "cluster-upgrade",
             Request::ClusterSet { .. } => "cluster-set",
             Request::ClusterVerify => "cluster-verify",
-            Request::SessionList => "session-list",
+            Request::SessionList { .. } => "session-list",
+            Request::SessionShow { .. } => "session-show",
+            Request::SessionKill { .. } => "session-kill",
             Request::Status => "status",
             Request::Reload => "reload",
             Request::Stop => "stop",
@@ -284,7 +310,11 @@ pub enum Reply {
         mailboxes: Vec<MailboxInfo>,
     },
     /// Sessions.
-    Sessions { sessions: Vec<SessionInfo> },
+    Sessions(SessionPage),
+    /// One session.
+    Session(Box<SessionDetail>),
+    /// Sessions that were told to end.
+    Ended(SessionsEnded),
     /// Where an account is.
     Where(Where),
     /// What was asked of which accounts.
@@ -406,11 +436,46 @@ pub struct Where {
     pub replicas: Vec<String>,
 }
 
-/// A session of a mail client.
+/// What a session speaks, with or without TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionProtocol {
+    /// IMAP
+    Imap,
+    /// POP3
+    Pop3,
+    /// SMTP, of other servers and of those who send mail
+    Smtp,
+    /// LMTP
+    Lmtp,
+}
+
+/// Sessions, node by node, each node's oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionPage {
+    pub sessions: Vec<SessionInfo>,
+    /// Nodes whose sessions are missing.
+    #[serde(default)]
+    pub unreached: Vec<UnreachedNode>,
+    /// What to ask for the next page with; none if nothing follows.
+    #[serde(default)]
+    pub next: Option<String>,
+}
+
+/// A node that did not answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreachedNode {
+    pub node: String,
+    pub why: String,
+}
+
+/// A session of a mail client, or of one that sends mail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionInfo {
-    /// As in the log.
+    /// The node's name, and what the session is called in its log: `mail1-5kx0c2m9rt`.
     pub id: String,
+    pub node: String,
+    /// `imaps`
     pub service: String,
     pub peer: String,
     pub tls: bool,
@@ -418,6 +483,64 @@ pub struct SessionInfo {
     pub user: Option<String>,
     /// RFC 3339.
     pub since: String,
+    /// The mailbox that is selected.
+    pub mailbox: Option<String>,
+    /// The command under way.
+    pub command: Option<String>,
+    /// How long that is under way, or nothing is.
+    pub lasting_ms: u64,
+    /// The shard that holds the account, as far as the node has heard.
+    pub shard: Option<u32>,
+    /// The name of the node that leads the shard, as far as the node has heard.
+    pub leader: Option<String>,
+    /// Without TLS's own.
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
+    /// How many of its commands were held up by a fail-over or a move, and went on.
+    pub resumed: u32,
+    /// How many of its calls to the store were sent again.
+    pub replayed: u32,
+    /// What it was told as it was ended; it is on its way out.
+    pub ended: Option<String>,
+}
+
+/// A session, and what it lived through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionDetail {
+    pub session: SessionInfo,
+    /// What held it up, the last few times, the oldest first.
+    pub stalls: Vec<SessionStall>,
+}
+
+/// How a command was held up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionStall {
+    /// When it went on, or was given up, RFC 3339.
+    pub at: String,
+    pub command: Option<String>,
+    /// `fail-over` or `move`
+    pub cause: String,
+    pub shard: u32,
+    /// The names of nodes, where known.
+    pub leader_before: Option<String>,
+    pub leader_after: Option<String>,
+    pub stalled_ms: u64,
+    /// How often calls were sent again.
+    pub replays: u32,
+    /// `done` or `given up`
+    pub outcome: String,
+}
+
+/// Sessions that were told to end. They are gone some seconds later at the latest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionsEnded {
+    /// How many.
+    pub ended: u64,
+    /// Which, but for those beyond the first thousand.
+    pub ids: Vec<String>,
+    /// Nodes that may have more of them.
+    #[serde(default)]
+    pub unreached: Vec<UnreachedNode>,
 }
 
 /// How the server fares.

@@ -3,13 +3,17 @@
 use std::{os::unix::fs::PermissionsExt, sync::Arc};
 
 use futures::{FutureExt, future::BoxFuture};
-use mailrook_net::{BlockingPool, ShutdownTrigger};
+use mailrook_net::{BlockingPool, Reason, ShutdownTrigger};
 use mailrook_store_api::{Directory, Mailstore, memory::MemoryCluster};
 use serde_json::{Value, json};
 
 use super::{
-    Admin, AdminDoor, Client, ClientError, Desk, Host, Starting,
-    protocol::{Reply, Request, Secret, Status},
+    Admin, AdminDoor, Client, ClientError, Desk, Failure, Host, SessionFilter, SessionHost,
+    Starting, Whom,
+    protocol::{
+        Reply, Request, Secret, SessionDetail, SessionInfo, SessionPage, SessionsEnded, Status,
+        UnreachedNode,
+    },
 };
 
 struct StillHost;
@@ -42,8 +46,8 @@ impl Host for StillHost {
         async { status(Vec::new()) }.boxed()
     }
 
-    fn sessions(&self) -> Vec<super::protocol::SessionInfo> {
-        Vec::new()
+    fn sessions(&self) -> Arc<dyn SessionHost> {
+        Arc::new(OneSession)
     }
 
     fn reload(&self) -> Result<(Vec<String>, Vec<String>), String> {
@@ -54,6 +58,80 @@ impl Host for StillHost {
 
     fn cluster(&self) -> Option<Arc<dyn super::ClusterHost>> {
         None
+    }
+}
+
+/// One session, whose user is `one@example.test`, and a node that does not answer.
+struct OneSession;
+
+fn unreached() -> Vec<UnreachedNode> {
+    vec![UnreachedNode {
+        node: "m3".to_owned(),
+        why: "nothing is heard of it".to_owned(),
+    }]
+}
+
+fn one_session() -> SessionInfo {
+    SessionInfo {
+        id: "m1-0123456789".to_owned(),
+        node: "m1".to_owned(),
+        service: "imaps".to_owned(),
+        peer: "192.0.2.7:1".to_owned(),
+        tls: true,
+        user: Some("one@example.test".to_owned()),
+        since: "2026-03-01T08:00:00Z".to_owned(),
+        mailbox: None,
+        command: Some("IDLE".to_owned()),
+        lasting_ms: 5,
+        shard: Some(1),
+        leader: None,
+        received_bytes: 1,
+        sent_bytes: 2,
+        resumed: 0,
+        replayed: 0,
+        ended: None,
+    }
+}
+
+impl SessionHost for OneSession {
+    fn list(
+        &self,
+        filter: SessionFilter,
+        node: Option<String>,
+        after: Option<String>,
+    ) -> BoxFuture<'_, Result<SessionPage, Failure>> {
+        let session = one_session();
+        let wanted = filter.takes(&session.service, session.user.as_deref());
+        let is_there = node.is_none_or(|node| node == session.node) && after.is_none();
+        let page = SessionPage {
+            next: Some(session.id.clone()),
+            sessions: Vec::from_iter((wanted && is_there).then_some(session)),
+            unreached: unreached(),
+        };
+        async { Ok(page) }.boxed()
+    }
+
+    fn show(&self, id: String) -> BoxFuture<'_, Result<SessionDetail, Failure>> {
+        let session = one_session();
+        async move {
+            match id == session.id {
+                true => Ok(SessionDetail {
+                    session,
+                    stalls: Vec::new(),
+                }),
+                false => Err(Failure::Refused("there is no such session".to_owned())),
+            }
+        }
+        .boxed()
+    }
+
+    fn end(&self, whom: Whom, reason: Reason) -> BoxFuture<'_, Result<SessionsEnded, Failure>> {
+        let ended = SessionsEnded {
+            ended: 1,
+            ids: vec![format!("{whom:?} {reason}")],
+            unreached: unreached(),
+        };
+        async { Ok(ended) }.boxed()
     }
 }
 
@@ -123,7 +201,8 @@ async fn a_process_that_starts_says_what_it_waits_for() {
         panic!("no status");
     };
     assert_eq!(told.not_ready_because, ["it waits"]);
-    match client.call(&Request::SessionList).await {
+    let list = Request::DomainList { after: None };
+    match client.call(&list).await {
         Err(ClientError::Unavailable(why)) => assert_eq!(why, "not ready: it waits"),
         other => panic!("{other:?}"),
     }
@@ -461,4 +540,62 @@ async fn each_reply_is_read_as_what_it_is() {
         matches!(&reply, Ok(Reply::Where(found)) if found.replicas == ["m.test"]),
         "{reply:?}"
     );
+}
+
+#[tokio::test]
+async fn sessions_are_listed_shown_and_ended() {
+    let server = start();
+    // As older programs ask.
+    let all = server.ask(json!({"command": "session-list"})).await;
+    assert_eq!(all["sessions"][0]["id"], "m1-0123456789");
+    assert_eq!(all["unreached"][0]["node"], "m3");
+    assert_eq!(all["next"], "m1-0123456789");
+    for (filter, count) in [
+        (json!({"user": "one@example.test"}), 1),
+        (json!({"user": "two@example.test"}), 0),
+        (json!({"domain": "example.test", "protocol": "imap"}), 1),
+        (json!({"protocol": "pop3"}), 0),
+        (json!({"node": "m2"}), 0),
+        (json!({"after": "m1-0123456789"}), 0),
+    ] {
+        let mut request = json!({"command": "session-list"});
+        let fields = request.as_object_mut().unwrap();
+        fields.extend(filter.as_object().unwrap().clone());
+        let page = server.ask(request.clone()).await;
+        assert_eq!(
+            page["sessions"].as_array().unwrap().len(),
+            count,
+            "{request}"
+        );
+    }
+    let show = |id: &str| server.ask(json!({"command": "session-show", "id": id}));
+    assert_eq!(show("m1-0123456789").await["session"]["command"], "IDLE");
+    let unknown = json!({"refused": "there is no such session"});
+    assert_eq!(show("m1-9876543210").await, unknown);
+    let one = server
+        .ask(json!({"command": "session-kill", "id": "m1-0123456789"}))
+        .await;
+    let told = "Session(\"m1-0123456789\") ended by an administrator";
+    assert_eq!(one["ids"][0], told);
+    let of_user = server
+        .ask(json!({"command": "session-kill", "user": "one@example.test", "reason": "go"}))
+        .await;
+    assert_eq!(
+        (&of_user["ended"], &of_user["unreached"][0]["node"]),
+        (&json!(1), &json!("m3"))
+    );
+    for (request, word) in [
+        (json!({"command": "session-kill"}), "either"),
+        (
+            json!({"command": "session-kill", "id": "x", "user": "one@example.test"}),
+            "either",
+        ),
+        (
+            json!({"command": "session-kill", "id": "x", "reason": "a\r\n* OK"}),
+            "printable",
+        ),
+    ] {
+        let refused = server.ask(request).await["refused"].to_string();
+        assert!(refused.contains(word), "{refused}");
+    }
 }

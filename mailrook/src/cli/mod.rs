@@ -14,6 +14,7 @@ mod output;
 mod password;
 mod recover;
 mod server;
+mod session;
 #[cfg(test)]
 mod tests;
 
@@ -98,7 +99,7 @@ pub enum Command {
     Node(cluster::NodeCommand),
     /// Sessions: who is connected
     #[command(subcommand)]
-    Session(server::SessionCommand),
+    Session(session::Command),
     /// Show how the server fares
     #[command(
         after_help = "Examples:\n  mailrook status\n  mailrook status --watch\n  mailrook status --json"
@@ -234,7 +235,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Rebalance(arguments) => moves::rebalance(&arguments, &context),
         Command::Cluster(command) => cluster::run_cluster(command, &context),
         Command::Node(command) => cluster::run_node(command, &context),
-        Command::Session(server::SessionCommand::List) => server::sessions(&context),
+        Command::Session(command) => session::run(command, &context),
         Command::Status(arguments) => server::status(&arguments, &context),
         Command::Reload => server::reload(&context),
         Command::Stop => server::stop(&context),

@@ -1,8 +1,8 @@
-//! `mailrook session list`, `status`, `reload`, `stop`
+//! `mailrook status`, `reload`, `stop`
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use mailrook_types::ShardId;
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     admin::protocol::{
         ClusterGroup, ClusterStatus, ClusterUnreached, KnownNode, Losing, OwnCopy, Reply, Request,
-        SessionInfo, Status,
+        Status,
     },
     config::Span,
 };
@@ -229,41 +229,6 @@ fn consequence(losing: &Losing) -> String {
         parts.push(format!("{} elections", losing.elections));
     }
     parts.join("; ")
-}
-
-/// Sessions of mail clients and of those who send mail.
-#[derive(Debug, Subcommand)]
-pub enum SessionCommand {
-    /// List who is connected, the oldest first
-    #[command(after_help = "Example:\n  mailrook session list\n\nThe id is the one in the log.")]
-    List,
-}
-
-/// Lists who is connected.
-pub fn sessions(context: &Context) -> Result<(), CliError> {
-    let sessions = match context.ask(&Request::SessionList)? {
-        Reply::Sessions { sessions } => sessions,
-        other => return Err(misfit(&other)),
-    };
-    let row = |session: &SessionInfo| {
-        vec![
-            session.id.clone(),
-            session.service.clone(),
-            session.peer.clone(),
-            if session.tls { "yes" } else { "no" }.to_owned(),
-            session.user.clone().unwrap_or("-".to_owned()),
-            session.since.clone(),
-        ]
-    };
-    context.output.print(&sessions, || {
-        let rows: Vec<_> = sessions.iter().map(row).collect();
-        table(
-            &["ID", "SERVICE", "PEER", "TLS", "USER", "SINCE"],
-            &rows,
-            "Nobody is connected.",
-        )
-    });
-    Ok(())
 }
 
 /// Makes the server read certificates and settings again.

@@ -64,6 +64,11 @@ fn takes_what_the_manual_shows() {
         "mailrook cluster recover --all",
         "mailrook status --json",
         "mailrook session list",
+        "mailrook session list --user a@example.org --node mail1 --protocol imap --json",
+        "mailrook session list --domain example.org",
+        "mailrook session show mail1-5kx0c2m9rt --json",
+        "mailrook session kill mail1-5kx0c2m9rt",
+        "mailrook session kill --user a@example.org --reason password",
         "mailrook reload",
         "mailrook stop",
         "mailrook completion bash",
@@ -122,6 +127,19 @@ fn refuses_what_makes_no_sense() {
             "mailrook domain catch-all example.org",
             ErrorKind::MissingRequiredArgument,
         ),
+        ("mailrook session kill", ErrorKind::MissingRequiredArgument),
+        (
+            "mailrook session kill x --user a@example.org",
+            ErrorKind::ArgumentConflict,
+        ),
+        (
+            "mailrook session list --user a@b.org --domain b.org",
+            ErrorKind::ArgumentConflict,
+        ),
+        (
+            "mailrook session list --protocol gopher",
+            ErrorKind::InvalidValue,
+        ),
         ("mailrook acount list", ErrorKind::InvalidSubcommand),
         ("mailrook dev --base-port 65530", ErrorKind::ValueValidation),
     ] {
@@ -173,7 +191,7 @@ fn completes_in_every_shell() {
         clap_complete::generate(shell, &mut Cli::command(), "mailrook", &mut script);
         let script = String::from_utf8(script).unwrap();
         assert!(
-            script.contains("catch-all") && script.contains("password"),
+            script.contains("catch-all") && script.contains("kill"),
             "{shell}"
         );
     }

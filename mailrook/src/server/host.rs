@@ -6,13 +6,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use futures::future::{BoxFuture, FutureExt};
 use mailrook_cluster::{GroupRole, GroupStatus, NodeStatus};
-use mailrook_net::{SessionEntry, ShutdownTrigger, TlsAcceptor};
-use mailrook_types::Timestamp;
+use mailrook_control::{MoveFigures, PAUSE_BOUNDS_MS};
+use mailrook_net::{ShutdownTrigger, TlsAcceptor};
 use murder_proxy::MailProtocol;
 use parking_lot::RwLock;
 use tracing::info;
@@ -20,19 +20,17 @@ use tracing::info;
 use super::{
     accept::Acceptors,
     cluster::{ClusterDoor, group_name},
+    sessions::Sessions,
     shell::Shell,
     store::Store,
+    stories::Stories,
 };
 use crate::{
-    admin::{
-        ClusterHost, Host, SESSIONS_MAX,
-        protocol::{SessionInfo, Status},
-        rfc3339,
-    },
+    admin::{ClusterHost, Host, SessionHost, protocol::Status},
     config::Config,
     http::Health,
     logging::LogHandle,
-    metrics::{Kind, Page},
+    metrics::{Histogram, Kind, Page},
     process,
 };
 
@@ -49,6 +47,10 @@ pub struct Running {
     /// Taken when the server stops.
     pub(super) store: RwLock<Option<Arc<Store>>>,
     pub(super) acceptors: Acceptors,
+    /// Who is connected.
+    pub(super) sessions: Arc<Sessions>,
+    /// What became of those that were held up.
+    pub(super) stories: Arc<Stories>,
     pub(super) stopping: AtomicBool,
     /// Closes the ports.
     pub(super) close: ShutdownTrigger,
@@ -74,6 +76,33 @@ impl Running {
     fn node_status(&self) -> Option<NodeStatus> {
         let store = self.store.read().clone()?;
         Some(store.node.status())
+    }
+
+    /// Only of those that this node's controller carried out.
+    fn add_moves(page: &mut Page, moves: &MoveFigures) {
+        let outcomes = [("moved", moves.moved()), ("abandoned", moves.abandoned())];
+        page.add(
+            Kind::Counter,
+            "moves_total",
+            "Moves of accounts that this node brought to an end.",
+            outcomes.map(|(outcome, count)| (vec![("outcome", outcome.to_owned())], count)),
+        );
+        page.one(
+            Kind::Gauge,
+            "moves_under_way",
+            "Moves of accounts that this node carries on.",
+            moves.under_way(),
+        );
+        let seconds = |ms: f64| ms / 1_000.0;
+        let bounds = PAUSE_BOUNDS_MS.map(|ms| seconds(f64::from(ms))).to_vec();
+        // Of milliseconds, exact for as long as the process can live.
+        let sum = seconds(moves.pause_sum_ms() as f64);
+        let pauses = Histogram::counted(bounds, moves.pauses(), sum);
+        page.histogram(
+            "move_pause_seconds",
+            "For how long accounts were not served while they moved.",
+            &pauses,
+        );
     }
 
     fn add_store(page: &mut Page, status: &NodeStatus) {
@@ -191,8 +220,19 @@ impl Health for Running {
             let help = format!("SMTP and LMTP: {}.", name.replace('_', " "));
             page.one(Kind::Counter, &format!("smtp_{name}_total"), &help, total);
         }
-        if let Some(status) = self.node_status() {
-            Running::add_store(&mut page, &status);
+        self.stories.add_figures(&mut page, door.registry());
+        if let Some(store) = self.store.read().clone() {
+            Running::add_store(&mut page, &store.node.status());
+            let changes = store.client.leader_changes().into_iter();
+            page.add(
+                Kind::Counter,
+                "leader_changes_total",
+                "How often calls of this node's sessions met another leader than before.",
+                changes.map(|(shard, count)| (vec![("shard", shard.to_string())], count)),
+            );
+            if let Some(others) = &store.others {
+                Running::add_moves(&mut page, &others.moves);
+            }
         }
         page.into_text()
     }
@@ -216,17 +256,8 @@ impl Host for Running {
         .boxed()
     }
 
-    fn sessions(&self) -> Vec<SessionInfo> {
-        let info = |entry: SessionEntry| SessionInfo {
-            id: entry.id.to_string(),
-            service: entry.protocol.to_owned(),
-            peer: entry.peer.to_string(),
-            tls: entry.tls,
-            user: entry.user,
-            since: rfc3339(timestamp(entry.since)),
-        };
-        let entries = self.acceptors.door.registry().list();
-        entries.into_iter().take(SESSIONS_MAX).map(info).collect()
+    fn sessions(&self) -> Arc<dyn SessionHost> {
+        Arc::clone(&self.sessions) as _
     }
 
     fn reload(&self) -> Result<(Vec<String>, Vec<String>), String> {
@@ -250,9 +281,4 @@ impl Host for Running {
         };
         Some(Arc::new(door) as Arc<dyn ClusterHost>)
     }
-}
-
-fn timestamp(time: SystemTime) -> Timestamp {
-    let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }

@@ -13,9 +13,11 @@ mod listen;
 mod neighbours;
 mod reached;
 mod reload;
+mod sessions;
 mod shell;
 mod starting;
 mod store;
+mod stories;
 mod wires;
 
 use std::{
@@ -27,7 +29,8 @@ use std::{
 use mailrook_auth::Logins;
 use mailrook_cluster::Plant;
 use mailrook_net::{
-    BlockingPool, LoginThrottle, Shutdown, ShutdownTrigger, ThrottleSettings, TlsAcceptor,
+    BlockingPool, LoginThrottle, SessionRegistry, Shutdown, ShutdownTrigger, ThrottleSettings,
+    TlsAcceptor,
 };
 use mailrook_oauth::TokenVerifier;
 use mailrook_sasl::{FakeSaltKey, PasswordCache};
@@ -51,10 +54,12 @@ use accept::Acceptors;
 pub use host::Running;
 pub use listen::SERVICES;
 use listen::Socket;
+use sessions::{Answering, Fellows, Heard, HeardHere, Here, Sessions, Wired};
 use shell::Shell;
 use starting::{Probed, Starting};
 use store::Store;
 pub use store::{cluster_dir, member, store_dir};
+use stories::Stories;
 
 // The configuration permits what the store can open.
 const _: () = assert!(mailrook_config::SHARDS_MAX == mailrook_cluster::SHARDS_MAX);
@@ -141,7 +146,10 @@ impl Server {
             Arc::clone(&mailstore),
             Arc::clone(&directory),
         );
+        let (sessions, stories) = sessions_of(&config, &store, acceptors.door.registry());
         let running = Arc::new(Running {
+            sessions,
+            stories,
             config: RwLock::new(config),
             config_path,
             shell,
@@ -213,6 +221,41 @@ impl Server {
         }
         info!("stopped");
     }
+}
+
+/// Has the stories of sessions be told, and other nodes' questions about them be answered.
+fn sessions_of(
+    config: &Config,
+    store: &Store,
+    registry: &Arc<SessionRegistry>,
+) -> (Arc<Sessions>, Arc<Stories>) {
+    let (node, others) = (config.cluster.name.clone(), store.others.as_ref());
+    let neighbours = others.map(|others| Arc::clone(&others.neighbours));
+    let heard: Arc<dyn Heard> = Arc::new(HeardHere {
+        own: (store.node.node_id(), node.clone()),
+        client: store.client.clone(),
+        neighbours: neighbours.clone(),
+    });
+    let stories = Arc::new(Stories::new(node.clone(), Arc::clone(&heard)));
+    registry.tell_to(Arc::clone(&stories) as _);
+    let here = Arc::new(Here {
+        node,
+        registry: Arc::clone(registry),
+        heard,
+    });
+    if let Some(others) = others {
+        let answering = Answering(Arc::downgrade(&here));
+        others.desk.set_fellow(Arc::new(answering));
+    }
+    let wired = |neighbours| {
+        let network = Arc::clone(&store.network);
+        Arc::new(Wired {
+            network,
+            neighbours,
+        }) as Arc<dyn Fellows>
+    };
+    let fellows = neighbours.map(wired);
+    (Arc::new(Sessions { here, fellows }), stories)
 }
 
 /// Waits until all listeners have ended.

@@ -37,6 +37,13 @@ impl Neighbours {
         }
     }
 
+    /// The others, and what they are called.
+    pub fn members(&self) -> Vec<(NodeId, String)> {
+        let known = self.book.others().into_iter();
+        let present = known.filter(|(_, known)| !known.removed);
+        present.map(|(id, known)| (id, known.name)).collect()
+    }
+
     /// Why others are not reached, a clause each; empty if all are.
     pub fn troubles(&self) -> String {
         let away = self.others().into_iter().filter(|node| node.link != UP);
@@ -86,7 +93,8 @@ impl Neighbours {
         }
     }
 
-    fn name(&self, id: u64) -> String {
+    /// What a node is called.
+    pub fn name(&self, id: u64) -> String {
         match NodeId(id) {
             own if own == self.own.0 => self.own.1.clone(),
             other => self.book.name(other).unwrap_or_else(|| other.to_string()),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use mailrook_cluster::{DamagedNode, Group, Node, NodeOptions, OpenError, Plant};
-use mailrook_control::{Addresses, DamagedDesk, FEATURE_LEVELS, Keeper, Member};
+use mailrook_control::{Addresses, DamagedDesk, Desk, FEATURE_LEVELS, Keeper, Member, MoveFigures};
 use mailrook_store_api::{
     Directory as _, StoreError,
     meta::{FeatureLevels, MetaAnswer, MetaQuery},
@@ -68,6 +68,10 @@ pub struct Others {
     pub neighbours: Arc<Neighbours>,
     /// Whether the directory answers.
     pub reached: Arc<Reached>,
+    /// Answers them.
+    pub desk: Arc<Desk>,
+    /// Counts the accounts that this node moves.
+    pub moves: Arc<MoveFigures>,
     controller: JoinHandle<()>,
 }
 
@@ -232,6 +236,8 @@ impl Others {
             tls: Arc::clone(&wires.tls),
             keeper: Arc::clone(&wires.keeper),
             neighbours: Arc::clone(&wires.neighbours),
+            desk: Arc::clone(&wires.desk),
+            moves: Arc::clone(&wires.moves),
             controller: wires.connect(node, client, Arc::clone(&reached) as _, member),
             reached,
         }

@@ -4,7 +4,8 @@ use std::{path::Path, sync::Arc};
 
 use mailrook_cluster::Node;
 use mailrook_control::{
-    Book, Controller, Desk, DeskParts, Introductions, Keeper, Member, Papers, Recovered, Renewal,
+    Book, Controller, Desk, DeskParts, Introductions, Keeper, Member, MoveFigures, Papers,
+    Recovered, Renewal,
 };
 use mailrook_store_api::{Directory, meta::FeatureLevels};
 use mailrook_store_client::Client;
@@ -29,8 +30,11 @@ pub struct Wires {
     pub keeper: Arc<Keeper>,
     /// What this node says of itself.
     pub introductions: Arc<Introductions>,
+    /// Answers the controllers and the programs of others.
+    pub desk: Arc<Desk>,
+    /// Counts the accounts that this node moves.
+    pub moves: Arc<MoveFigures>,
     recovered: Arc<Recovered>,
-    desk: Arc<Desk>,
 }
 
 impl Wires {
@@ -84,6 +88,7 @@ impl Wires {
             introductions,
             recovered,
             desk,
+            moves: Arc::default(),
         })
     }
 
@@ -135,6 +140,7 @@ impl Wires {
             recovered: self.recovered,
             desk: self.desk,
             member,
+            moves: self.moves,
         };
         controller.start()
     }

@@ -37,7 +37,7 @@ fn messages(port: u16, user: &str, password: &str) -> String {
 }
 
 /// The place of the node that leads an account's shard.
-fn leader_of(dev: &Dev, user: &str) -> usize {
+pub fn leader_of(dev: &Dev, user: &str) -> usize {
     let ask = |arguments: &[&str]| -> Value {
         let (code, printed, said) = dev.admin_of(0, arguments);
         assert_eq!(code, 0, "{said}");

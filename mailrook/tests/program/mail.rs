@@ -39,11 +39,18 @@ fn mail_goes_in_and_comes_out() {
     let (code, sessions, _) = dev.admin(&["session", "list", "--json"]);
     assert_eq!(code, 0);
     let sessions: serde_json::Value = serde_json::from_str(&sessions).unwrap();
+    let sessions = &sessions["sessions"];
     assert_eq!(sessions[0]["service"], "smtp");
     assert_eq!(sessions[0]["user"], serde_json::Value::Null);
     assert_eq!(sessions[1]["user"], user);
     assert_eq!(sessions[1]["service"], "imap");
-    let id = sessions[1]["id"].as_str().unwrap();
+    assert_eq!(sessions[1]["mailbox"], "INBOX");
+    // Behind the node's name.
+    let (_, id) = sessions[1]["id"]
+        .as_str()
+        .unwrap()
+        .rsplit_once('-')
+        .unwrap();
     assert!(
         dev.log().contains(id),
         "the log knows the session by the same name"

@@ -12,5 +12,6 @@ mod mail;
 mod reload;
 mod secrets;
 mod serve;
+mod sessions;
 mod systemd;
 mod waiting;

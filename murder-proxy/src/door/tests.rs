@@ -47,7 +47,7 @@ impl ClientSessions for Greeter {
                     return;
                 }
                 answer = buffer[..len].to_vec();
-                registration.set_user(String::from_utf8_lossy(&answer).trim_end());
+                registration.set_user(String::from_utf8_lossy(&answer).trim_end(), None);
                 admission.logged_in();
             }
         })

@@ -6,14 +6,15 @@
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use mailrook_auth::{Login, LoginFailure, LoginPlace, LoginStep};
-use mailrook_net::{Admission, Connection, Peer, Registration, Shutdown, Stream};
+use mailrook_net::{Admission, Connection, Farewell, Leave, Peer, Reason, Registration, Stream};
 use mailrook_smtp_proto::{
     AuthBytes, Awaiting, CloseReason, EnhancedCode, Event, HelloName, MailCommand, RcptCommand,
     Reply, ReplyCode, Service, Session, SessionConfig, Step,
 };
 use mailrook_store_api::{
-    Lane,
+    Lane, StallObserver,
     meta::{CredentialScope, LoginAccount},
+    observed,
 };
 use mailrook_types::Timestamp;
 use tokio::{
@@ -59,6 +60,12 @@ enum End {
     /// The process stops, and the client is told.
     #[error("the server stops")]
     Stopping,
+    /// An admin ended it, and the client is told.
+    #[error("ended by an admin: {0}")]
+    Ended(Reason),
+    /// An admin ended it, and it did not come to its end.
+    #[error("ended by an admin, and dropped")]
+    Overdue,
 }
 
 pub(crate) struct Driver {
@@ -70,8 +77,9 @@ pub(crate) struct Driver {
     /// Its place in the list of sessions.
     registration: Registration,
     admission: Admission,
-    shutdown: Shutdown,
-    draining: bool,
+    leave: Leave,
+    /// It is to end, for this reason, as soon as no message is under way.
+    draining: Option<Farewell>,
     session: Session,
     input: Input,
     hello: Option<HelloName>,
@@ -103,10 +111,10 @@ impl Driver {
             endpoint,
             stream: Some(connection.stream),
             peer: connection.peer,
+            leave: registration.leave(connection.shutdown),
             registration,
             admission: connection.admission,
-            shutdown: connection.shutdown,
-            draining: false,
+            draining: None,
             session,
             input: Input::default(),
             hello: None,
@@ -130,8 +138,18 @@ impl Driver {
         }
         self.offer_mechanisms();
         self.session.accept();
-        let end = self.talk().await;
+        let observer = StallObserver::new(self.registration.on_stall());
+        let overdue = self.leave.clone().overdue();
+        let end = tokio::select! {
+            biased;
+            end = observed(observer, self.talk()) => end,
+            () = overdue => End::Overdue,
+        };
         debug!(%end, messages = self.messages, "session ended");
+        if let End::Overdue = end {
+            count(&self.shared.metrics.sessions_ended);
+            return;
+        }
         if let End::Timeout = end {
             count(&self.shared.metrics.timeouts);
             let text = "too slow, closing the connection";
@@ -150,6 +168,14 @@ impl Driver {
                 text,
             ))
             .await;
+        }
+        if let End::Ended(reason) = &end {
+            let reply = Reply::new(
+                ReplyCode::ServiceNotAvailable421,
+                EnhancedCode::SYSTEM_SHUTTING_DOWN,
+                reason.as_str().to_owned(),
+            );
+            self.say_farewell(&reply).await;
         }
         self.store_confirmations().await;
         if let Some(mut stream) = self.stream {
@@ -207,6 +233,17 @@ impl Driver {
     }
 
     async fn on_event(&mut self, event: Event) -> Result<(), End> {
+        // The text of a message is a part of DATA.
+        let has_text = matches!(event, Event::Data);
+        self.registration.begin(command(&event));
+        self.carry_out(event).await?;
+        if !has_text {
+            self.registration.end();
+        }
+        Ok(())
+    }
+
+    async fn carry_out(&mut self, event: Event) -> Result<(), End> {
         match event {
             Event::Hello { name, .. } => self.on_hello(name),
             Event::StartTls => self.on_starttls().await?,
@@ -322,7 +359,8 @@ impl Driver {
             LoginStep::Done(user) => {
                 let address = user.record.address.to_string();
                 info!(account = address, "logged in");
-                self.registration.set_user(&address);
+                let account = user.record.id;
+                self.registration.set_user(&address, Some(account));
                 count(&self.shared.metrics.logins_succeeded);
                 self.admission.logged_in();
                 (self.login, self.user) = (None, Some(user));
@@ -581,9 +619,7 @@ impl Driver {
 
     async fn read(&mut self) -> Result<(), End> {
         let text = self.session.awaiting() == Awaiting::Text;
-        if self.draining && self.is_idle() {
-            return Err(End::Stopping);
-        }
+        self.check_draining()?;
         let until = if text {
             let deadline = self.message_deadline.unwrap_or(self.deadline);
             deadline.min(Instant::now() + self.shared.settings.timeouts.text)
@@ -593,23 +629,30 @@ impl Driver {
         let stream = self.stream.as_mut().ok_or(End::Closed)?;
         let read = tokio::select! {
             biased;
-            () = self.shutdown.requested(), if !self.draining => None,
-            read = timeout_at(until, self.input.read(stream, text)) => Some(read),
+            farewell = self.leave.requested(), if self.draining.is_none() => Err(farewell),
+            read = timeout_at(until, self.input.read(stream, text)) => Ok(read),
         };
         match read {
-            None => {
-                self.draining = true;
+            Err(farewell) => {
+                self.draining = Some(farewell);
                 self.session.drain();
-                if self.is_idle() {
-                    Err(End::Stopping)
-                } else {
-                    Ok(())
-                }
+                self.check_draining()
             }
-            Some(Err(_)) => Err(End::Timeout),
-            Some(Ok(Ok(0))) => Err(End::Closed),
-            Some(Ok(Ok(_))) => Ok(()),
-            Some(Ok(Err(error))) => Err(End::Broken(error)),
+            Ok(Err(_)) => Err(End::Timeout),
+            Ok(Ok(Ok(0))) => Err(End::Closed),
+            Ok(Ok(Ok(_))) => Ok(()),
+            Ok(Ok(Err(error))) => Err(End::Broken(error)),
+        }
+    }
+
+    /// Ends the session if it is to end, and no message is under way.
+    fn check_draining(&self) -> Result<(), End> {
+        match &self.draining {
+            Some(farewell) if self.is_idle() => Err(match farewell {
+                Farewell::Stopping => End::Stopping,
+                Farewell::Ended(reason) => End::Ended(reason.clone()),
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -625,5 +668,19 @@ impl Driver {
     /// A client on this machine.
     fn is_nearby(&self) -> bool {
         self.ip().is_none_or(|ip| ip.is_loopback())
+    }
+}
+
+/// What the client has said, in a word.
+fn command(event: &Event) -> &'static str {
+    match event {
+        Event::Hello { .. } => "EHLO",
+        Event::StartTls => "STARTTLS",
+        Event::Auth { .. } | Event::AuthResponse(_) | Event::AuthCancelled => "AUTH",
+        Event::Mail(_) => "MAIL",
+        Event::Rcpt(_) => "RCPT",
+        Event::Data | Event::End { .. } | Event::Aborted(_) => "DATA",
+        Event::Reset => "RSET",
+        Event::Close(_) => "QUIT",
     }
 }

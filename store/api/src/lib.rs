@@ -16,6 +16,7 @@ pub mod memory;
 mod prepared;
 mod queue;
 mod shared;
+mod stalls;
 
 pub use directory::Directory;
 pub use error::StoreError;
@@ -28,6 +29,7 @@ pub use mailstore::{
 pub use prepared::{Detail, PreparedMessage, copy_range, unpack_chunk};
 pub use queue::{Queue, QueueEntry, QueueId, TableQueue};
 pub use shared::Shared;
+pub use stalls::{StallObserver, observed, observer};
 
 pub use mailrook_mailbox as shard;
 pub use mailrook_meta as meta;

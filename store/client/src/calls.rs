@@ -9,12 +9,13 @@ use mailrook_mailbox::{Answer, Query, ShardCommand, ShardReply};
 use mailrook_meta::{MetaAnswer, MetaCommand, MetaOperation, MetaQuery, MetaReply};
 use mailrook_store_api::StoreError;
 use mailrook_transport::{CallError, Class, Duplex, Link};
-use mailrook_types::{NodeId, ShardId, Timestamp};
+use mailrook_types::{NodeId, ShardId, StallCause, Timestamp};
 use tokio::time::Instant;
 
 use crate::{
     reads::{Beside, is_long, short},
     routes::{Reach, Routes, Target},
+    stalls::Held,
     wire::{self, Ask, Failure},
 };
 
@@ -75,9 +76,21 @@ impl Calls {
         (leader != self.routes.reach.network.node()).then_some(leader)
     }
 
+    /// Who leads a group, as far as this process has heard.
+    pub(crate) fn leader(&self, shard: ShardId) -> Option<NodeId> {
+        let by_copy = || Some(NodeId(self.copy(shard)?.status().leader?));
+        self.routes.leader(shard).or_else(by_copy)
+    }
+
+    /// How often each group had another leader than before, as far as was heard of it here.
+    pub(crate) fn leader_changes(&self) -> Vec<(ShardId, u64)> {
+        self.routes.leader_changes()
+    }
+
     /// A stream of what a group touches, from another node.
     pub(crate) fn open_watch(&self, shard: ShardId) -> Option<Duplex> {
-        let Some(Target::There(node)) = self.routes.target(shard) else {
+        let leader = self.routes.leader(shard);
+        let Some(Target::There(node)) = self.routes.target(shard, leader) else {
             return None;
         };
         let request = wire::request(shard, Ask::Watch, &[]);
@@ -225,29 +238,74 @@ impl Calls {
         let deadline = begun + self.deadline;
         let mut backoff = BACKOFF_MIN;
         let mut redirects = 0;
+        // Tells the session when the call has come to its end.
+        let mut held = None;
         loop {
-            let target = self.routes.target(shard);
-            let here = matches!(target, Some(Target::Here(_)));
+            let leader = self.routes.leader(shard);
+            let target = self.routes.target(shard, leader);
+            let node = target.as_ref().map(|target| self.node_of(target));
             let failed = match target {
                 None => Failed::Nobody,
                 Some(target) => match tokio::time::timeout_at(deadline, attempt(target)).await {
-                    Ok(Ok(answer)) => return Ok(answer),
+                    Ok(Ok(answer)) => {
+                        self.answered(shard, node, leader, &mut held);
+                        return Ok(answer);
+                    }
                     Ok(Err(failed)) => failed,
                     Err(_elapsed) => Failed::Group(Failure::Timeout),
                 },
             };
+            if held.is_none() {
+                held = self.hold(shard, begun);
+            }
+            let here = node == Some(self.routes.reach.network.node());
             let redirected = self.learn(shard, &failed, here);
             let may_pass = failed.may_pass(begun.elapsed(), self.is_alone(shard));
             if !may_pass || Instant::now() + backoff >= deadline {
                 return Err(failed.into());
+            }
+            if let Some(held) = &mut held {
+                held.again();
             }
             if redirected && redirects < REDIRECTS_MAX {
                 redirects += 1;
                 continue;
             }
             redirects = 0;
+            if let Some(held) = &mut held {
+                held.waited();
+            }
             tokio::time::sleep(backoff).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    fn node_of(&self, target: &Target) -> NodeId {
+        match target {
+            Target::Here(_) => self.routes.reach.network.node(),
+            Target::There(node) => *node,
+        }
+    }
+
+    /// A call is to be asked again. On the heap, as hardly any call needs it.
+    fn hold(&self, shard: ShardId, begun: Instant) -> Option<Box<Held>> {
+        let leader_before = self.routes.last_leader(shard);
+        Held::new(StallCause::FailOver, begun, shard, leader_before).map(Box::new)
+    }
+
+    /// Who answers leads.
+    fn answered(
+        &self,
+        shard: ShardId,
+        by: Option<NodeId>,
+        known: Option<NodeId>,
+        held: &mut Option<Box<Held>>,
+    ) {
+        if by != known {
+            self.routes.note(shard, by);
+        }
+        if let (Some(held), Some(by)) = (held, by) {
+            held.answered(by);
         }
     }
 

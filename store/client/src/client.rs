@@ -13,7 +13,7 @@ use mailrook_kv::StateMachine;
 use mailrook_mailbox::Shard;
 use mailrook_meta::{Meta, MetaCommand, MetaReply};
 use mailrook_store_api::{Lane, StoreError};
-use mailrook_types::{ClientId, ShardId};
+use mailrook_types::{ClientId, NodeId, ShardId};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -84,6 +84,16 @@ impl Client {
                 locks_maildrops: AtomicBool::new(false),
             }),
         }
+    }
+
+    /// Who leads a group, as far as this process has heard.
+    pub fn leader_heard_of(&self, shard: ShardId) -> Option<NodeId> {
+        self.inner.calls.leader(shard)
+    }
+
+    /// How often each group that calls were made to had another leader than before.
+    pub fn leader_changes(&self) -> Vec<(ShardId, u64)> {
+        self.inner.calls.leader_changes()
     }
 
     /// A sequence of operations that no one else uses.

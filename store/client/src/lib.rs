@@ -22,6 +22,7 @@ mod serve;
 mod shards;
 mod shared;
 mod slots;
+mod stalls;
 mod sweep;
 mod upload;
 mod watches;

@@ -7,7 +7,7 @@ use mailrook_store_api::StoreError;
 use mailrook_types::AccountId;
 use tokio::time::Instant;
 
-use crate::{Client, client::misfit};
+use crate::{Client, client::misfit, stalls::Following};
 
 /// The first wait for a move to be decided: it takes some commands to two groups.
 const WAIT_MIN: Duration = Duration::from_millis(2);
@@ -18,9 +18,19 @@ const WAIT_MAX: Duration = Duration::from_millis(20);
 pub(crate) struct Patience {
     deadline: Instant,
     wait: Option<Duration>,
+    /// What a session is told of it. On the heap, as hardly any call needs it.
+    following: Option<Box<Following>>,
 }
 
 impl Patience {
+    /// The account of a call is not where it was looked for: the session that made the call will hear of it.
+    pub(crate) fn follow(&mut self, client: &Client, account: AccountId) {
+        if self.following.is_none() {
+            let following = Following::new(client, account, Instant::now());
+            self.following = following.map(Box::new);
+        }
+    }
+
     /// Before somebody is asked again where `what` is: at first at once, as the move may be long over; then after a while, as it
     /// is under way.
     pub(crate) async fn wait(&mut self, what: &str) -> Result<(), StoreError> {
@@ -30,6 +40,9 @@ impl Patience {
                 return Err(StoreError::Unavailable(text));
             }
             tokio::time::sleep(wait).await;
+        }
+        if let Some(following) = &mut self.following {
+            following.again(self.wait.is_some());
         }
         let next = self.wait.map_or(WAIT_MIN, |wait| wait * 2);
         self.wait = Some(next.min(WAIT_MAX));
@@ -45,6 +58,7 @@ impl Client {
         account: AccountId,
         patience: &mut Patience,
     ) -> Result<(), StoreError> {
+        patience.follow(self, account);
         loop {
             patience.wait("the account is").await?;
             self.inner.placement.doubt(account);
@@ -65,6 +79,7 @@ impl Client {
         Patience {
             deadline: Instant::now() + self.inner.calls.deadline(),
             wait: None,
+            following: None,
         }
     }
 }

@@ -102,6 +102,11 @@ impl Client {
         Ok(Some(record.shard))
     }
 
+    /// The shard that an account is on, as far as this process has heard.
+    pub fn shard_heard_of(&self, account: AccountId) -> Option<ShardId> {
+        self.inner.placement.get(account)
+    }
+
     async fn account_record(
         &self,
         account: AccountId,

@@ -60,10 +60,20 @@ pub(crate) enum Target {
     There(NodeId),
 }
 
+/// What is known of a group's leader.
+#[derive(Clone, Copy, Default)]
+struct Leader {
+    now: Option<NodeId>,
+    /// The last one that was known, for whom it is told that there is another one.
+    last: Option<NodeId>,
+    /// How often it was another one.
+    changes: u64,
+}
+
 /// What is known of the groups' leaders.
 pub(crate) struct Routes {
     pub(crate) reach: Reach,
-    leaders: RwLock<HashMap<ShardId, NodeId>>,
+    leaders: RwLock<HashMap<ShardId, Leader>>,
     /// Where this process's copy knows no leader that can be reached: it may have been dropped from its group while this
     /// node was away. Others are asked, too, each in turn with it.
     doubts: RwLock<HashSet<ShardId>>,
@@ -87,10 +97,9 @@ impl Routes {
         (!copy.is_stopped()).then_some(copy)
     }
 
-    /// Whom to ask of `shard`; nobody, if there is neither a copy here nor another node.
-    pub(crate) fn target(&self, shard: ShardId) -> Option<Target> {
+    /// Whom to ask of `shard`, of which `leader` is known; nobody, if there is neither a copy here nor another node.
+    pub(crate) fn target(&self, shard: ShardId, leader: Option<NodeId>) -> Option<Target> {
         let own = self.reach.network.node();
-        let leader = self.leader(shard);
         if let Some(leader) = leader
             && leader != own
             && self.reach.network.link(leader) != Link::Silent
@@ -109,7 +118,22 @@ impl Routes {
 
     /// Who led when somebody last said so.
     pub(crate) fn leader(&self, shard: ShardId) -> Option<NodeId> {
-        self.leaders.read().get(&shard).copied()
+        self.leaders.read().get(&shard)?.now
+    }
+
+    /// The same, or else who led before that.
+    pub(crate) fn last_leader(&self, shard: ShardId) -> Option<NodeId> {
+        self.leaders.read().get(&shard)?.last
+    }
+
+    /// How often each group had another leader than before, as far as was heard of it here.
+    pub(crate) fn leader_changes(&self) -> Vec<(ShardId, u64)> {
+        let leaders = self.leaders.read();
+        let mut changes: Vec<_> = (leaders.iter())
+            .map(|(shard, leader)| (*shard, leader.changes))
+            .collect();
+        changes.sort_unstable();
+        changes
     }
 
     /// What an answer said of the leader. Says whether that is news.
@@ -118,10 +142,12 @@ impl Routes {
             return false;
         }
         let mut leaders = self.leaders.write();
-        match leader {
-            Some(leader) => leaders.insert(shard, leader),
-            None => leaders.remove(&shard),
-        };
+        let known = leaders.entry(shard).or_default();
+        known.now = leader;
+        if leader.is_some() {
+            known.changes += u64::from(known.last.is_some() && known.last != leader);
+            known.last = leader;
+        }
         leader.is_some()
     }
 

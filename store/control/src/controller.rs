@@ -34,6 +34,7 @@ use crate::{
     hands::Hands,
     keeper::Keeper,
     mend::{self, leaving},
+    move_figures::MoveFigures,
     moves::{AccountMover, KEPT_FOR, Pace},
     recovered::Recovered,
     rotation::{self, signer_of},
@@ -101,6 +102,8 @@ pub struct Controller {
     pub desk: Arc<Desk>,
     /// What this node is.
     pub member: Member,
+    /// Counts the accounts that it moves.
+    pub moves: Arc<MoveFigures>,
 }
 
 /// What a running controller remembers: nothing that another one would miss.
@@ -581,10 +584,15 @@ impl Running {
         for of in due.into_iter().filter(|of| of.state.is_decided() || !rest) {
             self.moved.insert(of.id);
             let mover = Arc::clone(&mover);
+            let figures = Arc::clone(&self.parts.moves);
             self.movers.spawn(async move {
+                let _under_way = figures.carry_on();
                 let now = mover.carry_on(&of).await;
-                if let Err(error) = &now {
-                    tracing::warn!(id = of.id, %error, "a move of an account is carried on later");
+                match &now {
+                    Ok(now) => figures.note(&of, now),
+                    Err(error) => {
+                        tracing::warn!(id = of.id, %error, "a move of an account is carried on later");
+                    }
                 }
                 (
                     of.id,

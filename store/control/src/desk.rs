@@ -15,7 +15,9 @@ use mailrook_transport::{ClusterCa, Duplex, Handler, JoinHandler, JoinToken, NOD
 use mailrook_types::{NodeId, ShardId};
 
 use crate::{
-    digest, gather,
+    digest,
+    fellow::Fellow,
+    gather,
     join::{JoinRequest, Joined, certificate_request},
     keeper::Keeper,
     recovered::Recovered,
@@ -43,6 +45,8 @@ pub struct Desk {
     /// Held from the look at a record until what it says is done: one that was overtaken does not get its way.
     copies: tokio::sync::Mutex<()>,
     tries: Tries,
+    /// Answers the programs of other nodes.
+    fellow: OnceLock<Arc<dyn Fellow>>,
 }
 
 const NOT_OPEN: &str = "this node is just starting; try again";
@@ -52,6 +56,16 @@ impl Desk {
     pub fn open(&self, parts: DeskParts) {
         // A second call changes nothing.
         let _ = self.parts.set(parts);
+    }
+
+    /// From now on the programs of other nodes are answered, too. Only the first call counts.
+    pub fn set_fellow(&self, fellow: Arc<dyn Fellow>) {
+        let _ = self.fellow.set(fellow);
+    }
+
+    async fn answer_fellow(&self, request: Vec<u8>) -> Result<Vec<u8>, String> {
+        let fellow = self.fellow.get().ok_or_else(|| NOT_OPEN.to_owned())?;
+        fellow.answer(request.into()).await
     }
 
     fn parts(&self) -> Result<&DeskParts, String> {
@@ -69,6 +83,7 @@ impl Desk {
             Ask::Papers => Ok(wire::write(&self.parts()?.keeper.in_use())),
             Ask::Renew(key) => Ok(wire::write(&self.renew(from, &key).await?)),
             Ask::Report => Ok(wire::write(&NodeReport::of(&node))),
+            Ask::Fellow(request) => Ok(wire::write(&self.answer_fellow(request).await)),
             Ask::Digest(..) => Err("a digest is asked for by a stream".to_owned()),
             change => self.change(change).await.map(|()| wire::write(&())),
         }
@@ -109,7 +124,7 @@ impl Desk {
             }
             Ask::RemoveLearner(shard, learner) => node.remove_learner(shard, learner).await,
             Ask::TransferLeader(shard, to) => node.transfer_leader(shard, to).await,
-            Ask::Papers | Ask::Renew(_) | Ask::Report | Ask::Digest(..) => Ok(()),
+            Ask::Papers | Ask::Renew(_) | Ask::Report | Ask::Digest(..) | Ask::Fellow(_) => Ok(()),
         };
         changed.map_err(|error: GroupError| error.to_string())
     }

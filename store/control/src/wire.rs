@@ -34,6 +34,9 @@ pub(crate) enum Ask {
     /// As [`Ask::DropCopy`], from a group whose leader was as far: nothing need be kept of a copy that was well. From
     /// [`LEVEL_COPY_REMOVAL`](crate::settings::LEVEL_COPY_REMOVAL) on.
     RemoveCopy(ShardId, Reached),
+    /// To the program around the node, in a format of its own: see [`Fellow`](crate::Fellow). Answered by a `Result<Vec<u8>, String>`,
+    /// so that what the transport says is refused was refused by a program that does not know this.
+    Fellow(Vec<u8>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -43,6 +46,12 @@ enum Versioned<T> {
 
 pub(crate) fn write<T: Serialize>(value: &T) -> Bytes {
     encode(&Versioned::V1(value)).into()
+}
+
+/// Whether these are the words of a program that does not know what it was asked.
+pub(crate) fn is_unknown(cause: &str) -> bool {
+    // The first byte is the version, the second a request that no program knows.
+    matches!(read::<Ask>(&[0, u8::MAX >> 1]), Err(words) if words == cause)
 }
 
 pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {

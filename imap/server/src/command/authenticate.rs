@@ -117,7 +117,8 @@ async fn conclude(session: &mut Session, step: LoginStep) -> Outcome {
 fn enter(session: &mut Session, account: &LoginAccount, address: &str) {
     session.account = Some(Account::new(account.record.id));
     session.framer.set_authenticated(true);
-    session.client.registration.set_user(address);
+    let registration = &session.client.registration;
+    registration.set_user(address, Some(account.record.id));
     session.client.admission.logged_in();
     tracing::info!(user = address, "logged in");
 }

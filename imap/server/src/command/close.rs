@@ -19,12 +19,12 @@ pub(crate) async fn close(session: &mut Session) -> Outcome {
         let store = Arc::clone(&session.context.store);
         session.account()?.change(&*store, expunge).await?;
     }
-    session.selected = None;
+    session.select(None);
     Ok(Reply::ok("CLOSE completed"))
 }
 
 pub(crate) fn unselect(session: &mut Session) -> Outcome {
     session.selected()?;
-    session.selected = None;
+    session.select(None);
     Ok(Reply::ok("UNSELECT completed"))
 }

@@ -43,7 +43,10 @@ pub(crate) async fn run(session: &mut Session) -> Outcome {
 }
 
 async fn tell(session: &mut Session) -> Result<(), Failure> {
-    match Box::pin(session.tell(Expunges::Told)).await {
+    let told = Box::pin(session.tell(Expunges::Told)).await;
+    // IDLE itself may go on for days.
+    session.client.registration.tell_story();
+    match told {
         // IDLE goes on: the watch is opened again, and what was missed is told then.
         Err(Failure::Store(error)) => {
             tracing::debug!(%error, "cannot tell of changes now");
@@ -70,9 +73,7 @@ async fn wait(session: &mut Session, still_here: Instant) -> Result<Woken, Failu
     };
     tokio::select! {
         biased;
-        () = session.client.shutdown.requested() => {
-            Err(Failure::Bye("server is stopping, connect again"))
-        }
+        farewell = session.client.leave.requested() => Err(Failure::Leave(farewell)),
         read = session.wire.fill() => match read? {
             true => Ok(Woken::Input),
             false => Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),

@@ -64,7 +64,7 @@ async fn close_if_gone(session: &mut Session) -> Result<(), Failure> {
         .status(account.id, MailboxRef::Id(selected.id))
         .await?;
     if found.is_none() {
-        session.selected = None;
+        session.select(None);
         session.untagged(Status::Ok, Some(Code::Closed), "the mailbox is deleted");
     }
     Ok(())

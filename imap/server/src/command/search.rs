@@ -39,7 +39,7 @@ pub(crate) async fn run(session: &mut Session, tag: &Tag, search: &Search) -> Ou
     }
     let scan = Scan {
         context: Arc::clone(&session.context),
-        shutdown: session.client.shutdown.clone(),
+        leave: session.client.leave.clone(),
         account,
         mailbox: session.selected()?.id,
         program: Arc::new(program),

@@ -32,7 +32,7 @@ pub(crate) async fn run(session: &mut Session, select: &Select) -> Outcome {
     if select.condstore || select.qresync.is_some() {
         session.enable_condstore();
     }
-    if session.selected.take().is_some() {
+    if session.select(None) {
         session.untagged(
             Status::Ok,
             Some(Code::Closed),
@@ -70,7 +70,7 @@ pub(crate) async fn run(session: &mut Session, select: &Select) -> Outcome {
     if let Some(known) = &select.qresync {
         resynchronise(session, &*store, account, &selected, &status, known).await?;
     }
-    session.selected = Some(Box::new(selected));
+    session.select(Some(Box::new(selected)));
     Ok(match select.read_only {
         true => Reply::ok("EXAMINE completed").code(Code::ReadOnly),
         false => Reply::ok("SELECT completed").code(Code::ReadWrite),

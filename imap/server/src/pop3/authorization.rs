@@ -9,7 +9,7 @@ use mailrook_imap_proto::{
 };
 use mailrook_store_api::meta::{CredentialScope, LoginAccount};
 
-use super::{End, Open, Refused, STOPPING, Session, maildrop::Maildrop};
+use super::{End, Open, Refused, Session, maildrop::Maildrop};
 use crate::{SessionContext, account::Account};
 
 /// Between the lines of an exchange. The login's own deadline holds beside it.
@@ -192,13 +192,15 @@ impl Session {
         let opened = tokio::select! {
             biased;
             // It may have to wait.
-            () = self.client.shutdown.requested() => return Err(STOPPING),
+            farewell = self.client.leave.requested() => return Err(End::Leave(farewell)),
             opened = Maildrop::open(&self.context, account) => opened,
         };
         match opened {
             Ok(maildrop) => {
                 let address = login.record.address.to_string();
-                self.client.registration.set_user(&address);
+                let registration = &self.client.registration;
+                registration.set_user(&address, Some(account));
+                registration.set_mailbox(Some("INBOX"));
                 self.client.admission.logged_in();
                 tracing::info!(user = address, "logged in");
                 let text = format!("{} messages", maildrop.count());

@@ -147,6 +147,11 @@ impl Rig {
         }
     }
 
+    /// Who is connected.
+    pub(crate) fn registry(&self) -> &Arc<SessionRegistry> {
+        &self.registry
+    }
+
     /// What a session is made of, and the client's end of its stream.
     pub(crate) fn client(&self, door: Door) -> (Client, tokio::io::DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(door.capacity);

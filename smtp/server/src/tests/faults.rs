@@ -1,5 +1,6 @@
 //! What breaks on the way: the store, the connection, the process.
 
+use mailrook_net::Reason;
 use mailrook_smtp_proto::Service;
 
 use super::rig::Rig;
@@ -151,6 +152,26 @@ async fn what_was_sent_ahead_confirms_nothing() {
         client.talk(&script).await;
         client.vanish().await;
     }
+    assert_eq!(rig.count(TO).await, 1);
+}
+
+#[tokio::test]
+async fn a_session_that_is_ended_finishes_its_message_and_hears_why() {
+    let rig = Rig::new().await;
+    let mut idle = rig.connect(Service::Mx);
+    idle.hello().await;
+    let mut busy = rig.connect(Service::Mx);
+    busy.hello().await;
+    busy.talk(&format!(
+        "C: MAIL FROM:<a@client.test>\nS: 250\nC: RCPT TO:<{TO}>\nS: 250"
+    ))
+    .await;
+    let reason = Reason::parse("come back tomorrow").unwrap();
+    assert_eq!(rig.sessions.end(&reason, |_| true).len(), 2);
+    idle.talk("S: 421 4.3.2 come back tomorrow\nS: closed")
+        .await;
+    busy.talk("C: DATA\nS: 354\ntext\nC: .\nS: 250\nS: 421 4.3.2\nS: closed")
+        .await;
     assert_eq!(rig.count(TO).await, 1);
 }
 

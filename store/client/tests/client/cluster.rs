@@ -14,10 +14,15 @@ use mailrook_mailbox::{
     LEVEL_POP3_LOCK, MailboxRef, MaildropCommand, MaildropHolder, MaildropStep,
 };
 use mailrook_meta::{MetaAnswer, MetaQuery};
-use mailrook_store_api::{Append, Directory, MaildropLock, Mailstore, StoreError};
+use mailrook_store_api::{
+    Append, Directory, MaildropLock, Mailstore, StallObserver, StoreError, observed,
+};
 use mailrook_store_client::{Client, ClientOptions, Reach, machines};
 use mailrook_transport::{Duplex, Handler, Handlers, ITEM_BYTES_MAX, MemoryHub};
-use mailrook_types::{AccountId, Flags, MailboxName, NodeId, ShardId, Timestamp, Uid, UidSet};
+use mailrook_types::{
+    AccountId, Flags, MailboxName, NodeId, ShardId, StallCause, Timestamp, Uid, UidSet,
+};
+use parking_lot::Mutex;
 
 /// A busy machine gets as long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -270,6 +275,47 @@ async fn a_maildrop_stays_locked_when_a_leader_dies() {
         Ok(MaildropLock::Done)
     );
     assert_eq!(step(&clients[1], two, take).await, Ok(MaildropLock::Done));
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_hears_who_held_its_calls_up() {
+    let mut cluster = Cluster::new(3, 0).await;
+    let first = *cluster.members.keys().next().unwrap();
+    let account = add_account(&cluster.members[&first].client, "user").await;
+    let shard = cluster.members[&first].client.shard_heard_of(account);
+    let shard = shard.expect("it was just made there");
+    let dead = cluster.until_led(shard).await;
+    let mut others = cluster.members.iter().filter(|(id, _)| **id != dead);
+    let client = others.next().unwrap().1.client.clone();
+    let stalls = Arc::new(Mutex::new(Vec::new()));
+    let observer = {
+        let stalls = Arc::clone(&stalls);
+        StallObserver::new(move |stall| stalls.lock().push(stall))
+    };
+    // Nobody is told of what goes well, nor of being sent to who leads.
+    let quiet = observed(observer.clone(), append(&client, account, "before"));
+    quiet.await.unwrap();
+    assert_eq!(*stalls.lock(), []);
+    cluster.crash(dead);
+    observed(observer, append(&client, account, "after"))
+        .await
+        .unwrap();
+    let told = stalls.lock().clone();
+    let stall = told.iter().find(|stall| stall.shard == shard);
+    let stall = stall.unwrap_or_else(|| panic!("nothing of {shard} in {told:?}"));
+    let leader = client.leader_heard_of(shard);
+    assert_eq!(stall.cause, StallCause::FailOver);
+    assert_eq!(stall.leader_before, Some(dead));
+    assert_eq!(stall.leader_after, leader);
+    assert_ne!(stall.leader_after, Some(dead));
+    assert!(stall.done && stall.replays > 0, "{stall:?}");
+    assert!(stall.lasted < PATIENCE, "{stall:?}");
+    let changes = client.leader_changes();
+    assert!(
+        changes.iter().any(|(of, count)| *of == shard && *count > 0),
+        "{changes:?}"
+    );
     cluster.end().await;
 }
 

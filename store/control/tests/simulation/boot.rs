@@ -141,6 +141,7 @@ pub async fn boot(boot: Boot) {
         recovered,
         desk: Arc::clone(&desk),
         member: member(boot.id),
+        moves: Arc::default(),
     };
     controller.start();
     let handlers = Handlers {

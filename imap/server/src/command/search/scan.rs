@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use mailrook_mime::{Matcher, NeedleGrams, SearchScope, Signature};
-use mailrook_net::Shutdown;
+use mailrook_net::Leave;
 use mailrook_store_api::{
     Detail, Mailstore, StoreError,
     shard::{IndexEntry, MessageDetail},
@@ -48,7 +48,7 @@ const BYTES_PER_TURN: usize = 256 << 10;
 /// A search under way.
 pub(super) struct Scan {
     pub(super) context: Arc<SessionContext>,
-    pub(super) shutdown: Shutdown,
+    pub(super) leave: Leave,
     pub(super) account: AccountId,
     pub(super) mailbox: MailboxId,
     pub(super) program: Arc<Program>,
@@ -110,8 +110,8 @@ impl Scan {
             pages.reverse();
         }
         for page in pages {
-            if self.shutdown.is_requested() {
-                return Err(Failure::Bye("server is stopping, connect again"));
+            if let Some(farewell) = self.leave.asked() {
+                return Err(Failure::Leave(farewell));
             }
             let entries = self
                 .store()

@@ -1,0 +1,133 @@
+//! What nodes ask each other about sessions, as JSON: a field that an older program does not know is not read there, and a
+//! question that it does not know is refused. Only ever added to.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt};
+use mailrook_control::{Fellow, NoAnswer, ask_fellow};
+use mailrook_store_client::Client;
+use mailrook_transport::{Link, Network};
+use mailrook_types::{AccountId, NodeId, ShardId};
+use serde::{Deserialize, Serialize};
+
+use super::here::{Heard, Here};
+use crate::{
+    admin::{
+        SessionFilter, Whom,
+        protocol::{SessionDetail, SessionInfo},
+    },
+    server::neighbours::Neighbours,
+};
+
+/// A node that lives answers sooner: what it is asked for is in its memory.
+pub const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// A question.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case")]
+pub enum Ask {
+    /// Some of its sessions.
+    List {
+        filter: SessionFilter,
+        /// The last one that was told.
+        behind: Option<String>,
+        limit: usize,
+    },
+    /// One of its sessions.
+    Show { id: String },
+    /// Some are to end.
+    End { whom: Whom, reason: String },
+}
+
+/// Its answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "answer", content = "value", rename_all = "kebab-case")]
+pub enum Answer {
+    /// In the order of their age.
+    List(Vec<SessionInfo>),
+    /// None if it has no such session.
+    Show(Option<Box<SessionDetail>>),
+    /// Those that were told.
+    Ended { count: u64, ids: Vec<String> },
+}
+
+/// The other nodes.
+pub trait Fellows: Send + Sync + 'static {
+    /// Which there are, and what they are called.
+    fn others(&self) -> Vec<(NodeId, String)>;
+    /// Asks one of them, for [`ANSWER_MAX`] at most.
+    fn ask(&self, node: NodeId, ask: &Ask) -> BoxFuture<'static, Result<Answer, NoAnswer>>;
+}
+
+/// The others, over the network.
+pub struct Wired {
+    /// The way to them.
+    pub network: Arc<dyn Network>,
+    /// Who they are.
+    pub neighbours: Arc<Neighbours>,
+}
+
+impl Fellows for Wired {
+    fn others(&self) -> Vec<(NodeId, String)> {
+        self.neighbours.members()
+    }
+
+    fn ask(&self, node: NodeId, ask: &Ask) -> BoxFuture<'static, Result<Answer, NoAnswer>> {
+        let network = Arc::clone(&self.network);
+        let request = serde_json::to_vec(ask);
+        async move {
+            let refused = |error: serde_json::Error| NoAnswer::Refused(error.to_string());
+            if network.link(node) == Link::Silent {
+                return Err(NoAnswer::Away("nothing is heard of it".to_owned()));
+            }
+            let answer = ask_fellow(&network, node, request.map_err(refused)?, ANSWER_MAX).await?;
+            serde_json::from_slice(&answer).map_err(refused)
+        }
+        .boxed()
+    }
+}
+
+/// Answers them, as long as this process serves.
+pub struct Answering(pub Weak<Here>);
+
+impl Fellow for Answering {
+    fn answer(&self, request: Bytes) -> BoxFuture<'static, Result<Vec<u8>, String>> {
+        let here = self.0.upgrade();
+        async move {
+            let here = here.ok_or("this node is stopping")?;
+            let text = |error: serde_json::Error| error.to_string();
+            let ask = serde_json::from_slice(&request).map_err(text)?;
+            serde_json::to_vec(&here.answer(ask)?).map_err(text)
+        }
+        .boxed()
+    }
+}
+
+/// What the store's client and the node's book have heard.
+pub struct HeardHere {
+    /// This node, and what it is called.
+    pub own: (NodeId, String),
+    /// The store's client.
+    pub client: Client,
+    /// The others, where there are some.
+    pub neighbours: Option<Arc<Neighbours>>,
+}
+
+impl Heard for HeardHere {
+    fn name(&self, node: NodeId) -> String {
+        match &self.neighbours {
+            _ if node == self.own.0 => self.own.1.clone(),
+            Some(neighbours) => neighbours.name(node.0),
+            None => node.to_string(),
+        }
+    }
+
+    fn place(&self, account: AccountId) -> Option<(ShardId, Option<NodeId>)> {
+        let shard = self.client.shard_heard_of(account)?;
+        Some((shard, self.client.leader_heard_of(shard)))
+    }
+}
