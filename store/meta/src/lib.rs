@@ -34,7 +34,7 @@ pub use machine::{
 pub use moving::{
     AccountMove, LEVEL_MOVES, MOVES_AT_ONCE_MAX, MOVES_KEPT, MOVES_MAX, MoveNote, MoveState,
 };
-pub use node::{FeatureLevels, NewNode, NodeRecord, NodeState};
+pub use node::{FeatureLevels, FrontRoles, LEVEL_FRONT_NODES, NewNode, NodeRecord, NodeState};
 pub use placement::{SLOTS_PER_MOVE_MAX, ShardRecord, SlotMap, SlotMove, TABLE_SLOTS};
 pub use query::{LoginAccount, MetaAnswer, MetaQuery, Resolution, ResolvedTarget};
 pub use reply::{MetaRefusal, MetaReply};

@@ -162,8 +162,8 @@ impl Machine<'_, '_> {
             MetaCommand::RemoveAlias { address, targets } => self.remove_alias(address, &targets),
             MetaCommand::PutSetting { name, value } => self.put_setting(&name, value),
             MetaCommand::EndRemoval(account) => Ok(self.end_removal(account)),
-            MetaCommand::AnnounceNode(node) => self.announce_node(node),
-            MetaCommand::JoinNode { secret_hash, node } => self.join_node(secret_hash, node),
+            MetaCommand::AnnounceNode(node) => self.announce_node(node, None),
+            MetaCommand::JoinNode { secret_hash, node } => self.join_node(secret_hash, node, None),
             MetaCommand::SetNodeDraining { node, draining } => {
                 self.set_node_draining(node, draining)
             }
@@ -209,6 +209,12 @@ impl Machine<'_, '_> {
             MetaCommand::FlipMove { id, turn } => self.flip_move(id, turn),
             MetaCommand::AbandonMove { id, cause } => self.abandon_move(id, &cause),
             MetaCommand::EndMove { id, turn } => self.end_move(id, turn),
+            MetaCommand::AnnounceFront { node, roles } => self.announce_node(node, Some(roles)),
+            MetaCommand::JoinFront {
+                secret_hash,
+                node,
+                roles,
+            } => self.join_node(secret_hash, node, Some(roles)),
         }
     }
 
