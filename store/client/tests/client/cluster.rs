@@ -263,6 +263,39 @@ async fn a_watch_hears_of_changes_made_elsewhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_watch_without_an_own_copy_goes_on_when_leaders_die() {
+    let mut cluster = Cluster::new(3, 1).await;
+    let front = NodeId(3);
+    assert_eq!(cluster.members[&front].node.groups().count(), 0);
+    let client = cluster.members[&front].client.clone();
+    let account = add_account(&client, "user").await;
+    let query = MetaQuery::AccountById(account);
+    let MetaAnswer::Account(Some(record)) = Directory::query(&client, query).await.unwrap() else {
+        panic!("there is no account");
+    };
+    let mut watch = client.watch(account).await.unwrap();
+    assert_eq!(messages(&client, account).await, 0);
+    for round in 1..=3 {
+        let dead = cluster.until_led(record.shard).await;
+        cluster.crash(dead);
+        // Through another node: who only watches learns of no leader by writing.
+        let mut others = cluster.members.iter().filter(|(id, _)| **id != front);
+        let other = &others.next().unwrap().1.client;
+        append(other, account, &format!("{round}")).await.unwrap();
+        let heard = async {
+            // Whoever is woken looks, and is woken again if it was for nothing.
+            while messages(&client, account).await < round {
+                watch.changed().await.unwrap();
+            }
+        };
+        let heard = tokio::time::timeout(PATIENCE, heard).await;
+        assert!(heard.is_ok(), "nothing is heard of message {round}");
+        cluster.start(dead).await;
+    }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_own_copies_are_stopped_asks_the_others() {
     let cluster = Cluster::new(3, 0).await;
     let damaged = cluster.until_led(ShardId::META).await;
