@@ -244,11 +244,18 @@ fn a_node_serves_what_its_roles_say() {
         ("\"front\"", mail_in.to_vec()),
         ("\"proxy\"", clients.to_vec()),
         ("\"store\"", vec![]),
-        ("\"proxy\", \"front\"", [&mail_in[..], &clients[..]].concat()),
+        (
+            "\"proxy\", \"front\"",
+            [&mail_in[..], &clients[..]].concat(),
+        ),
         ("\"store\", \"front\"", mail_in.to_vec()),
     ] {
         let config = parsed(roles);
-        assert_eq!(services(&config), [&expected[..], &["http"]].concat(), "{roles}");
+        assert_eq!(
+            services(&config),
+            [&expected[..], &["http"]].concat(),
+            "{roles}"
+        );
         assert_eq!(config.has_role(Role::Store), roles.contains("store"));
         let shown = toml::to_string(&config).unwrap();
         assert_eq!(parse(&shown).unwrap(), config);

@@ -71,6 +71,67 @@ fn a_node_without_a_store_serves_all_mail_whoever_dies() {
     deliver(dev.port_of(FRONT, "smtp"), user, "and through it");
     until_exists(&mut imap, 5);
     assert_eq!(http(dev.port_of(FRONT, "http"), "/readyz").0, 200);
+    // Without a quorum it is of no use, and says so.
+    dev.kill_node(left);
+    until("balancers hear of it", || {
+        match http(dev.port_of(FRONT, "http"), "/readyz") {
+            (503, said) if said.contains("directory has not answered") => Ok(()),
+            (status, said) => Err(format!("{status} {said}")),
+        }
+    });
+}
+
+/// What `node list` says of a node: what it does without a store, and how many copies it has.
+fn shown(dev: &Dev, name: &str) -> Result<(Value, u64), String> {
+    let (code, listed, said) = dev.admin_of(0, &["node", "list", "--json"]);
+    if code != 0 {
+        return Err(said);
+    }
+    let nodes: Value = serde_json::from_str(&listed).unwrap();
+    let mut nodes = nodes.as_array().unwrap().iter();
+    let node = nodes.find(|node| node["name"] == name).unwrap();
+    Ok((node["front"].clone(), node["copies"].as_u64().unwrap()))
+}
+
+#[test]
+fn a_store_is_taken_up_and_given_up_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let start = |nodes: &str, fronts: &str| {
+        let of = ["--nodes", nodes, "--fronts", fronts];
+        Dev::start(
+            &[&["--plaintext", "--data", data], &of[..]].concat(),
+            &[LEVEL],
+        )
+    };
+    let without = serde_json::json!(["front", "proxy"]);
+    let dev = start("3", "1");
+    let (user, password) = user_of(&dev);
+    let (user, password) = (user.to_owned(), password.to_owned());
+    deliver(dev.port_of(FRONT, "smtp"), &user, "hello");
+    assert_eq!(shown(&dev, "node4"), Ok((without.clone(), 0)));
+    assert_eq!(dev.end(Signal::TERM), Some(0));
+
+    let dev = start("4", "0");
+    until("copies", || match shown(&dev, "node4")? {
+        (Value::Null, 1..) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let (code, _, said) = dev.admin_of(0, &["node", "drain", "node4"]);
+    assert_eq!(code, 0, "{said}");
+    until("no copies", || match shown(&dev, "node4")? {
+        (Value::Null, 0) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!(dev.end(Signal::TERM), Some(0));
+
+    let dev = start("3", "1");
+    until("no store", || match shown(&dev, "node4")? {
+        (roles, 0) if roles == without => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let status = messages(dev.port_of(FRONT, "imap"), &user, &password);
+    assert!(status.contains("(MESSAGES 1)"), "{status}");
     assert_eq!(dev.end(Signal::TERM), Some(0));
 }
 

@@ -403,7 +403,10 @@ mod tests {
             ..request([1; 16])
         };
         let cause = desk.take_in(other, without_store).await.unwrap_err();
-        assert!(cause.starts_with("nodes without the store role need feature level 7"), "{cause}");
+        assert!(
+            cause.starts_with("nodes without the store role need feature level 7"),
+            "{cause}"
+        );
         assert_eq!(directory.commands.load(Ordering::SeqCst), 0);
     }
 }

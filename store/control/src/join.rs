@@ -191,3 +191,45 @@ async fn ask_each(token: &JoinToken, request: &JoinRequest) -> Result<Joined, Jo
     }
     Err(JoinFailed::Unreachable(failures.join("; ")))
 }
+
+#[cfg(test)]
+mod tests {
+    use mailrook_meta::FeatureLevels;
+
+    use super::*;
+
+    fn request(front: Option<FrontRoles>) -> JoinRequest {
+        JoinRequest {
+            secret: [7; 16],
+            public_key: vec![1, 2],
+            node: NewNode {
+                id: NodeId(5),
+                name: "mail5".to_owned(),
+                address: "192.0.2.5:7424".to_owned(),
+                zone: String::new(),
+                levels: FeatureLevels {
+                    lowest: 1,
+                    highest: 7,
+                },
+            },
+            front,
+        }
+    }
+
+    #[test]
+    fn older_programs_read_requests_of_nodes_with_a_store_alone() {
+        let with = request(None).write();
+        // As it was sent before there were others.
+        assert_eq!(with, wire::write(&request(None)));
+        assert_eq!(JoinRequest::read(&with).unwrap().front, None);
+        let roles = FrontRoles {
+            front: true,
+            proxy: false,
+        };
+        let without = request(Some(roles)).write();
+        let read = JoinRequest::read(&without).unwrap();
+        assert_eq!(read.front, Some(roles));
+        assert_eq!(read.node, request(None).node);
+        assert!(wire::read::<JoinRequest>(&without).is_err());
+    }
+}

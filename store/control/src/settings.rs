@@ -11,6 +11,7 @@ use mailrook_types::NodeId;
 /// | 2 | lost nodes are removed at once, the CA is rotated |
 /// | 3 | slots of the cluster-wide tables move to shards that were added |
 /// | 4 | copies that a group does without are removed, and not put into quarantine |
+/// | 7 | nodes without a store |
 pub const FEATURE_LEVELS: FeatureLevels = FeatureLevels {
     lowest: 1,
     highest: 4,

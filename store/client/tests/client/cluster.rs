@@ -2,18 +2,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use crate::rig::{add_account, message};
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use mailrook_cluster::{GroupRole, Node, NodeOptions, Reached};
+use mailrook_cluster::{Group, GroupRole, Node, NodeOptions, Reached};
 use mailrook_mailbox::MailboxRef;
 use mailrook_meta::{MetaAnswer, MetaQuery};
 use mailrook_store_api::{Append, Directory, Mailstore, StoreError};
-use mailrook_store_client::{Client, ClientOptions, Reach, machines};
+use mailrook_store_client::{Client, ClientOptions, Peers, Reach, machines};
 use mailrook_transport::{Duplex, Handler, Handlers, ITEM_BYTES_MAX, MemoryHub};
 use mailrook_types::{AccountId, Flags, MailboxName, NodeId, ShardId, Timestamp, Uid, UidSet};
 
@@ -292,6 +292,40 @@ async fn a_watch_without_an_own_copy_goes_on_when_leaders_die() {
         assert!(heard.is_ok(), "nothing is heard of message {round}");
         cluster.start(dead).await;
     }
+    cluster.end().await;
+}
+
+/// Other nodes as they become known.
+#[derive(Default)]
+struct Learnt(Mutex<Vec<NodeId>>);
+
+impl Peers for Learnt {
+    fn nodes(&self) -> Vec<NodeId> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_a_client_knew_at_first_may_be_gone() {
+    let mut cluster = Cluster::new(3, 1).await;
+    let known = Arc::new(Learnt::default());
+    let copies: BTreeMap<ShardId, Arc<dyn Group>> = BTreeMap::new();
+    let reach = Reach {
+        copies: Arc::new(copies),
+        network: Arc::new(cluster.hub.network(NodeId(3))),
+        peers: Arc::clone(&known) as _,
+    };
+    let client = Client::new(reach, rand::random(), ClientOptions::default());
+    let first = cluster.until_led(ShardId::META).await;
+    known.0.lock().unwrap().push(first);
+    let account = add_account(&client, "user").await;
+    append(&client, account, "one").await.unwrap();
+    // The directory names the others meanwhile, as it does for every node.
+    let others = cluster.members.keys().copied();
+    *known.0.lock().unwrap() = others.filter(|id| *id != NodeId(3)).collect();
+    cluster.crash(first);
+    append(&client, account, "two").await.unwrap();
+    assert_eq!(messages(&client, account).await, 2);
     cluster.end().await;
 }
 

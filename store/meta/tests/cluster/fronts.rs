@@ -94,7 +94,12 @@ fn no_group_gets_a_copy_there() {
         assert_eq!(group.refused(drain(3, draining)), no_store);
     }
     group.done_twice(MetaCommand::RemoveNode(NodeId(3)));
-    assert!(!group.nodes().iter().any(|node| node.id.0 == 3 && node.is_member()));
+    assert!(
+        !group
+            .nodes()
+            .iter()
+            .any(|node| node.id.0 == 3 && node.is_member())
+    );
     let back = group.refused(announce_front(newer(3), BOTH));
     assert!(back.contains("was removed from this cluster"), "{back}");
 }

@@ -25,7 +25,8 @@ fn any_node() -> impl Strategy<Value = NewNode> {
 }
 
 fn any_front() -> impl Strategy<Value = (NewNode, FrontRoles)> {
-    let roles = (any::<bool>(), any::<bool>()).prop_map(|(front, proxy)| FrontRoles { front, proxy });
+    let roles =
+        (any::<bool>(), any::<bool>()).prop_map(|(front, proxy)| FrontRoles { front, proxy });
     (any_node(), roles)
 }
 
