@@ -6,13 +6,34 @@ use std::net::SocketAddr;
 use mailrook_imap_server::Settings as ImapSettings;
 use mailrook_smtp_server::Settings as SmtpSettings;
 
-use super::{Address, Config, Connections, Imap, Size, Smtp, reader::Section};
+use super::{Address, Config, Connections, Imap, Role, Size, Smtp, reader::Section};
 
 /// The services with TLS from the first byte.
 const TLS: [&str; 3] = ["submissions", "imaps", "pop3s"];
 
 /// The services where one logs in, after STARTTLS.
 const STARTTLS: [&str; 3] = ["submission", "imap", "pop3"];
+
+/// A service is its role's, and who has no mail of its own gets it from other nodes.
+pub fn roles(config: &Config, root: &Section<'_, '_>, listen: &Section<'_, '_>) {
+    for (name, addresses) in config.listen.services() {
+        let Some(role) = Role::of_service(name).filter(|role| !config.has_role(*role)) else {
+            continue;
+        };
+        if !addresses.is_empty() {
+            let role = role.name();
+            let text = format!(
+                "listen.{name} is of the role {role:?}, which roles leaves out: write {name} = [], or add {role:?} to roles"
+            );
+            listen.reader.report(listen.line_of(name), text);
+        }
+    }
+    if !config.has_role(Role::Store) && config.cluster.listen.is_empty() {
+        let text = "roles leaves \"store\" out: such a node has no mail of its own, and joins a cluster whose other nodes reach \
+                    it; write [cluster] with listen, as in listen = [\"10.0.0.1:7424\"], and see `mailrook node join --help`";
+        root.reader.report(root.line_of("roles"), text);
+    }
+}
 
 /// Without a certificate, TLS from the first byte is not possible; and without either, no password is taken.
 pub fn tls(config: &Config, listen: &Section<'_, '_>) {

@@ -51,6 +51,8 @@ pub struct Config {
     /// Whom to become after the ports are open, when started as root.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// What this node does; at least one.
+    pub roles: Vec<Role>,
     /// Where each service listens.
     pub listen: Listen,
     /// Certificates.
@@ -76,6 +78,41 @@ pub struct Config {
     pub log: Log,
     /// The admin commands' door.
     pub admin: Admin,
+}
+
+/// What a node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Takes mail in: SMTP, submission, LMTP.
+    Front,
+    /// Serves mail clients: IMAP, POP3.
+    Proxy,
+    /// Has copies of the mail.
+    Store,
+}
+
+impl Role {
+    /// All, in the order in which they are shown.
+    pub const ALL: [Role; 3] = [Role::Front, Role::Proxy, Role::Store];
+
+    /// As the configuration has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Front => "front",
+            Role::Proxy => "proxy",
+            Role::Store => "store",
+        }
+    }
+
+    /// The role that a service belongs to; none for what every node has.
+    pub fn of_service(service: &str) -> Option<Role> {
+        match service {
+            "smtp" | "submission" | "submissions" | "lmtp" => Some(Role::Front),
+            "imap" | "imaps" | "pop3" | "pop3s" => Some(Role::Proxy),
+            _ => None,
+        }
+    }
 }
 
 /// Where each service listens; nowhere, if its list is empty.
@@ -330,6 +367,11 @@ impl Config {
         }
     }
 
+    /// Whether the node does this.
+    pub fn has_role(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
     /// The certificates' files, as the listeners want them.
     pub fn certificate_files(&self) -> Vec<CertificateFiles> {
         let files = |certificate: &Certificate| CertificateFiles {
@@ -361,6 +403,7 @@ fn read(root: &Section<'_, '_>) -> Option<Config> {
     let data_dir = root.or("data_dir", PathBuf::from("/var/lib/mailrook"), value::path);
     let hostname = read_hostname(root);
     let user = root.get("user", value::string);
+    let roles = root.or("roles", Role::ALL.to_vec(), value::roles);
     let listen = root.table("listen");
     let smtp = root.table("smtp");
     let imap = root.table("imap");
@@ -372,7 +415,8 @@ fn read(root: &Section<'_, '_>) -> Option<Config> {
     let hostname = hostname.or_else(|| value::hostname("localhost").ok())?;
     let config = Config {
         user,
-        listen: read_listen(&listen),
+        listen: read_listen(&listen, &roles),
+        roles,
         tls: read_tls(&root.table("tls")),
         smtp: read_smtp(&smtp),
         imap: read_imap(&imap),
@@ -388,6 +432,7 @@ fn read(root: &Section<'_, '_>) -> Option<Config> {
         data_dir,
     };
     root.finish();
+    checks::roles(&config, root, &listen);
     checks::tls(&config, &listen);
     checks::plaintext(&config, &login);
     checks::admin(&config, &admin);
@@ -422,9 +467,13 @@ fn read_hostname(root: &Section<'_, '_>) -> Option<Domain> {
     own
 }
 
-fn read_listen(section: &Section<'_, '_>) -> Listen {
-    let addresses =
-        |name, default: &[Address]| section.or(name, default.to_vec(), value::list(Address::parse));
+/// What belongs to a role that the node does not have listens nowhere by itself.
+fn read_listen(section: &Section<'_, '_>, roles: &[Role]) -> Listen {
+    let addresses = |name, default: &[Address]| {
+        let served = Role::of_service(name).is_none_or(|role| roles.contains(&role));
+        let default = if served { default.to_vec() } else { Vec::new() };
+        section.or(name, default, value::list(Address::parse))
+    };
     let any = |port| [Address::Any(port)];
     let listen = Listen {
         smtp: addresses("smtp", &any(25)),

@@ -378,6 +378,79 @@ fn what_cannot_work_together_is_named() {
     assert_eq!(parse(&shown).unwrap(), config);
 }
 
+const CLUSTER: &str = "[cluster]\nlisten = [\"10.0.0.1:7424\"]\n";
+
+#[test]
+fn a_node_serves_what_its_roles_say() {
+    let parsed = |roles: &str| parse(&format!("roles = [{roles}]\n{LEAST}{CLUSTER}")).unwrap();
+    let services = |config: &Config| -> Vec<&str> {
+        let services = config.listen.services().into_iter();
+        let open = services.filter(|(_, addresses)| !addresses.is_empty());
+        open.map(|(name, _)| name).collect()
+    };
+    let (mail_in, clients) = (
+        ["smtp", "submission", "submissions"],
+        ["imap", "imaps", "pop3", "pop3s"],
+    );
+    for (roles, expected) in [
+        ("\"front\"", mail_in.to_vec()),
+        ("\"proxy\"", clients.to_vec()),
+        ("\"store\"", vec![]),
+        (
+            "\"proxy\", \"front\"",
+            [&mail_in[..], &clients[..]].concat(),
+        ),
+        ("\"store\", \"front\"", mail_in.to_vec()),
+    ] {
+        let config = parsed(roles);
+        assert_eq!(
+            services(&config),
+            [&expected[..], &["http"]].concat(),
+            "{roles}"
+        );
+        assert_eq!(config.has_role(Role::Store), roles.contains("store"));
+        let shown = toml::to_string(&config).unwrap();
+        assert_eq!(parse(&shown).unwrap(), config);
+    }
+    assert_eq!(parse(LEAST).unwrap().roles, Role::ALL);
+    assert_eq!(
+        parsed("\"proxy\", \"front\", \"proxy\"").roles,
+        [Role::Front, Role::Proxy]
+    );
+    // Nobody logs in to a node that only has copies: it needs no certificate for clients.
+    let bare = format!("hostname = \"m.test\"\nroles = [\"store\"]\n{CLUSTER}");
+    assert!(parse(&bare).is_ok());
+}
+
+#[test]
+fn roles_that_cannot_be_are_named() {
+    let said = |roles: &str, rest: &str| problems(&format!("roles = {roles}\n{LEAST}{rest}"));
+    for (roles, rest, expected) in [
+        (
+            "[\"front\", \"proxy\"]",
+            "",
+            "F:1: roles leaves \"store\" out: such a node has no mail of its own, and joins a cluster whose other nodes reach it; write [cluster] with listen, as in listen = [\"10.0.0.1:7424\"], and see `mailrook node join --help`",
+        ),
+        (
+            "[\"front\", \"store\"]",
+            "[listen]\nimap = [\"*:143\"]\npop3s = []",
+            "F:7: listen.imap is of the role \"proxy\", which roles leaves out: write imap = [], or add \"proxy\" to roles",
+        ),
+        (
+            "[\"frond\"]",
+            CLUSTER,
+            "F:1: roles: \"frond\" is none of \"front\", \"proxy\", \"store\"; did you mean \"front\"?",
+        ),
+        (
+            "[]",
+            CLUSTER,
+            "F:1: roles: a node has at least one role; leave it out for all of them",
+        ),
+    ] {
+        assert_eq!(said(roles, rest), expected, "{roles}");
+    }
+}
+
 #[test]
 fn certificates_are_whole_and_there() {
     let host = "hostname = \"m.test\"\n";

@@ -7,7 +7,10 @@ use mailrook_types::Domain;
 use serde::{Serialize, Serializer};
 use toml::de::DeValue;
 
-use super::reader::{Value, nearest};
+use super::{
+    Role,
+    reader::{Value, nearest},
+};
 
 /// How many bytes, as an operator writes it: `"50MB"`, `"64KiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -243,6 +246,26 @@ pub fn list<T>(
         };
         items.iter().map(parse).collect()
     }
+}
+
+/// What a node does: at least one, none twice, in their order.
+pub fn roles(value: &Value<'_, '_>) -> Result<Vec<Role>, String> {
+    let named = list(|text| {
+        let found = Role::ALL.into_iter().find(|role| role.name() == text);
+        found.ok_or_else(|| {
+            let all = Role::ALL.map(|role| format!("{:?}", role.name()));
+            let hint = match nearest(text, Role::ALL.into_iter().map(Role::name)) {
+                Some(near) => format!("; did you mean {near:?}?"),
+                None => String::new(),
+            };
+            format!("{text:?} is none of {}{hint}", all.join(", "))
+        })
+    })(value)?;
+    if named.is_empty() {
+        return Err("a node has at least one role; leave it out for all of them".to_owned());
+    }
+    let has = |role: &Role| named.contains(role);
+    Ok(Role::ALL.into_iter().filter(has).collect())
 }
 
 /// `true` or `false`.

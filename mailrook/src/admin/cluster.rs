@@ -8,7 +8,7 @@ use mailrook_types::NodeId;
 
 use super::{
     handle::{Admin, ClusterHost, DONE, Failure, Outcome, misfit},
-    protocol::{ClusterStatus, ClusterUnreached, Reply, Request, VerifiedAs},
+    protocol::{ClusterNode, ClusterStatus, ClusterUnreached, Reply, Request, VerifiedAs},
     time::rfc3339,
 };
 
@@ -169,8 +169,8 @@ impl Settings {
 
 /// What has no room on the nodes would never get its copies, and shards cannot be taken away again.
 fn check_room(now: &ClusterStatus, shards: usize, copies: u8) -> Result<(), Failure> {
-    let nodes = now.nodes.iter().filter(|node| node.state == "active");
-    let nodes = nodes.count();
+    let able = |node: &&ClusterNode| node.state == "active" && node.front.is_none();
+    let nodes = now.nodes.iter().filter(able).count();
     // With fewer nodes than copies there is one copy on each.
     let copies = usize::from(copies).min(nodes).max(1);
     let max = nodes * SHARDS_MAX as usize / copies;
@@ -186,7 +186,7 @@ fn check_room(now: &ClusterStatus, shards: usize, copies: u8) -> Result<(), Fail
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::protocol::{ClusterGroup, ClusterNode};
+    use crate::admin::protocol::ClusterGroup;
 
     fn status(nodes: u64, shards: u32) -> ClusterStatus {
         let node = |id| ClusterNode {
@@ -195,6 +195,7 @@ mod tests {
             address: String::new(),
             zone: String::new(),
             state: "active".to_owned(),
+            front: None,
             reachable: true,
             disk_full: false,
             copies: 0,
@@ -265,5 +266,9 @@ mod tests {
         assert!(checked(&six, Some(5), None, None).contains("hold 75"));
         assert_eq!(checked(&six, Some(1), None, None), "ok");
         assert_eq!(checked(&status(3, 70), Some(1), None, None), "ok");
+        // A node without a store has room for none.
+        let mut one_front = status(6, 126);
+        one_front.nodes[5].front = Some(vec!["front".to_owned()]);
+        assert!(checked(&one_front, None, None, Some(127)).contains("hold 105"));
     }
 }

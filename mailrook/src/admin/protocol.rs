@@ -676,6 +676,9 @@ pub struct ClusterNode {
     pub zone: String,
     /// `active`, `draining` or `removed`
     pub state: String,
+    /// What a node without a store does: `front`, `proxy`. None of one that has a store, whatever else it does.
+    #[serde(default)]
+    pub front: Option<Vec<String>>,
     pub reachable: bool,
     pub disk_full: bool,
     /// How many copies it has.

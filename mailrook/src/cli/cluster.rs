@@ -7,7 +7,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use mailrook_cluster::Node;
-use mailrook_control::{JoinFailed, Papers, join};
+use mailrook_control::{FEATURE_LEVELS, JoinFailed, Papers, join};
 use mailrook_transport::JoinToken;
 use mailrook_types::ShardId;
 use serde_json::json;
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     admin::protocol::{ClusterNode, Reply, Request, VerifiedAs, VerifiedShard},
-    config::{Config, Span},
+    config::{Config, Role, Span},
     privileges::{self, Identity},
     server::{cluster_dir, member, store_dir},
 };
@@ -91,7 +91,7 @@ pub enum NodeCommand {
     },
     /// Have this machine join a cluster
     #[command(
-        after_help = "Examples:\n  mailrook node join -\n  mailrook node join mrj1.…\n\nThe data directory must be new. A member prints the token: `mailrook node token`. With - it is read from standard input,\nand does not show in the list of processes. Then start the server. Ends with 3 if no member can be reached."
+        after_help = "Examples:\n  mailrook node join -\n  mailrook node join mrj1.…\n\nThe data directory must be new. A member prints the token: `mailrook node token`. With - it is read from standard input,\nand does not show in the list of processes. Then start the server. Ends with 3 if no member can be reached.\nA machine whose roles in the configuration leave out \"store\" joins without one: it serves clients, and gets no copies."
     )]
     Join {
         /// What a member printed; - reads it from standard input
@@ -127,7 +127,7 @@ pub enum NodeCommand {
     },
     /// Remove a node that has nothing left, for ever
     #[command(
-        after_help = "Example:\n  mailrook node drain node3.example.org\n  mailrook node remove node3.example.org\n\nIts data directory is of no more use. A machine that comes back joins anew, as another node."
+        after_help = "Example:\n  mailrook node drain node3.example.org\n  mailrook node remove node3.example.org\n\nIts data directory is of no more use. A machine that comes back joins anew, as another node. One without the store role\nhas nothing to hand over, and is removed at once."
     )]
     Remove {
         /// Its name
@@ -236,6 +236,11 @@ pub(super) fn prepare(context: &Context) -> Result<Config, CliError> {
 
 fn init(context: &Context) -> Result<(), CliError> {
     let config = prepare(context)?;
+    if !config.has_role(Role::Store) {
+        let text = "roles leaves \"store\" out: a cluster begins with a node that has copies. Say it there, and have this one \
+                    join: `mailrook node join`";
+        return Err(CliError::Refused(text.to_owned()));
+    }
     let shards = u32::try_from(config.store.shards).unwrap_or(u32::MAX);
     let refused = |error: &dyn std::fmt::Display| CliError::Refused(error.to_string());
     let (cluster, node) =
@@ -298,7 +303,7 @@ fn join_cluster(context: &Context, token: &str) -> Result<(), CliError> {
         .build()
         .map_err(|error| CliError::Refused(error.to_string()))?;
     let (store, folder) = (store_dir(&config), cluster_dir(&config));
-    let member = member(&config);
+    let member = member(&config, FEATURE_LEVELS);
     let joining = join(&token, &member, &store, &folder);
     let (node, joined) = runtime.block_on(joining).map_err(|error| match error {
         JoinFailed::Unreachable(cause) => CliError::Unreachable(cause),
@@ -337,6 +342,7 @@ pub fn node_table(nodes: &[ClusterNode]) -> String {
         vec![
             node.name.clone(),
             state,
+            (node.front.as_ref()).map_or("store".to_owned(), |roles| roles.join(", ")),
             node.copies.to_string(),
             node.leads.to_string(),
             node.lag.to_string(),
@@ -346,7 +352,7 @@ pub fn node_table(nodes: &[ClusterNode]) -> String {
     };
     let rows: Vec<_> = nodes.iter().map(row).collect();
     let heads = [
-        "NODE", "STATE", "COPIES", "LEADS", "BEHIND", "ZONE", "ADDRESS",
+        "NODE", "STATE", "ROLES", "COPIES", "LEADS", "BEHIND", "ZONE", "ADDRESS",
     ];
     table(&heads, &rows, "There are no nodes.")
 }

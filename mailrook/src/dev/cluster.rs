@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     DOMAIN, DevArgs, NodeInfo, PORT_ATTEMPTS, Place, Ready, accounts, banner, config_text,
-    free_ports,
+    free_ports, levels,
 };
 use crate::{
     admin::{
@@ -30,7 +30,7 @@ use crate::{
         protocol::{ClusterStatus, Reply, Request},
     },
     cli::{CliError, Output},
-    config::{Address, Config},
+    config::{Address, Config, Role},
     privileges, process,
     server::{SERVICES, cluster_dir, member, store_dir},
     tls::DevCertificates,
@@ -66,10 +66,10 @@ struct Member {
 
 /// Runs it to its end.
 pub async fn run(arguments: &DevArgs, place: &Place, output: &Output) -> Result<(), CliError> {
-    if arguments.nodes == 0 || arguments.nodes > NODES_MAX {
+    let (nodes, fronts) = (arguments.nodes, arguments.fronts);
+    if nodes == 0 || nodes.saturating_add(fronts) > NODES_MAX {
         let text = format!(
-            "--nodes {}: a throwaway cluster has 1 to {NODES_MAX} nodes",
-            arguments.nodes
+            "--nodes {nodes} --fronts {fronts}: a throwaway cluster has 1 to {NODES_MAX} nodes, one of them with copies"
         );
         return Err(CliError::Usage(text));
     }
@@ -122,7 +122,7 @@ async fn start(arguments: &DevArgs, place: &Place, level: &str) -> Result<Vec<Me
         member.map_err(CliError::Refused)
     };
     let mut members = Vec::new();
-    for number in 1..=arguments.nodes {
+    for number in 1..=arguments.nodes + arguments.fronts {
         let ports = ports(arguments.base_port, folder, number).map_err(CliError::Refused)?;
         members.push(prepare(number, ports)?);
     }
@@ -219,7 +219,12 @@ fn prepare(
 ) -> Result<Member, String> {
     let own = own_folder(folder, number);
     privileges::make_data_dir(&own, None).map_err(|error| error.to_string())?;
-    let mut text = config_text(&own, certificates, &ports, arguments.plaintext, level);
+    let roles = match number <= arguments.nodes {
+        true => "",
+        false => "roles = [\"front\", \"proxy\"]\n",
+    };
+    let services = config_text(&own, certificates, &ports, arguments.plaintext, level);
+    let mut text = format!("{roles}{services}");
     let port = ports.last().copied().unwrap_or_default();
     text += &format!("\n[cluster]\nlisten = [\"127.0.0.1:{port}\"]\nname = \"node{number}\"\n");
     let config_path = own.join(CONFIG);
@@ -251,7 +256,7 @@ async fn begin(members: &[Member], at: usize) -> Result<(), String> {
         return founded.map_err(|error| error.to_string());
     }
     let token = token(&members[0]).await?;
-    let member = member(config);
+    let member = member(config, levels()?);
     let joined = join(&token, &member, &store, &folder).await;
     joined.map(drop).map_err(|error| error.to_string())
 }
@@ -332,7 +337,7 @@ async fn ready(arguments: &DevArgs, place: &Place, members: &[Member]) -> Result
     loop {
         let status = cluster_status(members).await;
         let missing = match &status {
-            Some(status) if is_whole(status, members.len()) => break,
+            Some(status) if is_whole(status, members) => break,
             Some(status) => status.under_replicated.join(", "),
             None => "the cluster's directory does not answer".to_owned(),
         };
@@ -370,8 +375,11 @@ async fn cluster_status(members: &[Member]) -> Option<ClusterStatus> {
     }
 }
 
-fn is_whole(status: &ClusterStatus, nodes: usize) -> bool {
-    let all_here = status.nodes.iter().filter(|node| node.reachable).count() == nodes;
+fn is_whole(status: &ClusterStatus, members: &[Member]) -> bool {
+    let with_store = members.iter().filter(|m| m.config.has_role(Role::Store));
+    let nodes = with_store.count();
+    let reachable = status.nodes.iter().filter(|node| node.reachable).count();
+    let all_here = reachable == members.len();
     let all_led = status.groups.iter().all(|group| group.leader.is_some());
     let everywhere =
         (status.groups.iter()).all(|group| group.voters.len() + group.learners.len() == nodes);

@@ -44,12 +44,15 @@ const LEVEL_VARIABLE: &str = "MAILROOK_FEATURE_LEVEL_MAX";
 /// Arguments of `mailrook dev`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  mailrook dev\n  mailrook dev --base-port 10000 --data ./mail --accounts 10\n  mailrook dev --plaintext --json\n  mailrook dev --nodes 3\n\nIt listens on 127.0.0.1, runs in the foreground until SIGTERM or SIGINT, and says what to try once it is ready.\nWith --data, a second start finds the mail of the first, with the same accounts and passwords."
+    after_help = "Examples:\n  mailrook dev\n  mailrook dev --base-port 10000 --data ./mail --accounts 10\n  mailrook dev --plaintext --json\n  mailrook dev --nodes 3\n  mailrook dev --nodes 3 --fronts 1\n\nIt listens on 127.0.0.1, runs in the foreground until SIGTERM or SIGINT, and says what to try once it is ready.\nWith --data, a second start finds the mail of the first, with the same accounts and passwords."
 )]
 pub struct DevArgs {
     /// How many nodes, each a process of its own if there are several
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub nodes: u32,
+    /// How many more without copies, that serve clients alone
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub fronts: u32,
     /// The first of nine ports, or of ten for each of several nodes; without it, free ones are found, and a cluster that
     /// is started again keeps those it had
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..=65_526))]
@@ -125,7 +128,7 @@ pub fn run(arguments: &DevArgs, output: &Output) -> Result<(), CliError> {
     let log = logging::start(level_of_log, LogFormat::Text).map_err(CliError::Refused)?;
     process::raise_descriptors();
     let runtime = serve::runtime().map_err(CliError::Refused)?;
-    if arguments.nodes != 1 {
+    if arguments.nodes != 1 || arguments.fronts > 0 {
         return runtime.block_on(cluster::run(arguments, &place, output));
     }
     let result = runtime.block_on(async {

@@ -11,10 +11,10 @@ use std::{
 };
 
 use mailrook_cluster::{DamagedNode, Group, Node, NodeOptions, OpenError, Plant};
-use mailrook_control::{Addresses, DamagedDesk, Desk, FEATURE_LEVELS, Keeper, Member, MoveFigures};
+use mailrook_control::{Addresses, DamagedDesk, Keeper, Member};
 use mailrook_store_api::{
     Directory as _, StoreError,
-    meta::{FeatureLevels, MetaAnswer, MetaQuery},
+    meta::{FeatureLevels, FrontRoles, MetaAnswer, MetaQuery},
 };
 use mailrook_store_client::{Client, ClientOptions, Peers as _, Reach, machines};
 use mailrook_transport::{Alone, Network, TlsNetwork};
@@ -29,8 +29,13 @@ use super::{
     starting::{OPENING, Starting},
     wires::Wires,
 };
-use crate::{config::Config, privileges, process};
+use crate::{
+    config::{Config, Role, Size},
+    privileges, process,
+};
 
+/// What a node that has nothing of its own gets in the place of each cache.
+const STORELESS_CACHE_BYTES: usize = 1 << 20;
 /// How long the store may take to flush when it is closed.
 const STORE_STOP_MAX: Duration = Duration::from_secs(30);
 /// How long leaderships may take to be handed over when the server stops.
@@ -85,13 +90,18 @@ pub fn cluster_dir(config: &Config) -> PathBuf {
     config.data_dir.join("cluster")
 }
 
-/// This node, as its configuration has it.
-pub fn member(config: &Config) -> Member {
+/// This node, as its configuration has it, with a program that knows `levels`.
+pub fn member(config: &Config, levels: FeatureLevels) -> Member {
+    let front = FrontRoles {
+        front: config.has_role(Role::Front),
+        proxy: config.has_role(Role::Proxy),
+    };
     Member {
         name: config.cluster.name.clone(),
         address: config.cluster.advertise.clone(),
         zone: config.cluster.zone.clone(),
-        levels: FEATURE_LEVELS,
+        levels,
+        front: (!config.has_role(Role::Store)).then_some(front),
     }
 }
 
@@ -118,6 +128,10 @@ impl Store {
             starting,
         };
         let (wires, node) = place.open().await?;
+        if let Err(why) = check_copies(config, &node) {
+            node.shutdown().await;
+            return Err(why);
+        }
         starting.opened(&node);
         let network: Arc<dyn Network> = match &wires {
             Some(wires) => Arc::clone(&wires.tls) as _,
@@ -134,10 +148,7 @@ impl Store {
         let client = Client::new(reach.clone(), random()?, ClientOptions::default());
         let deadline = LOOK_MAX;
         let looking = Client::new(reach, random()?, ClientOptions { deadline });
-        let member = Member {
-            levels,
-            ..member(config)
-        };
+        let member = member(config, levels);
         let store = Store {
             others: wires.map(|wires| Others::join(wires, &node, &client, member)),
             node,
@@ -244,6 +255,19 @@ impl Others {
     }
 }
 
+/// What a node without the store role has of copies, it must be rid of first: others may count with them.
+fn check_copies(config: &Config, node: &Node) -> Result<(), String> {
+    let copies = node.status().groups.len();
+    if config.has_role(Role::Store) || copies == 0 {
+        return Ok(());
+    }
+    let name = &config.cluster.name;
+    Err(format!(
+        "roles leaves \"store\" out, and this node has copies of {copies} groups: add \"store\" to roles again, start it, say \
+         `mailrook node drain {name}`, and take the role away once `mailrook node list` shows no copies here"
+    ))
+}
+
 /// Where a node is opened, and how.
 struct Place<'a> {
     config: &'a Config,
@@ -289,17 +313,21 @@ impl Place<'_> {
 
     async fn open_node(&self, wires: Option<&Wires>) -> Result<Arc<Node>, OpenError> {
         let store = &self.config.store;
+        let memory = |size: Size| match self.config.has_role(Role::Store) {
+            true => size.as_usize(),
+            false => STORELESS_CACHE_BYTES,
+        };
         let options = NodeOptions {
             first_shards: u32::try_from(store.shards).unwrap_or(u32::MAX),
-            block_cache_bytes: store.block_cache.as_usize(),
-            write_buffer_bytes: store.write_buffer.as_usize(),
-            log_cache_bytes: store.log_cache.as_usize(),
+            block_cache_bytes: memory(store.block_cache),
+            write_buffer_bytes: memory(store.write_buffer),
+            log_cache_bytes: memory(store.log_cache),
             log_bytes_max: store.log_max.0,
             disk_reserve_bytes: store.disk_reserve.0,
             plant: self.plant,
             runtime: Some(tokio::runtime::Handle::current()),
             network: wires.map(|wires| Arc::clone(&wires.tls) as _),
-            others: wires.map_or_else(Vec::new, |wires| wires.book.nodes()),
+            others: wires.map_or_else(Vec::new, |wires| wires.book.members()),
             ..NodeOptions::new(self.dir)
         };
         Node::open(options, machines()).await.map(Arc::new)

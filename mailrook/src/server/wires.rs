@@ -106,6 +106,7 @@ impl Wires {
             directory: Arc::new(client.clone()),
             keeper: Arc::clone(&self.keeper),
             recovered: Arc::clone(&self.recovered),
+            has_store: member.front.is_none(),
         });
         let handlers = Handlers {
             consensus: node.consensus_handler(),

@@ -74,6 +74,12 @@ impl Node {
         fs::write(&self.config, text + lines).unwrap();
     }
 
+    /// More lines for the configuration, before its first table.
+    pub fn configure_first(&self, lines: &str) {
+        let text = fs::read_to_string(&self.config).unwrap();
+        fs::write(&self.config, lines.to_owned() + &text).unwrap();
+    }
+
     /// Whether it says that it takes work, and if not why; nothing of one that has not opened its ports, or closed them.
     pub fn readiness(&self) -> Option<(u16, String)> {
         try_http(self.port("http"), "/readyz")

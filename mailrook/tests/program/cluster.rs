@@ -15,7 +15,7 @@ use crate::{
     harness::{Dev, Session},
 };
 
-fn deliver(port: u16, user: &str, text: &str) {
+pub fn deliver(port: u16, user: &str, text: &str) {
     let (mut smtp, _) = Session::open(port);
     smtp.ask("EHLO client.test");
     for (line, expected) in [
@@ -29,7 +29,7 @@ fn deliver(port: u16, user: &str, text: &str) {
     }
 }
 
-fn messages(port: u16, user: &str, password: &str) -> String {
+pub fn messages(port: u16, user: &str, password: &str) -> String {
     let (mut imap, _) = Session::open(port);
     let login = imap.tagged("a", &format!("LOGIN {user} {password}"));
     assert!(login.contains("a OK"), "{login}");

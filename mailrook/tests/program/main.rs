@@ -7,6 +7,7 @@ mod cluster;
 mod cluster_care;
 mod command_line;
 mod dev;
+mod fronts;
 mod harness;
 mod mail;
 mod reload;

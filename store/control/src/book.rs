@@ -7,7 +7,7 @@
 //! an old one proves less, not something wrong, and they are heard where frames are read.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{
         Arc,
@@ -40,6 +40,9 @@ pub struct Known {
     pub removed: bool,
     /// The highest beat that it told.
     pub beat: u64,
+    /// It has no store: of groups it knows nothing by itself. Written beside, as earlier records have no room for it.
+    #[serde(skip)]
+    pub storeless: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,6 +52,51 @@ enum Stored {
         nodes: BTreeMap<NodeId, Known>,
         feature_level: u32,
     },
+    /// Written only where there are nodes without a store, of which older programs know nothing.
+    V3 {
+        nodes: BTreeMap<NodeId, Known>,
+        feature_level: u32,
+        storeless: BTreeSet<NodeId>,
+    },
+}
+
+impl Stored {
+    fn of(nodes: BTreeMap<NodeId, Known>, feature_level: u32) -> Stored {
+        let storeless = nodes.iter().filter(|(_, known)| known.storeless);
+        let storeless: BTreeSet<NodeId> = storeless.map(|(id, _)| *id).collect();
+        if storeless.is_empty() {
+            return Stored::V2 {
+                nodes,
+                feature_level,
+            };
+        }
+        Stored::V3 {
+            nodes,
+            feature_level,
+            storeless,
+        }
+    }
+
+    /// The nodes, and the cluster's level.
+    fn into_known(self) -> (BTreeMap<NodeId, Known>, u32) {
+        match self {
+            Stored::V1(known) => (known, FIRST_LEVEL),
+            Stored::V2 {
+                nodes,
+                feature_level,
+            } => (nodes, feature_level),
+            Stored::V3 {
+                mut nodes,
+                feature_level,
+                storeless,
+            } => {
+                for (id, known) in &mut nodes {
+                    known.storeless = storeless.contains(id);
+                }
+                (nodes, feature_level)
+            }
+        }
+    }
 }
 
 /// Of a cluster of which nothing else is known.
@@ -88,6 +136,7 @@ impl Nodes {
                 address: record.address.clone(),
                 removed: matches!(record.state, NodeState::Removed { .. }),
                 beat,
+                storeless: matches!(record.state, NodeState::Storeless(_)),
             };
             (record.id, known)
         };
@@ -102,13 +151,10 @@ impl Book {
     /// It cannot be read.
     pub fn open(path: PathBuf, own: NodeId) -> Result<Book, FileError> {
         let (known, feature_level) = match files::read(&path)? {
-            Some(bytes) => match decode(&bytes).map_err(|error| damaged(&path, error))? {
-                Stored::V1(known) => (known, FIRST_LEVEL),
-                Stored::V2 {
-                    nodes,
-                    feature_level,
-                } => (nodes, feature_level),
-            },
+            Some(bytes) => {
+                let stored: Stored = decode(&bytes).map_err(|error| damaged(&path, error))?;
+                stored.into_known()
+            }
             None => (BTreeMap::new(), FIRST_LEVEL),
         };
         let saved_beats = known.iter().map(|(id, known)| (*id, known.beat)).collect();
@@ -178,6 +224,19 @@ impl Book {
         let mut known = self.nodes.lock().known.clone();
         known.remove(&self.own);
         known
+    }
+
+    /// The members that are not this node, with a store or without.
+    pub fn members(&self) -> Vec<NodeId> {
+        let others = self.others().into_iter();
+        let present = others.filter(|(_, known)| !known.removed);
+        present.map(|(id, _)| id).collect()
+    }
+
+    /// Whether a node is known to have no store.
+    pub(crate) fn is_storeless(&self, node: NodeId) -> bool {
+        let nodes = self.nodes.lock();
+        nodes.known.get(&node).is_some_and(|known| known.storeless)
     }
 
     /// What the directory says of the nodes takes the place of what was known. Says whether that is news. Waits for the disk.
@@ -266,10 +325,7 @@ impl Book {
         nodes.is_unsaved = false;
         drop(nodes);
         let beats = known.iter().map(|(id, known)| (*id, known.beat)).collect();
-        let stored = Stored::V2 {
-            nodes: known,
-            feature_level,
-        };
+        let stored = Stored::of(known, feature_level);
         let written = files::replace(&self.path, &encode(&stored));
         let mut nodes = self.nodes.lock();
         match &written {
@@ -280,10 +336,13 @@ impl Book {
     }
 }
 
+/// Of those without a store nobody need ask for a leader: they would ask on.
 impl Peers for Book {
     fn nodes(&self) -> Vec<NodeId> {
         let others = self.others();
-        let present = others.into_iter().filter(|(_, known)| !known.removed);
+        let present = others
+            .into_iter()
+            .filter(|(_, known)| !known.removed && !known.storeless);
         present.map(|(id, _)| id).collect()
     }
 }
@@ -323,6 +382,35 @@ mod tests {
         until_saved(&book, NodeId(2), 500).await;
         let again = Book::open(path, NodeId(1)).unwrap();
         assert_eq!(again.others(), book.others());
+    }
+
+    #[test]
+    fn who_has_no_store_is_known_and_not_asked_for_leaders() {
+        use mailrook_meta::FrontRoles;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nodes");
+        let book = Book::open(path.clone(), NodeId(1)).unwrap();
+        let roles = FrontRoles {
+            front: true,
+            proxy: false,
+        };
+        let without = [
+            record(2, NodeState::Active),
+            record(3, NodeState::Storeless(roles)),
+        ];
+        assert!(book.learn(&without).unwrap());
+        for book in [&book, &Book::open(path.clone(), NodeId(1)).unwrap()] {
+            assert_eq!(book.nodes(), [NodeId(2)]);
+            assert_eq!(book.members(), [NodeId(2), NodeId(3)]);
+            assert!(book.is_storeless(NodeId(3)) && !book.is_storeless(NodeId(2)));
+            assert!(!book.learn(&without).unwrap(), "nothing new");
+        }
+        // It gets a store: then older programs can read the book again.
+        let with = [2, 3].map(|id| record(id, NodeState::Active));
+        assert!(book.learn(&with).unwrap());
+        assert_eq!(book.nodes(), [NodeId(2), NodeId(3)]);
+        let written = files::read(&path).unwrap().unwrap();
+        assert!(matches!(decode(&written), Ok(Stored::V2 { .. })));
     }
 
     async fn until_saved(book: &Book, node: NodeId, beat: u64) {

@@ -13,8 +13,8 @@ use std::{
 use futures::future::BoxFuture;
 use mailrook_cluster::{GroupRole, Node, simulation::run_blocking};
 use mailrook_meta::{
-    LEVEL_MOVES, MetaAnswer, MetaCommand, MetaQuery, MetaReply, NodeRecord, SETTING_MOVE_RATE,
-    SETTING_MOVES_PAUSED,
+    LEVEL_MOVES, MetaAnswer, MetaCommand, MetaQuery, MetaReply, NodeRecord, NodeState,
+    SETTING_MOVE_RATE, SETTING_MOVES_PAUSED,
 };
 use mailrook_placement::{Action, Planned, plan};
 use mailrook_store_api::{Directory, StoreError};
@@ -200,8 +200,7 @@ impl Running {
 
     /// Says what this node is, and hands over what it made when it began the cluster.
     async fn settle(&self, node: &Node) -> Result<(), StoreError> {
-        let new = self.parts.member.with_id(node.node_id());
-        match self.command(MetaCommand::AnnounceNode(new)).await? {
+        match self.announce_self(node.node_id()).await? {
             MetaReply::Node(_) => {}
             MetaReply::Refused(refusal) => {
                 tracing::error!(%refusal, "the cluster does not take this node as it is configured");
@@ -214,12 +213,33 @@ impl Running {
         self.record_recovered(node).await
     }
 
+    async fn announce_self(&self, own: NodeId) -> Result<MetaReply, StoreError> {
+        let member = &self.parts.member;
+        let node = member.with_id(own);
+        let Some(roles) = member.front else {
+            return self.command(MetaCommand::AnnounceNode(node)).await;
+        };
+        // Older programs could not apply it.
+        let settings = gather::settings(&*self.parts.directory).await?;
+        match settings.check_front_nodes() {
+            Ok(()) => {
+                self.command(MetaCommand::AnnounceFront { node, roles })
+                    .await
+            }
+            Err(refusal) => Ok(MetaReply::Refused(refusal)),
+        }
+    }
+
     async fn hand_over_ca(&self) -> Result<(), StoreError> {
         let papers = self.parts.keeper.papers();
         let internal = |error: crate::FileError| StoreError::Internal(error.to_string());
         let Some(ca) = papers.first_ca().map_err(internal)? else {
             return Ok(());
         };
+        // Nobody else can be there before it, whose program would have to know it. If somebody is, that one decides. And who
+        // comes finds the cluster at the level that it stays at.
+        let to = self.parts.member.levels.highest;
+        self.command(MetaCommand::RaiseFeatureLevel { to }).await?;
         let put = MetaCommand::PutClusterCa {
             epoch_before: 0,
             trusted: vec![ca.certificate().pem()],
@@ -230,9 +250,6 @@ impl Running {
             MetaReply::Epoch(_) | MetaReply::Refused(_) => {}
             other => return Err(misfit(&other)),
         }
-        // Nobody else is there yet whose program would have to know it. If somebody is, that one decides.
-        let to = self.parts.member.levels.highest;
-        self.command(MetaCommand::RaiseFeatureLevel { to }).await?;
         papers.forget_first_ca().map_err(internal)
     }
 
@@ -322,7 +339,14 @@ impl Running {
 
     fn is_as_announced(&self, record: &NodeRecord) -> bool {
         let member = &self.parts.member;
-        record.name.eq_ignore_ascii_case(&member.name)
+        let front = match record.state {
+            NodeState::Storeless(roles) => Some(roles),
+            // What it has does not matter any more.
+            NodeState::Removed { .. } => member.front,
+            NodeState::Active | NodeState::Draining => None,
+        };
+        front == member.front
+            && record.name.eq_ignore_ascii_case(&member.name)
             && record.address == member.address
             && record.zone == member.zone
             && record.levels == member.levels
@@ -500,7 +524,7 @@ impl Running {
 
     /// Accounts are put on shards that were added, once their groups have all their copies.
     async fn announce(&self, view: &ClusterView) -> Result<(), StoreError> {
-        let usable = view.nodes.iter().filter(|node| node.is_member()).count();
+        let usable = view.nodes.iter().filter(|node| node.has_store()).count();
         let want = usize::from(view.settings.copies).min(usable.max(1));
         let is_ready = |group: &&gather::GroupState| {
             group.shard != ShardId::META

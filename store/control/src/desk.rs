@@ -36,6 +36,8 @@ pub struct DeskParts {
     pub keeper: Arc<Keeper>,
     /// Groups that this node brought back alone.
     pub recovered: Arc<Recovered>,
+    /// Whether copies can be made here.
+    pub has_store: bool,
 }
 
 /// Answers, once it is [`Desk::open`].
@@ -96,6 +98,10 @@ impl Desk {
             .recovered
             .check(&ask)
             .map_err(|error| error.to_string())?;
+        // The directory may not have heard of it yet.
+        if !self.parts()?.has_store && matches!(ask, Ask::FoundGroup(_) | Ask::AddCopy(..)) {
+            return Err("this node is configured without the role of a store".to_owned());
+        }
         let changed = match ask {
             Ask::FoundGroup(shard) => {
                 let _one = self.copies.lock().await;
@@ -145,16 +151,27 @@ impl Desk {
             return Err(MetaRefusal::NoSuchJoinToken.to_string());
         }
         let parts = self.parts()?;
-        let cluster = self.node()?.cluster_id();
         let text = |error: mailrook_store_api::StoreError| error.to_string();
+        if request.front.is_some() {
+            // Older programs could not apply it.
+            let settings = gather::settings(&*parts.directory).await.map_err(text)?;
+            settings
+                .check_front_nodes()
+                .map_err(|refusal| refusal.to_string())?;
+        }
+        let cluster = self.node()?.cluster_id();
         let ca = self.ca().await?;
         let id = request.node.id;
         // Before the token is used up.
         let signed = sign(&ca, id, &request.public_key)?;
-        let public_key = request.public_key;
-        let command = MetaCommand::JoinNode {
-            secret_hash,
-            node: request.node,
+        let (public_key, node) = (request.public_key, request.node);
+        let command = match request.front {
+            None => MetaCommand::JoinNode { secret_hash, node },
+            Some(roles) => MetaCommand::JoinFront {
+                secret_hash,
+                node,
+                roles,
+            },
         };
         match parts.directory.command(command).await.map_err(text)? {
             MetaReply::Node(record) => {
@@ -286,7 +303,7 @@ impl JoinHandler for JoinDesk {
     fn join(&self, peer: SocketAddr, request: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
         let desk = Arc::clone(&self.0);
         async move {
-            let request: JoinRequest = wire::read(&request)?;
+            let request = JoinRequest::read(&request)?;
             let name = request.node.name.clone();
             let joined = desk.take_in(peer.ip(), request).await;
             if let Err(cause) = &joined {
@@ -302,7 +319,7 @@ impl JoinHandler for JoinDesk {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use mailrook_meta::{FeatureLevels, NewNode};
+    use mailrook_meta::{FeatureLevels, FrontRoles, NewNode};
     use mailrook_store_api::{Call, memory::MemoryCluster};
     use mailrook_transport::{CertificateError, Credentials, NodeKey};
     use mailrook_types::Timestamp;
@@ -351,6 +368,7 @@ mod tests {
             secret,
             public_key,
             node,
+            front: None,
         }
     }
 
@@ -369,6 +387,7 @@ mod tests {
             directory: Arc::clone(&directory) as _,
             keeper: Arc::new(Keeper::new(papers, Arc::new(Shown)).unwrap()),
             recovered: Arc::new(Recovered::open(dir.path()).unwrap()),
+            has_store: true,
         });
         let good = MetaCommand::AddJoinToken {
             secret_hash: JoinToken::hash_secret(&[1; 16]),
@@ -389,6 +408,20 @@ mod tests {
         assert!(cause.contains("try again in"), "{cause}");
         let cause = desk.take_in(other, request([1; 16])).await.unwrap_err();
         assert_eq!(cause, "this node is stopping");
+        // Nor is anything written that not all programs know.
+        let front = Some(FrontRoles {
+            front: true,
+            proxy: true,
+        });
+        let without_store = JoinRequest {
+            front,
+            ..request([1; 16])
+        };
+        let cause = desk.take_in(other, without_store).await.unwrap_err();
+        assert!(
+            cause.starts_with("nodes without the store role need feature level 7"),
+            "{cause}"
+        );
         assert_eq!(directory.commands.load(Ordering::SeqCst), 0);
     }
 }

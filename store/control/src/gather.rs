@@ -83,28 +83,31 @@ impl ClusterView {
     }
 
     /// What the planner is given. `absent` says how long the nodes have been out of reach that did not report.
+    /// Nodes without a store are no part of it: no copy is theirs, and nobody counts on them.
     pub fn for_plan(&self, absent: impl Fn(NodeId) -> Duration) -> View {
         let node = |record: &NodeRecord| {
+            let state = match record.state {
+                NodeState::Active => PlanState::Active,
+                NodeState::Draining => PlanState::Draining,
+                NodeState::Removed { .. } => PlanState::Removed,
+                NodeState::Storeless(_) => return None,
+            };
             let report = self.reports.get(&record.id);
             let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-            NodeView {
+            Some(NodeView {
                 id: record.id,
                 name: record.name.clone(),
                 zone: record.zone.clone(),
-                state: match record.state {
-                    NodeState::Active => PlanState::Active,
-                    NodeState::Draining => PlanState::Draining,
-                    NodeState::Removed { .. } => PlanState::Removed,
-                },
+                state,
                 unreachable_for_ms: report.is_none().then(|| ms(absent(record.id))),
                 disk_full: report.is_some_and(|report| report.disk_full),
-            }
+            })
         };
         View {
             copies: self.settings.copies,
             heal_after_ms: self.settings.heal_after_ms,
             groups_per_node_max: SHARDS_MAX + 1,
-            nodes: self.nodes.iter().map(node).collect(),
+            nodes: self.nodes.iter().filter_map(node).collect(),
             groups: self
                 .groups
                 .iter()
@@ -260,6 +263,10 @@ fn groups(records: &[ShardRecord], reports: &BTreeMap<NodeId, NodeReport>) -> Ve
 
 #[cfg(test)]
 mod tests {
+    use mailrook_meta::{FeatureLevels, FrontRoles, LEVEL_FRONT_NODES};
+    use mailrook_placement::{Action, plan};
+    use mailrook_types::Timestamp;
+
     use super::*;
 
     fn leads(term: u64) -> NodeReport {
@@ -286,6 +293,86 @@ mod tests {
             disk_free_bytes: 0,
             groups: vec![status],
         }
+    }
+
+    /// Nodes 1 to 3 with a store, of which 1 leads shard 1 and votes alone, and two nodes without.
+    fn with_fronts() -> ClusterView {
+        let levels = FeatureLevels {
+            lowest: 1,
+            highest: LEVEL_FRONT_NODES,
+        };
+        let roles = FrontRoles {
+            front: true,
+            proxy: true,
+        };
+        let node = |id: u64| NodeRecord {
+            id: NodeId(id),
+            name: format!("node{id}"),
+            address: String::new(),
+            zone: format!("zone{id}"),
+            state: match id {
+                ..=3 => NodeState::Active,
+                _ => NodeState::Storeless(roles),
+            },
+            joined: Timestamp(0),
+            levels,
+        };
+        let idle = NodeReport {
+            disk_full: false,
+            disk_free_bytes: 1 << 40,
+            groups: Vec::new(),
+        };
+        let mut leader = leads(1);
+        leader.groups[0].voters = vec![1];
+        let mut reports: BTreeMap<NodeId, NodeReport> =
+            (1..=5).map(|id| (NodeId(id), idle.clone())).collect();
+        reports.insert(NodeId(1), leader);
+        let records = vec![ShardRecord {
+            shard: ShardId(1),
+            epoch: 1,
+            replicas: vec![NodeId(1)],
+        }];
+        ClusterView {
+            settings: ClusterSettings {
+                copies: 5,
+                ..ClusterSettings::default()
+            },
+            nodes: (1..=5).map(node).collect(),
+            groups: groups(&records, &reports),
+            reports,
+            records,
+            announced: [ShardId(1)].into(),
+        }
+    }
+
+    #[test]
+    fn no_copy_is_planned_for_a_node_without_a_store() {
+        let mut view = with_fronts();
+        let chosen = |view: &ClusterView| -> BTreeSet<u64> {
+            let steps = plan(&view.for_plan(|_| Duration::ZERO)).into_iter();
+            let nodes = steps.filter_map(|step| match step.action {
+                Action::AddLearner { node, .. } | Action::CreateGroup { node, .. } => Some(node.0),
+                _ => None,
+            });
+            nodes.collect()
+        };
+        assert!(chosen(&view).iter().all(|node| (2..=3).contains(node)));
+        assert!(!chosen(&view).is_empty(), "two more copies are to be had");
+        // Where they are the only ones left, no copy is made.
+        for id in [2, 3] {
+            view.nodes[id - 1].state = NodeState::Draining;
+        }
+        assert_eq!(chosen(&view), BTreeSet::new());
+        // And a cluster with three stores lacks none for want of five.
+        let mut whole = with_fronts();
+        for report in whole.reports.values_mut() {
+            for group in &mut report.groups {
+                group.voters = vec![1, 2, 3];
+            }
+        }
+        whole.records[0].replicas = [1, 2, 3].map(NodeId).to_vec();
+        whole.groups = groups(&whole.records, &whole.reports);
+        assert_eq!(chosen(&whole), BTreeSet::new());
     }
 
     #[test]

@@ -105,9 +105,14 @@ impl Introductions {
             return;
         };
         let mut clocks = self.clocks.lock();
-        clocks
-            .0
-            .insert(from, wall_ms.saturating_sub(node.wall_ms()));
+        // The log's time is stamped by nodes with a store alone, and theirs is the majority that counts: those without may be
+        // many, and all on one machine that has the wrong time.
+        if self.book.is_storeless(from) {
+            clocks.0.remove(&from);
+        } else {
+            let ahead_ms = wall_ms.saturating_sub(node.wall_ms());
+            clocks.0.insert(from, ahead_ms);
+        }
         node.correct_clock(clocks.correction_ms());
     }
 }
@@ -187,9 +192,10 @@ mod tests {
     use std::sync::Arc;
 
     use mailrook_cluster::{Node, NodeOptions};
+    use mailrook_meta::{FeatureLevels, FrontRoles, LEVEL_FRONT_NODES, NodeRecord, NodeState};
     use mailrook_store_client::machines;
     use mailrook_transport::{Introduce, RejectCode, Rejection};
-    use mailrook_types::NodeId;
+    use mailrook_types::{NodeId, Timestamp};
 
     use super::{Introductions, correction_ms};
     use crate::book::Book;
@@ -219,6 +225,55 @@ mod tests {
         let heard = node.beat() + 1000;
         rejected(RejectCode::OldCopy { heard });
         assert!(node.groups().all(|group| group.is_stopped()));
+        node.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_clocks_of_nodes_without_a_store_do_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = NodeOptions {
+            first_shards: 1,
+            disk_reserve_bytes: 0,
+            ..NodeOptions::new(dir.path().join("store"))
+        };
+        let node = Arc::new(Node::open(options, machines()).await.unwrap());
+        let book = Arc::new(Book::open(dir.path().join("nodes"), node.node_id()).unwrap());
+        let roles = FrontRoles {
+            front: true,
+            proxy: true,
+        };
+        let record = |id, state| NodeRecord {
+            id: NodeId(id),
+            name: format!("node{id}"),
+            address: format!("10.0.0.{id}:7424"),
+            zone: String::new(),
+            state,
+            joined: Timestamp(0),
+            levels: FeatureLevels {
+                lowest: 1,
+                highest: LEVEL_FRONT_NODES,
+            },
+        };
+        let storeless = [2, 3].map(|id| record(id, NodeState::Storeless(roles)));
+        book.learn(&storeless).unwrap();
+        let introductions = Introductions::new(Arc::clone(&book));
+        introductions.opened(&node);
+        let day_ms = 86_400_000;
+        let correction_ms = || {
+            for id in [2, 3] {
+                introductions.hear_clock(NodeId(id), node.wall_ms() + day_ms);
+            }
+            introductions.clocks.lock().correction_ms()
+        };
+        assert_eq!(correction_ms(), 0);
+        // Two nodes with a store are a majority.
+        book.learn(&[2, 3].map(|id| record(id, NodeState::Active)))
+            .unwrap();
+        let corrected = correction_ms();
+        assert!((corrected - day_ms).abs() < 1000, "{corrected}");
+        // And none any more once they have given it up.
+        book.learn(&storeless).unwrap();
+        assert_eq!(correction_ms(), 0);
         node.shutdown().await;
     }
 

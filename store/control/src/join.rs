@@ -6,8 +6,10 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use mailrook_cluster::{Node, OpenError};
-use mailrook_meta::{NewNode, NodeRecord};
+use mailrook_kv::{decode, encode};
+use mailrook_meta::{FrontRoles, NewNode, NodeRecord};
 use mailrook_transport::{Certificate, JoinError, JoinToken, NodeKey, ask_to_join};
 use mailrook_types::NodeId;
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,39 @@ pub(crate) struct JoinRequest {
     /// SubjectPublicKeyInfo, DER.
     pub(crate) public_key: Vec<u8>,
     pub(crate) node: NewNode,
+    /// What the node does, if it has no store.
+    #[serde(skip)]
+    pub(crate) front: Option<FrontRoles>,
+}
+
+/// A request as it is sent. In bytes only ever appended to.
+#[derive(Serialize, Deserialize)]
+enum Sent<T> {
+    /// Of a node with a store.
+    V1(T),
+    /// Of one without. An older program cannot read it, and says so: nobody takes it for the other one.
+    V2(T, FrontRoles),
+}
+
+impl JoinRequest {
+    fn write(&self) -> Bytes {
+        let sent = match self.front {
+            None => Sent::V1(self),
+            Some(roles) => Sent::V2(self, roles),
+        };
+        encode(&sent).into()
+    }
+
+    pub(crate) fn read(bytes: &[u8]) -> Result<JoinRequest, String> {
+        match decode(bytes).map_err(|error| error.to_string())? {
+            Sent::V1(request) => Ok(request),
+            Sent::V2(request, roles) => {
+                let request: JoinRequest = request;
+                let front = Some(roles);
+                Ok(JoinRequest { front, ..request })
+            }
+        }
+    }
 }
 
 /// What a new member is given.
@@ -104,6 +139,7 @@ pub async fn join(
         secret: *token.secret(),
         public_key,
         node: member.with_id(id),
+        front: member.front,
     };
     let joined = ask_each(token, &request).await?;
     let damaged = |error: mailrook_transport::CertificateError| {
@@ -137,7 +173,7 @@ fn draft_key(folder: &Path) -> Result<NodeKey, FileError> {
 
 /// Asks one member after the other. One that refuses has the last word: the others would say the same.
 async fn ask_each(token: &JoinToken, request: &JoinRequest) -> Result<Joined, JoinFailed> {
-    let bytes = wire::write(request);
+    let bytes = request.write();
     let mut failures = Vec::new();
     for address in token.addresses() {
         match ask_to_join(address, token.ca_fingerprint(), bytes.clone()).await {
@@ -154,4 +190,46 @@ async fn ask_each(token: &JoinToken, request: &JoinRequest) -> Result<Joined, Jo
         }
     }
     Err(JoinFailed::Unreachable(failures.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use mailrook_meta::FeatureLevels;
+
+    use super::*;
+
+    fn request(front: Option<FrontRoles>) -> JoinRequest {
+        JoinRequest {
+            secret: [7; 16],
+            public_key: vec![1, 2],
+            node: NewNode {
+                id: NodeId(5),
+                name: "mail5".to_owned(),
+                address: "192.0.2.5:7424".to_owned(),
+                zone: String::new(),
+                levels: FeatureLevels {
+                    lowest: 1,
+                    highest: 7,
+                },
+            },
+            front,
+        }
+    }
+
+    #[test]
+    fn older_programs_read_requests_of_nodes_with_a_store_alone() {
+        let with = request(None).write();
+        // As it was sent before there were others.
+        assert_eq!(with, wire::write(&request(None)));
+        assert_eq!(JoinRequest::read(&with).unwrap().front, None);
+        let roles = FrontRoles {
+            front: true,
+            proxy: false,
+        };
+        let without = request(Some(roles)).write();
+        let read = JoinRequest::read(&without).unwrap();
+        assert_eq!(read.front, Some(roles));
+        assert_eq!(read.node, request(None).node);
+        assert!(wire::read::<JoinRequest>(&without).is_err());
+    }
 }

@@ -1,6 +1,6 @@
 //! What a node says of itself.
 
-use mailrook_meta::{FeatureLevels, NewNode};
+use mailrook_meta::{FeatureLevels, FrontRoles, LEVEL_FRONT_NODES, NewNode};
 use mailrook_types::NodeId;
 
 /// What this program knows: formats up to the highest level, and those of clusters from the lowest on.
@@ -11,6 +11,7 @@ use mailrook_types::NodeId;
 /// | 2 | lost nodes are removed at once, the CA is rotated |
 /// | 3 | slots of the cluster-wide tables move to shards that were added |
 /// | 4 | copies that a group does without are removed, and not put into quarantine |
+/// | 7 | nodes without a store |
 pub const FEATURE_LEVELS: FeatureLevels = FeatureLevels {
     lowest: 1,
     highest: 5,
@@ -28,12 +29,16 @@ pub const LEVEL_SLOT_MOVES: u32 = 3;
 /// From this level on nodes are asked to remove copies.
 pub(crate) const LEVEL_COPY_REMOVAL: u32 = 4;
 
-/// [`FEATURE_LEVELS`] of a program that knows nothing above `max`, for tests of mixed clusters.
+/// What there is code for. Above [`FEATURE_LEVELS`] it waits for its release, and tests alone use it.
+const LEVEL_WRITTEN: u32 = LEVEL_FRONT_NODES;
+const _: () = assert!(LEVEL_WRITTEN >= FEATURE_LEVELS.highest);
+
+/// [`FEATURE_LEVELS`] of a program that knows nothing above `max`, for tests of mixed clusters, and of what is not released.
 ///
 /// # Errors
 /// There is no such level.
 pub fn feature_levels_up_to(max: u32) -> Result<FeatureLevels, String> {
-    let FeatureLevels { lowest, highest } = FEATURE_LEVELS;
+    let (lowest, highest) = (FEATURE_LEVELS.lowest, LEVEL_WRITTEN);
     if (lowest..=highest).contains(&max) {
         Ok(FeatureLevels {
             lowest,
@@ -57,6 +62,8 @@ pub struct Member {
     pub zone: String,
     /// What its program knows.
     pub levels: FeatureLevels,
+    /// What it does, if it has no store.
+    pub front: Option<FrontRoles>,
 }
 
 impl Member {

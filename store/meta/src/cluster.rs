@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{HEAL_AFTER_MAX, HEAL_AFTER_MIN, MetaRefusal};
+use crate::{HEAL_AFTER_MAX, HEAL_AFTER_MIN, LEVEL_FRONT_NODES, MetaRefusal};
 
 /// How the cluster is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +55,21 @@ impl ClusterSettings {
             "a node may be gone for {} s to {} days before its copies are made elsewhere",
             HEAL_AFTER_MIN.as_secs(),
             HEAL_AFTER_MAX.as_secs() / (24 * 3600),
+        )))
+    }
+
+    /// Whether nodes without a store can take part. Asked before what older programs do not know is sent or written.
+    ///
+    /// # Errors
+    /// Not all nodes know of such yet.
+    pub fn check_front_nodes(&self) -> Result<(), MetaRefusal> {
+        if self.feature_level >= LEVEL_FRONT_NODES {
+            return Ok(());
+        }
+        Err(MetaRefusal::Invalid(format!(
+            "nodes without the store role need feature level {LEVEL_FRONT_NODES}, and the cluster is at {}: once every node \
+             runs a version that knows it, say `mailrook cluster upgrade`",
+            self.feature_level
         )))
     }
 }

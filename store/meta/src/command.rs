@@ -3,7 +3,7 @@
 use mailrook_types::{AccountId, Address, Domain, NodeId, OpId, ShardId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{CaSigner, MoveNote, NewNode};
+use crate::{CaSigner, FrontRoles, MoveNote, NewNode};
 
 /// A command under an operation id: carried out once, it answers every repeat as it did the first time, refusals
 /// included.
@@ -275,6 +275,23 @@ pub enum MetaCommand {
         id: u64,
         /// Whether it rests.
         paused: bool,
+    },
+    /// As [`AnnounceNode`](MetaCommand::AnnounceNode), of a node without a store. One that had a store has no copies left. From
+    /// [`LEVEL_FRONT_NODES`](crate::LEVEL_FRONT_NODES) on, as is the next one.
+    AnnounceFront {
+        /// The node.
+        node: NewNode,
+        /// What it does.
+        roles: FrontRoles,
+    },
+    /// As [`JoinNode`](MetaCommand::JoinNode), for a node without a store.
+    JoinFront {
+        /// The hash of the token's secret.
+        secret_hash: [u8; 32],
+        /// The node.
+        node: NewNode,
+        /// What it does.
+        roles: FrontRoles,
     },
 }
 

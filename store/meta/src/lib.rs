@@ -35,7 +35,7 @@ pub use moving::{
     AccountMove, LEVEL_MOVES, MOVES_AT_ONCE_MAX, MOVES_KEPT, MOVES_MAX, MoveNote, MoveState,
     SETTING_MOVE_RATE, SETTING_MOVES_PAUSED,
 };
-pub use node::{FeatureLevels, NewNode, NodeRecord, NodeState};
+pub use node::{FeatureLevels, FrontRoles, LEVEL_FRONT_NODES, NewNode, NodeRecord, NodeState};
 pub use placement::{SLOTS_PER_MOVE_MAX, ShardRecord, SlotMap, SlotMove, TABLE_SLOTS};
 pub use query::{LoginAccount, MetaAnswer, MetaQuery, Resolution, ResolvedTarget};
 pub use reply::{MetaRefusal, MetaReply};

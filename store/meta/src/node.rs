@@ -3,6 +3,9 @@
 use mailrook_types::{NodeId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+/// From this feature level on there are nodes without a store.
+pub const LEVEL_FRONT_NODES: u32 = 7;
+
 /// A member of the cluster, or one that was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRecord {
@@ -34,12 +37,28 @@ pub enum NodeState {
         /// Since when, by the log's time.
         at: Timestamp,
     },
+    /// Clients are served, and copies are neither had nor gotten: it has no store. From [`LEVEL_FRONT_NODES`] on.
+    Storeless(FrontRoles),
+}
+
+/// What a node without a store does for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrontRoles {
+    /// Mail comes in: SMTP, submission, LMTP.
+    pub front: bool,
+    /// Mail is read: IMAP, POP3.
+    pub proxy: bool,
 }
 
 impl NodeRecord {
     /// Whether it is a member, and not one that was.
     pub fn is_member(&self) -> bool {
         !matches!(self.state, NodeState::Removed { .. })
+    }
+
+    /// Whether it is a member that has copies, or may get some.
+    pub fn has_store(&self) -> bool {
+        matches!(self.state, NodeState::Active | NodeState::Draining)
     }
 }
 

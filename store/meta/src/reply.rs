@@ -111,8 +111,8 @@ pub enum MetaRefusal {
         /// The first of them.
         groups: Vec<ShardId>,
     },
-    /// The node is the only one.
-    #[error("node {0} is the last one of the cluster")]
+    /// No other node has a store.
+    #[error("node {0} is the last one of the cluster that has a store")]
     LastNode(String),
     /// The token was never given out, was used, or is too old.
     #[error("the join token is not known, was used already, or has expired: make a new one")]

@@ -7,16 +7,19 @@ use mailrook_control::{
     AllPapers, ClusterView, Copies, NodeReport, Verdict, highest_common, missing,
 };
 use mailrook_placement::{View, consequences, plan, stuck, under_replicated};
-use mailrook_store_api::meta::{ClusterTrust, NodeRecord, NodeState};
+use mailrook_store_api::meta::{ClusterTrust, FrontRoles, NodeRecord, NodeState};
 use mailrook_transport::Certificate;
 use mailrook_types::{NodeId, ShardId, Timestamp};
 
-use crate::admin::{
-    protocol::{
-        ClusterCaStatus, ClusterGroup, ClusterNode, ClusterStatus, Losing, StuckCopies, VerifiedAs,
-        VerifiedCopy, VerifiedShard,
+use crate::{
+    admin::{
+        protocol::{
+            ClusterCaStatus, ClusterGroup, ClusterNode, ClusterStatus, Losing, StuckCopies,
+            VerifiedAs, VerifiedCopy, VerifiedShard,
+        },
+        rfc3339,
     },
-    rfc3339,
+    config::Role,
 };
 
 /// A group, in words.
@@ -127,11 +130,15 @@ fn node(view: &ClusterView, record: &NodeRecord, papers: &AllPapers) -> ClusterN
         address: record.address.clone(),
         zone: record.zone.clone(),
         state: match record.state {
-            NodeState::Active => "active",
+            NodeState::Active | NodeState::Storeless(_) => "active",
             NodeState::Draining => "draining",
             NodeState::Removed { .. } => "removed",
         }
         .to_owned(),
+        front: match record.state {
+            NodeState::Storeless(roles) => Some(front_roles(roles)),
+            NodeState::Active | NodeState::Draining | NodeState::Removed { .. } => None,
+        },
         reachable: report.is_some(),
         disk_full: report.is_some_and(|report| report.disk_full),
         copies: report.map_or(0, |report| report.groups.len()),
@@ -139,6 +146,13 @@ fn node(view: &ClusterView, record: &NodeRecord, papers: &AllPapers) -> ClusterN
         lag: report.map_or(0, |report| lag(view, report)),
         certificate_expires: expires.map(rfc3339),
     }
+}
+
+/// As the configuration has them.
+fn front_roles(roles: FrontRoles) -> Vec<String> {
+    let all = [(roles.front, Role::Front), (roles.proxy, Role::Proxy)];
+    let had = all.into_iter().filter(|(has, _)| *has);
+    had.map(|(_, role)| role.name().to_owned()).collect()
 }
 
 /// How many entries a node's copies are behind their leaders.

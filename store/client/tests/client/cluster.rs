@@ -2,14 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use crate::rig::{add_account, message, raise_level};
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use mailrook_cluster::{GroupRole, Node, NodeOptions, Reached};
+use mailrook_cluster::{Group, GroupRole, Node, NodeOptions, Reached};
 use mailrook_mailbox::{
     LEVEL_POP3_LOCK, MailboxRef, MaildropCommand, MaildropHolder, MaildropStep,
 };
@@ -17,7 +17,7 @@ use mailrook_meta::{MetaAnswer, MetaQuery};
 use mailrook_store_api::{
     Append, Directory, MaildropLock, Mailstore, StallObserver, StoreError, observed,
 };
-use mailrook_store_client::{Client, ClientOptions, Reach, machines};
+use mailrook_store_client::{Client, ClientOptions, Peers, Reach, machines};
 use mailrook_transport::{Duplex, Handler, Handlers, ITEM_BYTES_MAX, MemoryHub};
 use mailrook_types::{
     AccountId, Flags, MailboxName, NodeId, ShardId, StallCause, Timestamp, Uid, UidSet,
@@ -344,6 +344,73 @@ async fn a_watch_hears_of_changes_made_elsewhere() {
             assert!(heard.is_ok(), "{watching} did not hear of {changing}");
         }
     }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_without_an_own_copy_goes_on_when_leaders_die() {
+    let mut cluster = Cluster::new(3, 1).await;
+    let front = NodeId(3);
+    assert_eq!(cluster.members[&front].node.groups().count(), 0);
+    let client = cluster.members[&front].client.clone();
+    let account = add_account(&client, "user").await;
+    let query = MetaQuery::AccountById(account);
+    let MetaAnswer::Account(Some(record)) = Directory::query(&client, query).await.unwrap() else {
+        panic!("there is no account");
+    };
+    let mut watch = client.watch(account).await.unwrap();
+    assert_eq!(messages(&client, account).await, 0);
+    for round in 1..=3 {
+        let dead = cluster.until_led(record.shard).await;
+        cluster.crash(dead);
+        // Through another node: who only watches learns of no leader by writing.
+        let mut others = cluster.members.iter().filter(|(id, _)| **id != front);
+        let other = &others.next().unwrap().1.client;
+        append(other, account, &format!("{round}")).await.unwrap();
+        let heard = async {
+            // Whoever is woken looks, and is woken again if it was for nothing.
+            while messages(&client, account).await < round {
+                watch.changed().await.unwrap();
+            }
+        };
+        let heard = tokio::time::timeout(PATIENCE, heard).await;
+        assert!(heard.is_ok(), "nothing is heard of message {round}");
+        cluster.start(dead).await;
+    }
+    cluster.end().await;
+}
+
+/// Other nodes as they become known.
+#[derive(Default)]
+struct Learnt(Mutex<Vec<NodeId>>);
+
+impl Peers for Learnt {
+    fn nodes(&self) -> Vec<NodeId> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_a_client_knew_at_first_may_be_gone() {
+    let mut cluster = Cluster::new(3, 1).await;
+    let known = Arc::new(Learnt::default());
+    let copies: BTreeMap<ShardId, Arc<dyn Group>> = BTreeMap::new();
+    let reach = Reach {
+        copies: Arc::new(copies),
+        network: Arc::new(cluster.hub.network(NodeId(3))),
+        peers: Arc::clone(&known) as _,
+    };
+    let client = Client::new(reach, rand::random(), ClientOptions::default());
+    let first = cluster.until_led(ShardId::META).await;
+    known.0.lock().unwrap().push(first);
+    let account = add_account(&client, "user").await;
+    append(&client, account, "one").await.unwrap();
+    // The directory names the others meanwhile, as it does for every node.
+    let others = cluster.members.keys().copied();
+    *known.0.lock().unwrap() = others.filter(|id| *id != NodeId(3)).collect();
+    cluster.crash(first);
+    append(&client, account, "two").await.unwrap();
+    assert_eq!(messages(&client, account).await, 2);
     cluster.end().await;
 }
 

@@ -129,9 +129,10 @@ async fn who_watches_and_reads_goes_on() {
         found,
         format!("Subject: {text}\r\n\r\n{text}\r\n").as_bytes()
     );
-    // What was told of the move or of what came before is of no interest here.
+    // Who is told that something changed looks what it is, and finds the account where it has gone.
     while let Ok(told) = tokio::time::timeout(Duration::from_millis(300), watch.changed()).await {
         told.unwrap();
+        store.status(account, inbox()).await.unwrap().unwrap();
     }
     append(&other, account, "new").await;
     let told = tokio::time::timeout(PATIENCE, watch.changed()).await;

@@ -12,7 +12,7 @@ use mailrook_control::{
     Addresses, Book, Controller, Desk, DeskParts, FEATURE_LEVELS, Introductions, Keeper, Member,
     Papers, Presents, Recovered,
 };
-use mailrook_store_client::{Client, ClientOptions, Peers, Reach, machines};
+use mailrook_store_client::{Client, ClientOptions, Reach, machines};
 use mailrook_transport::{CertificateError, Credentials, Handlers, Network};
 use mailrook_types::NodeId;
 use parking_lot::Mutex;
@@ -79,6 +79,7 @@ pub fn member(id: NodeId) -> Member {
         address: format!("node-{}:2300", id.0),
         zone: String::new(),
         levels: FEATURE_LEVELS,
+        front: None,
     }
 }
 
@@ -96,7 +97,7 @@ pub async fn boot(boot: Boot) {
     std::fs::create_dir_all(&cluster).unwrap();
     let book = Arc::new(Book::open(cluster.join("nodes"), boot.id).unwrap());
     let options = NodeOptions {
-        others: book.nodes(),
+        others: book.members(),
         ..options(&boot, &network)
     };
     let opened = Node::open_with(options, machines(), parts(&boot)).await;
@@ -129,6 +130,7 @@ pub async fn boot(boot: Boot) {
         directory: Arc::new(client.clone()),
         keeper: Arc::clone(&keeper),
         recovered: Arc::clone(&recovered),
+        has_store: true,
     });
     let controller = Controller {
         node: Arc::downgrade(&node),

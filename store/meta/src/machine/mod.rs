@@ -162,8 +162,8 @@ impl Machine<'_, '_> {
             MetaCommand::RemoveAlias { address, targets } => self.remove_alias(address, &targets),
             MetaCommand::PutSetting { name, value } => self.put_setting(&name, value),
             MetaCommand::EndRemoval(account) => Ok(self.end_removal(account)),
-            MetaCommand::AnnounceNode(node) => self.announce_node(node),
-            MetaCommand::JoinNode { secret_hash, node } => self.join_node(secret_hash, node),
+            MetaCommand::AnnounceNode(node) => self.announce_node(node, None),
+            MetaCommand::JoinNode { secret_hash, node } => self.join_node(secret_hash, node, None),
             MetaCommand::SetNodeDraining { node, draining } => {
                 self.set_node_draining(node, draining)
             }
@@ -214,6 +214,12 @@ impl Machine<'_, '_> {
             MetaCommand::AbandonMove { id, cause } => self.abandon_move(id, &cause),
             MetaCommand::EndMove { id, turn } => self.end_move(id, turn),
             MetaCommand::PauseMove { id, paused } => self.pause_move(id, paused),
+            MetaCommand::AnnounceFront { node, roles } => self.announce_node(node, Some(roles)),
+            MetaCommand::JoinFront {
+                secret_hash,
+                node,
+                roles,
+            } => self.join_node(secret_hash, node, Some(roles)),
         }
     }
 

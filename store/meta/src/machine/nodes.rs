@@ -7,7 +7,7 @@ use mailrook_types::{NodeId, ShardId, Timestamp};
 
 use super::{Machine, Outcome, Stop, invalid, limit};
 use crate::{
-    FeatureLevels, MetaRefusal, MetaReply, NewNode, NodeRecord, NodeState, key,
+    FeatureLevels, FrontRoles, MetaRefusal, MetaReply, NewNode, NodeRecord, NodeState, key,
     reply::NAMED_MAX,
     tables::{JoinToken, NodeRow, delete, put},
 };
@@ -26,24 +26,64 @@ pub const JOIN_TOKENS_MAX: usize = 100;
 pub const JOIN_TOKEN_LIFE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Machine<'_, '_> {
-    pub(super) fn announce_node(&mut self, new: NewNode) -> Outcome {
+    /// `front` is what it does, if it has no store.
+    pub(super) fn announce_node(&mut self, new: NewNode, front: Option<FrontRoles>) -> Outcome {
         let new = checked(new)?;
+        self.check_front(front)?;
         let present = self.tables().node(new.id)?;
-        let row = match present {
+        let mut row = match present {
             Some(row) => {
                 member_only(&row)?;
                 row
             }
-            None if self.tables().nodes(None, 1)?.is_empty() => self.new_row(&new, None),
+            None if front.is_none() && self.tables().nodes(None, 1)?.is_empty() => {
+                self.new_row(&new, None)
+            }
             None => return Err(MetaRefusal::NotJoined(new.id).into()),
         };
         self.check_name(&new)?;
         self.check_levels(&new)?;
+        row.record.state = match front {
+            Some(roles) => {
+                self.check_leaves_no_copies(&row.record)?;
+                NodeState::Storeless(roles)
+            }
+            None if row.record.has_store() => row.record.state,
+            None => NodeState::Active,
+        };
         self.put_node(row, new)
     }
 
-    pub(super) fn join_node(&mut self, secret_hash: [u8; 32], new: NewNode) -> Outcome {
+    /// Whether it is time for nodes without a store, and one that is such does anything at all.
+    fn check_front(&self, front: Option<FrontRoles>) -> Result<(), Stop> {
+        let Some(roles) = front else {
+            return Ok(());
+        };
+        self.tables().cluster_settings()?.check_front_nodes()?;
+        if roles.front || roles.proxy {
+            Ok(())
+        } else {
+            Err(invalid("a node has at least one role"))
+        }
+    }
+
+    /// Whether a node can be without a store from now on.
+    fn check_leaves_no_copies(&self, record: &NodeRecord) -> Result<(), Stop> {
+        self.check_in_no_group(record)?;
+        if record.has_store() {
+            self.check_not_last_store(record)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn join_node(
+        &mut self,
+        secret_hash: [u8; 32],
+        new: NewNode,
+        front: Option<FrontRoles>,
+    ) -> Outcome {
         let new = checked(new)?;
+        self.check_front(front)?;
         if let Some(row) = self.tables().node(new.id)? {
             member_only(&row)?;
             // The same command again. Whoever has another token must not be taken for a node that is there.
@@ -66,7 +106,11 @@ impl Machine<'_, '_> {
             used: true,
             ..token
         });
-        self.put_node(self.new_row(&new, Some(secret_hash)), new)
+        let mut row = self.new_row(&new, Some(secret_hash));
+        if let Some(roles) = front {
+            row.record.state = NodeState::Storeless(roles);
+        }
+        self.put_node(row, new)
     }
 
     fn new_row(&self, new: &NewNode, joined_with: Option<[u8; 32]>) -> NodeRow {
@@ -145,8 +189,20 @@ impl Machine<'_, '_> {
         Ok(row)
     }
 
+    /// The row of a member that may have copies.
+    pub(super) fn member_with_store(&self, id: NodeId) -> Result<NodeRow, Stop> {
+        let row = self.member(id)?;
+        if row.record.has_store() {
+            return Ok(row);
+        }
+        let name = &row.record.name;
+        Err(invalid(format!(
+            "node {name} has no store, and thus no copies: `mailrook node remove {name}` removes it at once"
+        )))
+    }
+
     pub(super) fn set_node_draining(&mut self, id: NodeId, draining: bool) -> Outcome {
-        let mut row = self.member(id)?;
+        let mut row = self.member_with_store(id)?;
         row.record.state = if draining {
             NodeState::Draining
         } else {
@@ -162,17 +218,31 @@ impl Machine<'_, '_> {
         if !row.record.is_member() {
             return Ok(MetaReply::Node(Box::new(row.record)));
         }
-        let name = &row.record.name;
-        let groups = self.groups_on(id)?;
-        if !groups.is_empty() {
-            return Err(MetaRefusal::NodeInUse {
-                name: name.clone(),
-                count: u32::try_from(groups.len()).unwrap_or(u32::MAX),
-                groups: groups.into_iter().take(NAMED_MAX).collect(),
-            }
-            .into());
-        }
+        self.check_in_no_group(&row.record)?;
         self.remove_row(row)
+    }
+
+    fn check_in_no_group(&self, record: &NodeRecord) -> Result<(), Stop> {
+        let groups = self.groups_on(record.id)?;
+        if groups.is_empty() {
+            return Ok(());
+        }
+        Err(MetaRefusal::NodeInUse {
+            name: record.name.clone(),
+            count: u32::try_from(groups.len()).unwrap_or(u32::MAX),
+            groups: groups.into_iter().take(NAMED_MAX).collect(),
+        }
+        .into())
+    }
+
+    /// Whether copies can be had anywhere without this node.
+    fn check_not_last_store(&self, record: &NodeRecord) -> Result<(), Stop> {
+        let members = self.tables().members()?;
+        let mut others = members.iter().filter(|other| other.id != record.id);
+        if others.any(NodeRecord::has_store) {
+            return Ok(());
+        }
+        Err(MetaRefusal::LastNode(record.name.clone()).into())
     }
 
     /// Records that name it stay until its copies are made elsewhere; nobody adds it to one any more.
@@ -186,10 +256,10 @@ impl Machine<'_, '_> {
     }
 
     fn remove_row(&mut self, mut row: NodeRow) -> Outcome {
-        let name = &row.record.name;
-        if self.tables().members()?.len() == 1 {
-            return Err(MetaRefusal::LastNode(name.clone()).into());
+        if row.record.has_store() {
+            self.check_not_last_store(&row.record)?;
         }
+        let name = &row.record.name;
         // Its name may be given to the node that takes its place.
         delete(self.view, key::node_name(name));
         row.record.state = NodeState::Removed { at: self.now };

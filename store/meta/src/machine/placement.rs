@@ -125,7 +125,7 @@ impl Machine<'_, '_> {
         }
         // One that was lost stays until its place is taken.
         for id in replicas.iter().filter(|id| !before.replicas.contains(id)) {
-            self.member(*id)?;
+            self.member_with_store(*id)?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
 mod ca;
+mod fronts;
 mod model;
 mod moving;
 mod nodes;

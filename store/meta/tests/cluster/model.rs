@@ -2,24 +2,44 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mailrook_meta::{FeatureLevels, MetaCommand, MetaReply, NewNode, NodeState};
+use mailrook_meta::{
+    FeatureLevels, FrontRoles, LEVEL_FRONT_NODES, MetaCommand, MetaReply, NewNode, NodeRecord,
+    NodeState,
+};
 use mailrook_types::NodeId;
 use proptest::prelude::*;
 
-use crate::rig::{Group, drain, join, node, place, set_shards, token};
+use crate::rig::{Group, drain, hash, join, node, place, set_shards, token};
+
+/// Mostly one that knows of nodes without a store.
+fn level() -> impl Strategy<Value = u32> {
+    prop_oneof![1 => 1u32..4, 3 => Just(LEVEL_FRONT_NODES)]
+}
 
 fn any_node() -> impl Strategy<Value = NewNode> {
-    (1u64..6, 1u64..6, 1u32..4).prop_map(|(id, name, highest)| NewNode {
+    (1u64..6, 1u64..6, level()).prop_map(|(id, name, highest)| NewNode {
         name: format!("mail{name}"),
         levels: FeatureLevels { lowest: 1, highest },
         ..node(id)
     })
 }
 
+fn any_front() -> impl Strategy<Value = (NewNode, FrontRoles)> {
+    let roles =
+        (any::<bool>(), any::<bool>()).prop_map(|(front, proxy)| FrontRoles { front, proxy });
+    (any_node(), roles)
+}
+
 fn any_command() -> impl Strategy<Value = MetaCommand> {
     let nodes = || prop::collection::vec(1u64..6, 0..4);
     prop_oneof![
         3 => any_node().prop_map(MetaCommand::AnnounceNode),
+        2 => any_front().prop_map(|(node, roles)| MetaCommand::AnnounceFront { node, roles }),
+        2 => (0u64..6, any_front()).prop_map(|(secret, (node, roles))| MetaCommand::JoinFront {
+            secret_hash: hash(secret),
+            node,
+            roles,
+        }),
         4 => (0u64..6, any_node()).prop_map(|(secret, node)| join(secret, node)),
         // A secret is drawn once, for one time to live.
         4 => (0u64..6).prop_map(|secret| token(secret, 1010 + 10 * secret.cast_signed())),
@@ -28,7 +48,7 @@ fn any_command() -> impl Strategy<Value = MetaCommand> {
         6 => (0u32..5, 0u64..4, nodes()).prop_map(|(shard, epoch, nodes)| place(shard, epoch, &nodes)),
         1 => prop::collection::vec(1u32..5, 0..3).prop_map(|shards| set_shards(&shards)),
         1 => (0u32..5).prop_map(|to| MetaCommand::AddShards { to }),
-        2 => (1u32..4).prop_map(|to| MetaCommand::RaiseFeatureLevel { to }),
+        2 => level().prop_map(|to| MetaCommand::RaiseFeatureLevel { to }),
     ]
 }
 
@@ -62,7 +82,16 @@ fn check(group: &Group, removed: &mut BTreeSet<NodeId>) -> Result<(), TestCaseEr
             prop_assert!(members.contains(replica), "{:?} names no member", record);
         }
         prop_assert_eq!(record.epoch == 0, record.replicas.is_empty());
+        for node in &nodes {
+            let storeless = matches!(node.state, NodeState::Storeless(_));
+            let named = record.replicas.contains(&node.id);
+            prop_assert!(!(storeless && named), "{:?} names {:?}", record, node);
+        }
     }
+    prop_assert!(
+        nodes.iter().any(NodeRecord::has_store),
+        "nobody has a store"
+    );
     Ok(())
 }
 
@@ -80,7 +109,12 @@ proptest! {
         let mut sent = Vec::new();
         for (command, again) in commands {
             let reply = group.apply(command.clone());
-            if let (MetaCommand::JoinNode { secret_hash, node }, MetaReply::Node(_)) = (&command, &reply) {
+            let joining = match &command {
+                MetaCommand::JoinNode { secret_hash, node }
+                | MetaCommand::JoinFront { secret_hash, node, .. } => Some((secret_hash, node)),
+                _ => None,
+            };
+            if let (Some((secret_hash, node)), MetaReply::Node(_)) = (joining, &reply) {
                 let first = *joined.entry(*secret_hash).or_insert(node.id);
                 prop_assert_eq!(first, node.id, "a token let two nodes in");
             }
@@ -98,7 +132,11 @@ proptest! {
                 let late = again.get(&sent).clone();
                 let before = group.contents();
                 group.apply(late.clone());
-                if !matches!(late, MetaCommand::AnnounceNode(_)) {
+                let announces = matches!(
+                    late,
+                    MetaCommand::AnnounceNode(_) | MetaCommand::AnnounceFront { .. }
+                );
+                if !announces {
                     prop_assert!(group.contents() == before, "{:?} again", late);
                 }
                 check(&group, &mut removed)?;

@@ -273,7 +273,7 @@ fn a_lost_node_goes_though_records_name_it() {
     group.done(MetaCommand::RemoveLostNode(NodeId(3)));
     assert_eq!(
         group.refused(MetaCommand::RemoveLostNode(NodeId(1))),
-        "node mail1 is the last one of the cluster"
+        "node mail1 is the last one of the cluster that has a store"
     );
     assert_eq!(
         group.refused(MetaCommand::RemoveLostNode(NodeId(9))),
@@ -287,7 +287,7 @@ fn the_last_node_stays() {
     group.done(MetaCommand::RemoveNode(NodeId(1)));
     assert_eq!(
         group.refused(MetaCommand::RemoveNode(NodeId(2))),
-        "node mail2 is the last one of the cluster"
+        "node mail2 is the last one of the cluster that has a store"
     );
     assert_eq!(
         group.refused(MetaCommand::RemoveNode(NodeId(3))),
