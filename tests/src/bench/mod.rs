@@ -8,7 +8,9 @@ mod cluster;
 mod fail_over;
 pub mod loads;
 mod peer;
+mod proxy;
 mod sample;
+mod survive;
 mod system;
 mod table;
 
@@ -19,7 +21,12 @@ use std::path::{Path, PathBuf};
 pub use cluster::{Bursts, cluster_table, measure_bursts, measure_idle};
 pub use fail_over::{Event, Interruptions, fail_over_table, measure_fail_over};
 pub use peer::{Peer, PeerOptions, install};
+pub use proxy::{
+    IdleConnections, Ways, idle_connections_table, measure_idle_connections, measure_ways,
+    ways_table,
+};
 pub use sample::{Better, Meter, Metric, Reading, Sample, in_parallel, median};
+pub use survive::{Blow, Stalls, Work, measure_survival, survival_table};
 pub use system::{Kind, System, disk_bytes};
 pub use table::{Row, json, markdown};
 
