@@ -3,6 +3,9 @@
 //! Rules: A B A B A B and medians; fsync on for both; no TLS on either; the better of maildir and mdbox counts; the load
 //! generator's own processor time is printed, so that one sees when it was the limit; the machine is named. A load that
 //! fills mailboxes starts every server afresh in every round.
+//!
+//! What is measured of a cluster alone has a file for each promise, with its table: `fail_over`, `survive` (sessions), `proxy` (the
+//! way through another node, idle connections). What a move of mailboxes costs belongs beside them.
 
 mod cluster;
 mod fail_over;

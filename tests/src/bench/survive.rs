@@ -3,13 +3,16 @@
 //!
 //! A third of them idles, and is told of a message five times a second; a third reads bodies, a third stores flags, each
 //! twice a second. A stall is the longest time that a session waited for an answer, or for news beyond their pace, from
-//! the event on. All of them are on accounts that the struck node leads: every session is struck.
+//! the event on. All of them are on accounts that the struck node leads, and when it is killed all of them ask at that
+//! moment: every session is struck. What it costs that all ask at once, and what the machine does to sessions by itself, is
+//! measured in the same rounds.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,8 +47,10 @@ const LOOKS_UP: Duration = Duration::from_millis(250);
 /// What happens to the node that leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blow {
-    /// Nothing: what the machine does to sessions by itself.
+    /// Nothing.
     None,
+    /// Nothing, and all sessions ask at the same moment.
+    NoneAtOnce,
     /// kill -9.
     Kill,
     /// It is stopped in good order, and hands over first.
@@ -103,6 +108,30 @@ impl Seen {
     }
 }
 
+/// Lets all sessions ask at the same moment.
+#[derive(Default)]
+struct Gate {
+    opened: Mutex<usize>,
+    told: Condvar,
+}
+
+impl Gate {
+    fn open(&self) {
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.told.notify_all();
+    }
+
+    /// Until it opens once more, or for so long.
+    fn wait(&self, most: Duration) {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *opened;
+        let waited = self
+            .told
+            .wait_timeout_while(opened, most, |now| *now == before);
+        drop(waited);
+    }
+}
+
 /// Measures each event so many times; what the machine does by itself is measured in the same rounds.
 pub fn measure_survival(times: usize, progress: &mut dyn Write) -> io::Result<Vec<Stalls>> {
     let mut cluster = Cluster::start(ClusterOptions {
@@ -115,8 +144,12 @@ pub fn measure_survival(times: usize, progress: &mut dyn Write) -> io::Result<Ve
     for time in 1..=times {
         for blow in [Blow::Kill, Blow::HandOver] {
             let seen = once(&mut cluster, blow)?;
+            let nothing = match blow {
+                Blow::Kill => Blow::NoneAtOnce,
+                _ => Blow::None,
+            };
             for (blow, since, until) in [
-                (Blow::None, seen.begun, seen.struck),
+                (nothing, seen.begun, seen.struck),
                 (blow, seen.struck, seen.ended),
             ] {
                 for work in WORKS {
@@ -143,7 +176,11 @@ struct Round {
 }
 
 fn once(cluster: &mut Cluster, blow: Blow) -> io::Result<Round> {
-    let (victim, accounts) = victim_and_its_accounts(cluster)?;
+    let Victim {
+        node: victim,
+        accounts,
+        shards,
+    } = victim(cluster)?;
     let survivors: Vec<usize> = cluster
         .numbers()
         .into_iter()
@@ -152,11 +189,13 @@ fn once(cluster: &mut Cluster, blow: Blow) -> io::Result<Round> {
     let config = tls_config(cluster.certificate())?;
     let sessions = open(cluster, &survivors, &accounts, &config)?;
     let (stop, idle_accounts) = (AtomicBool::new(false), of_work(&accounts, 0));
+    let gate = Gate::default();
     let round = thread::scope(|scope| {
-        let (stop, mut working) = (&stop, Vec::new());
+        let (stop, gate, mut working) = (&stop, &gate, Vec::new());
         for (work, imap, account) in sessions {
             let small = thread::Builder::new().stack_size(256 << 10);
-            working.push(small.spawn_scoped(scope, move || run(work, imap, account, stop))?);
+            working
+                .push(small.spawn_scoped(scope, move || run(work, imap, account, (stop, gate)))?);
         }
         for (at, account) in idle_accounts.iter().enumerate() {
             let space = Arc::clone(cluster.member(survivors[at % survivors.len()]).space());
@@ -165,12 +204,25 @@ fn once(cluster: &mut Cluster, blow: Blow) -> io::Result<Round> {
         // Until all have begun.
         thread::sleep(BEFORE / 2);
         let begun = Instant::now();
+        if blow == Blow::Kill {
+            gate.open();
+        }
         thread::sleep(BEFORE);
+        let view = cluster.view()?;
+        for shard in &shards {
+            if cluster.leader_of_shard(&view, *shard)? != victim {
+                stop.store(true, Ordering::Relaxed);
+                return Err(io::Error::other("leaders have moved; try again"));
+            }
+        }
         let struck = Instant::now();
         let done = match blow {
-            Blow::Kill => cluster.kill9(victim),
+            Blow::Kill => {
+                gate.open();
+                cluster.kill9(victim)
+            }
             Blow::HandOver => cluster.stop(victim),
-            Blow::None => Ok(()),
+            Blow::None | Blow::NoneAtOnce => Ok(()),
         };
         thread::sleep(AFTER);
         let ended = Instant::now();
@@ -192,16 +244,31 @@ fn once(cluster: &mut Cluster, blow: Blow) -> io::Result<Round> {
     Ok(round)
 }
 
-/// The node that leads most of the accounts, and these.
-fn victim_and_its_accounts(cluster: &Cluster) -> io::Result<(usize, Vec<Account>)> {
+/// Who is struck.
+#[derive(Default)]
+struct Victim {
+    node: usize,
+    /// What it leads.
+    shards: BTreeSet<u32>,
+    accounts: Vec<Account>,
+}
+
+/// The node that leads most of the accounts.
+fn victim(cluster: &Cluster) -> io::Result<Victim> {
     let view: View = cluster.view()?;
-    let mut led: Vec<Vec<Account>> = cluster.numbers().iter().map(|_| Vec::new()).collect();
+    let mut nodes: BTreeMap<usize, Victim> = BTreeMap::new();
     for (number, account) in cluster.accounts().iter().enumerate() {
-        let leader = cluster.leader_in(&view, number)?;
-        led[leader].push(account.clone());
+        let shard = cluster.shard_of_account(number)?;
+        let node = cluster.leader_of_shard(&view, shard)?;
+        let victim = nodes.entry(node).or_default();
+        victim.node = node;
+        victim.shards.insert(shard);
+        victim.accounts.push(account.clone());
     }
-    let most = led.into_iter().enumerate().max_by_key(|(_, of)| of.len());
-    most.filter(|(_, of)| of.len() >= WORKS.len())
+    let most = nodes
+        .into_values()
+        .max_by_key(|victim| victim.accounts.len());
+    most.filter(|victim| victim.accounts.len() >= WORKS.len())
         .ok_or_else(|| io::Error::other("no node leads enough accounts"))
 }
 
@@ -243,7 +310,7 @@ fn open(
     Ok(opened.into_iter().flatten().collect())
 }
 
-fn run(work: Work, imap: Imap, number: usize, stop: &AtomicBool) -> Seen {
+fn run(work: Work, imap: Imap, number: usize, (stop, gate): (&AtomicBool, &Gate)) -> Seen {
     let mut seen = Seen {
         work,
         waits: Vec::new(),
@@ -251,7 +318,7 @@ fn run(work: Work, imap: Imap, number: usize, stop: &AtomicBool) -> Seen {
     };
     let ended = match work {
         Work::Idles => idle(imap, stop, &mut seen.waits),
-        Work::Fetches | Work::Stores => ask(work, imap, number, stop, &mut seen.waits),
+        Work::Fetches | Work::Stores => ask(work, imap, number, (stop, gate), &mut seen.waits),
     };
     seen.failed = ended.err().map(|error| error.to_string());
     seen
@@ -292,7 +359,7 @@ fn ask(
     work: Work,
     mut imap: Imap,
     number: usize,
-    stop: &AtomicBool,
+    (stop, gate): (&AtomicBool, &Gate),
     waits: &mut Vec<(Instant, Instant)>,
 ) -> io::Result<()> {
     // Not all at the same time.
@@ -313,7 +380,7 @@ fn ask(
             }
         }
         waits.push((begun, Instant::now()));
-        thread::sleep(THINKS);
+        gate.wait(THINKS);
     }
     Ok(())
 }
@@ -370,7 +437,7 @@ fn collect(
     for seen in sessions.iter().filter(|seen| seen.work == work) {
         let stall = seen.stall(since, until);
         stalls.stalls_ms.push(stall.as_secs_f64() * 1_000.0);
-        if let (Some(said), true) = (&seen.failed, blow != Blow::None) {
+        if let (Some(said), Blow::Kill | Blow::HandOver) = (&seen.failed, blow) {
             stalls.dropped += 1;
             stalls.example.get_or_insert_with(|| said.clone());
         }
@@ -401,15 +468,16 @@ impl Stalls {
 impl Blow {
     fn name(self) -> &'static str {
         match self {
-            Self::None => "before (what the machine itself does)",
-            Self::Kill => "back end killed (kill -9)",
+            Self::None => "nothing",
+            Self::NoneAtOnce => "nothing, all ask at once",
+            Self::Kill => "back end killed (kill -9), all ask at once",
             Self::HandOver => "back end stopped in good order",
         }
     }
 
     fn target(self) -> &'static str {
         match self {
-            Self::None => "",
+            Self::None | Self::NoneAtOnce => "",
             Self::Kill => "0 dropped, p50 ≤ 300 ms, p99 ≤ 1,000 ms",
             Self::HandOver => "0 dropped, max ≤ 100 ms",
         }
@@ -421,7 +489,7 @@ pub fn survival_table(measured: &[Stalls]) -> String {
     let mut text = String::from(
         "| event | sessions | p50 ms | p99 ms | max ms | dropped | to reach |\n|---|---|---|---|---|---|---|\n",
     );
-    for blow in [Blow::None, Blow::Kill, Blow::HandOver] {
+    for blow in [Blow::NoneAtOnce, Blow::Kill, Blow::None, Blow::HandOver] {
         for stalls in measured.iter().filter(|stalls| stalls.blow == blow) {
             let [p50, p99, max] = [50, 99, 100].map(|percent| stalls.percentile_ms(percent));
             let example = stalls.example.as_ref();
@@ -482,7 +550,7 @@ mod tests {
             "{table}"
         );
         assert!(
-            table.contains("itself does) | 2 × Idles | 100 | 100 | 100 | 0 |"),
+            table.contains("| nothing | 2 × Idles | 100 | 100 | 100 | 0 |"),
             "{table}"
         );
     }

@@ -307,12 +307,13 @@ impl Cluster {
         shard.ok_or_else(|| io::Error::other(format!("no shard in {shown}")))
     }
 
-    /// The node that leads the shard of an account, by what was said of the cluster before.
-    pub fn leader_in(&self, view: &View, account: usize) -> io::Result<usize> {
-        self.leader_of_shard(view, self.shard_of(self.anyone()?, account)?)
+    /// The shard of an account.
+    pub fn shard_of_account(&self, account: usize) -> io::Result<u32> {
+        self.shard_of(self.anyone()?, account)
     }
 
-    fn leader_of_shard(&self, view: &View, shard: u32) -> io::Result<usize> {
+    /// The node that leads a shard, by what was said of the cluster.
+    pub fn leader_of_shard(&self, view: &View, shard: u32) -> io::Result<usize> {
         let leader = view.leader_of(shard);
         self.numbers()
             .into_iter()
