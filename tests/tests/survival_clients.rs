@@ -49,7 +49,7 @@ struct Program {
     mailboxes: &'static [&'static str],
 }
 
-const PROGRAMS: [Program; 5] = [
+const PROGRAMS: [Program; 6] = [
     Program {
         name: "mbsync",
         run: mbsync,
@@ -64,6 +64,11 @@ const PROGRAMS: [Program; 5] = [
         name: "imapclient",
         run: imapclient,
         mailboxes: &["INBOX", "Archive"],
+    },
+    Program {
+        name: "thunderbird",
+        run: thunderbird,
+        mailboxes: &["INBOX"],
     },
     Program {
         name: "fetchmail",
@@ -396,6 +401,12 @@ fn imapflow(work: &Work, stop: &AtomicBool) -> Vec<String> {
     let filed = lines(&work.path("filed"));
     assert!(!filed.is_empty());
     assert_eq!(counted(&subjects(&mut imap, "Sent")), counted(&filed));
+    lines(&work.path("seen"))
+}
+
+fn thunderbird(work: &Work, stop: &AtomicBool) -> Vec<String> {
+    let python = Path::new("/usr/bin/python3");
+    work.all_the_time(python, "survives_thunderbird.py", stop);
     lines(&work.path("seen"))
 }
 
