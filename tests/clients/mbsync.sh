@@ -15,7 +15,7 @@ cat > "$WORK/rc" <<END
 IMAPAccount server
 Host $HOST
 User $USER
-Pass $PASSWORD
+Pass "$PASSWORD"
 $security
 
 IMAPStore far

@@ -106,6 +106,15 @@ impl Selected {
             None => self.view.known(&self.saved),
         })
     }
+
+    /// The client could not be told what came of its own change, nor perhaps of what others did since: it is told with one of
+    /// its next commands.
+    pub(crate) fn tell_again_from(&mut self, modseq: ModSeq) {
+        self.own.retain(|own| *own != modseq);
+        self.seen = self.seen.min(ModSeq(modseq.0.saturating_sub(1)));
+        // So that it is asked for.
+        self.watch = None;
+    }
 }
 
 /// A line that a command in progress has asked for.

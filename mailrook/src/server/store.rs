@@ -11,7 +11,7 @@ use std::{
 };
 
 use mailrook_cluster::{DamagedNode, Group, Node, NodeOptions, OpenError, Plant};
-use mailrook_control::{Addresses, DamagedDesk, Keeper, Member};
+use mailrook_control::{Addresses, DamagedDesk, Desk, Keeper, Member, MoveFigures};
 use mailrook_store_api::{
     Directory as _, StoreError,
     meta::{FeatureLevels, FrontRoles, MetaAnswer, MetaQuery},

@@ -3,13 +3,18 @@
 //! Rules: A B A B A B and medians; fsync on for both; no TLS on either; the better of maildir and mdbox counts; the load
 //! generator's own processor time is printed, so that one sees when it was the limit; the machine is named. A load that
 //! fills mailboxes starts every server afresh in every round.
+//!
+//! What is measured of a cluster alone has a file for each promise, with its table: `fail_over`, `survive` (sessions), `proxy` (the
+//! way through another node, idle connections). What a move of mailboxes costs belongs beside them.
 
 mod cluster;
 mod fail_over;
 pub mod loads;
 mod moves;
 mod peer;
+mod proxy;
 mod sample;
+mod survive;
 mod system;
 mod table;
 
@@ -21,7 +26,12 @@ pub use cluster::{Bursts, cluster_table, measure_bursts, measure_idle};
 pub use fail_over::{Event, Interruptions, fail_over_table, measure_fail_over};
 pub use moves::{Moves, measure_moves, moves_table};
 pub use peer::{Peer, PeerOptions, install};
+pub use proxy::{
+    IdleConnections, Ways, idle_connections_table, measure_idle_connections, measure_ways,
+    ways_table,
+};
 pub use sample::{Better, Meter, Metric, Reading, Sample, in_parallel, median};
+pub use survive::{Blow, Stalls, Work, measure_survival, survival_table};
 pub use system::{Kind, System, disk_bytes};
 pub use table::{Row, json, markdown};
 

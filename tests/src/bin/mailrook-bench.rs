@@ -12,8 +12,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use mailrook_tests::bench::{
-    Event, Options, cluster_table, fail_over_table, json, loads, markdown, measure_bursts,
-    measure_fail_over, measure_idle, measure_moves, moves_table, run,
+    Event, Options, cluster_table, fail_over_table, idle_connections_table, json, loads, markdown,
+    measure_bursts, measure_fail_over, measure_idle, measure_idle_connections, measure_moves,
+    measure_survival, measure_ways, moves_table, run, survival_table, ways_table,
 };
 use mailrook_tests::harness::raise_file_limit;
 
@@ -24,6 +25,8 @@ Usage: mailrook-bench [--only NAME]… [--quick] [--peer-only | --mailrook-only]
        mailrook-bench fail-over [TIMES] [kill|cut|restart]…
        mailrook-bench cluster [TIMES]
        mailrook-bench moves [ROUNDS]
+       mailrook-bench survive [TIMES]
+       mailrook-bench proxy [ROUNDS] [ways|idle]…
 
   --only NAME      this load (may be given several times); --list names them
   --quick          a tenth of the work, one round: whether it runs, not how fast
@@ -34,7 +37,9 @@ Usage: mailrook-bench [--only NAME]… [--quick] [--peer-only | --mailrook-only]
   --dir DIR        where the mail lies while it runs; the disk under it is what is measured (a temporary folder)
 
 `fail-over` measures instead what an SMTP and an IMAP client see when the leader of their shard, one of three nodes, is killed,
-cut off and restarted, so many times each (20). `cluster` measures all that is promised of three nodes: that, nothing lost in
+cut off and restarted, so many times each (20). `survive` measures how long 1,000 IMAP sessions at the other nodes wait when the
+node that leads their accounts is killed, and when it hands over (3). `proxy` measures reading and short commands at the node that
+leads the account against another one (`ways`, 3 rounds), and the memory of 20,000 idle TLS connections (`idle`). `cluster` measures all that is promised of three nodes: that, nothing lost in
 bursts during which a leader is killed, what idle nodes cost, and how fast they are beside the peer. Root is needed for their
 network namespaces. `moves` moves a mailbox of 10,000 messages beside `doveadm backup`.
 
@@ -67,6 +72,40 @@ fn fail_over(arguments: &[String]) -> io::Result<()> {
     }
     let measured = measure_fail_over(times, &events, &mut io::stderr())?;
     println!("{}", fail_over_table(&measured));
+    Ok(())
+}
+
+fn survive(arguments: &[String]) -> io::Result<()> {
+    let times: usize = match arguments {
+        [] => 3,
+        [times] => times.parse().map_err(io::Error::other)?,
+        _ => return Err(io::Error::other("`survive` wants a number; see --help")),
+    };
+    raise_file_limit()?;
+    let measured = measure_survival(times, &mut io::stderr())?;
+    println!("{}", survival_table(&measured));
+    Ok(())
+}
+
+fn proxy(arguments: &[String]) -> io::Result<()> {
+    let (mut rounds, mut ways, mut idle) = (3, false, false);
+    for argument in arguments {
+        match argument.as_str() {
+            "ways" => ways = true,
+            "idle" => idle = true,
+            number => rounds = number.parse().map_err(io::Error::other)?,
+        }
+    }
+    let both = !ways && !idle;
+    raise_file_limit()?;
+    if ways || both {
+        let measured = measure_ways(rounds, &mut io::stderr())?;
+        println!("{}", ways_table(&measured));
+    }
+    if idle || both {
+        let measured = measure_idle_connections(&mut io::stderr())?;
+        println!("{}", idle_connections_table(&measured));
+    }
     Ok(())
 }
 
@@ -128,6 +167,8 @@ fn bench() -> io::Result<()> {
         Some(("fail-over", rest)) => return fail_over(rest),
         Some(("cluster", rest)) => return cluster(rest),
         Some(("moves", rest)) => return moves(rest),
+        Some(("survive", rest)) => return survive(rest),
+        Some(("proxy", rest)) => return proxy(rest),
         _ => {}
     }
     let own_folder = folder()?;

@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::io;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, Mac};
+use rustls::ClientConfig;
 use sha2::{Digest, Sha256};
 
 use super::{Conn, Value, parse_values, wire_error};
@@ -127,10 +129,26 @@ impl Imap {
 
     /// The same from a given loopback address.
     pub fn login_from(source: Ipv4Addr, port: u16, user: &str, password: &str) -> io::Result<Self> {
-        let mut imap = Self::over(Conn::connect_from(source, port)?)?;
+        Self::over(Conn::connect_from(source, port)?)?.logged_in(user, password)
+    }
+
+    /// The same with TLS from the first byte.
+    pub fn login_tls_from(
+        source: Ipv4Addr,
+        port: u16,
+        config: &Arc<ClientConfig>,
+        user: &str,
+        password: &str,
+    ) -> io::Result<Self> {
+        let mut conn = Conn::connect_from(source, port)?;
+        conn.start_tls(Arc::clone(config))?;
+        Self::over(conn)?.logged_in(user, password)
+    }
+
+    fn logged_in(mut self, user: &str, password: &str) -> io::Result<Self> {
         let response = BASE64.encode(format!("\0{user}\0{password}"));
-        imap.ok(&format!("AUTHENTICATE PLAIN {response}"))?;
-        Ok(imap)
+        self.ok(&format!("AUTHENTICATE PLAIN {response}"))?;
+        Ok(self)
     }
 
     fn tag(&mut self) -> String {

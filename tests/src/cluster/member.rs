@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::SmallDisk;
 use super::network::Network;
 use super::shim::Control;
 use super::space::Space;
+use super::{ServerCertificate, SmallDisk};
 use crate::harness::{Ports, mailrook_bin, wait_until};
 
 /// The same on every node: each has a loopback of its own.
@@ -27,7 +27,7 @@ pub const PORTS: Ports = Ports {
     http: 8025,
     submission: 0,
     submissions: 0,
-    imaps: 0,
+    imaps: 1993,
     pop3s: 0,
 };
 /// Names a fault that the server is to have; it takes one only where it is told to stay root, as no real server is.
@@ -66,6 +66,10 @@ pub struct MemberOptions<'a> {
     pub shards: u32,
     /// Environment variables of its process.
     pub environment: &'a HashMap<String, String>,
+    /// For clients with TLS.
+    pub certificate: &'a ServerCertificate,
+    /// How many connections it takes, if not as many as by itself.
+    pub connections_max: Option<usize>,
 }
 
 impl Member {
@@ -263,18 +267,25 @@ fn config_text(options: &MemberOptions, data: &Path) -> String {
         ("smtp", PORTS.smtp),
         ("lmtp", PORTS.lmtp),
         ("imap", PORTS.imap),
+        ("imaps", PORTS.imaps),
         ("pop3", PORTS.pop3),
         ("http", PORTS.http),
     ]
     .iter()
     .map(|(service, port)| format!("{service} = [\"127.0.0.1:{port}\"]\n"))
     .collect();
+    let connections = options.connections_max.map_or(String::new(), |max| {
+        format!("[connections]\nmax = {max}\nper_address_max = {max}\n\n")
+    });
     format!(
         "hostname = \"mail.example.test\"\ndata_dir = {data:?}\nuser = \"nobody\"\n\n\
-         [listen]\n{listen}submission = []\nsubmissions = []\nimaps = []\npop3s = []\n\n\
+         [listen]\n{listen}submission = []\nsubmissions = []\npop3s = []\n\n\
+         [[tls.certificate]]\nchain = {chain:?}\nkey = {key:?}\n\n{connections}\
          [login]\nplaintext = true\n\n\
          [store]\nshards = {shards}\ndisk_reserve = \"{reserve}MiB\"\n\n\
          [cluster]\nlisten = [\"{address}:{NODE_PORT}\"]\nname = \"{name}\"\n",
+        chain = options.certificate.chain,
+        key = options.certificate.key,
         shards = options.shards,
         reserve = DISK_RESERVE_MEBIBYTES,
         address = Network::address(options.number),

@@ -7,6 +7,7 @@
 //! Needs root, for namespaces, rules and mounts; it has no effect outside them, and leaves nothing behind, however it ends.
 
 mod burst;
+mod certificate;
 mod clients;
 mod disk;
 mod excuse;
@@ -22,6 +23,7 @@ mod sweeper;
 mod view;
 
 pub use burst::Burst;
+pub use certificate::ServerCertificate;
 pub use clients::{Begun, Client, Clients};
 pub use disk::SmallDisk;
 pub use excuse::is_excused;

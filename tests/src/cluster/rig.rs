@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::certificate::ServerCertificate;
 use super::member::{Member, MemberOptions, PORTS, name};
 use super::network::Network;
 use super::shim::Shim;
@@ -43,6 +44,8 @@ pub struct ClusterOptions {
     pub shards: u32,
     /// Environment variables of the nodes.
     pub environment: HashMap<String, String>,
+    /// How many connections a node takes, if not as many as by itself.
+    pub connections_max: Option<usize>,
 }
 
 impl Default for ClusterOptions {
@@ -53,6 +56,7 @@ impl Default for ClusterOptions {
             disk_mebibytes: None,
             shards: 4,
             environment: HashMap::new(),
+            connections_max: None,
         }
     }
 }
@@ -67,6 +71,7 @@ pub struct Cluster {
     accounts: Vec<Account>,
     options: ClusterOptions,
     shim: Shim,
+    certificate: ServerCertificate,
     folder: PathBuf,
     sweeper: Sweeper,
 }
@@ -87,6 +92,7 @@ impl Cluster {
             network: Network::new(0)?,
             accounts: Vec::new(),
             shim: Shim::build(&folder)?,
+            certificate: ServerCertificate::make(&folder)?,
             options,
             folder,
             sweeper,
@@ -111,6 +117,8 @@ impl Cluster {
             disk_mebibytes: self.options.disk_mebibytes,
             shards: self.options.shards,
             environment: &self.options.environment,
+            certificate: &self.certificate,
+            connections_max: self.options.connections_max,
         };
         let space = Arc::clone(self.network.space(number));
         let member = Member::new(space, control, &options)?;
@@ -157,6 +165,11 @@ impl Cluster {
     /// Where every node listens, on its own loopback.
     pub fn ports(&self) -> Ports {
         PORTS
+    }
+
+    /// What clients with TLS are to trust.
+    pub fn certificate(&self) -> &Path {
+        &self.certificate.chain
     }
 
     /// The numbers of the nodes that belong to it, whether they run or not.
@@ -280,13 +293,27 @@ impl Cluster {
     }
 
     fn leader_of_in(&self, asked: &Member, account: usize) -> io::Result<usize> {
+        let shard = self.shard_of(asked, account)?;
+        let view = View::of(&asked.ask(&["status"], "")?)?;
+        self.leader_of_shard(&view, shard)
+    }
+
+    fn shard_of(&self, asked: &Member, account: usize) -> io::Result<u32> {
         let user = &self.accounts[account].user;
         let shown = asked.ask(&["account", "show", user], "")?;
         let shard = shown["account"]["shard"]
             .as_u64()
             .and_then(|s| u32::try_from(s).ok());
-        let shard = shard.ok_or_else(|| io::Error::other(format!("no shard in {shown}")))?;
-        let view = View::of(&asked.ask(&["status"], "")?)?;
+        shard.ok_or_else(|| io::Error::other(format!("no shard in {shown}")))
+    }
+
+    /// The shard of an account.
+    pub fn shard_of_account(&self, account: usize) -> io::Result<u32> {
+        self.shard_of(self.anyone()?, account)
+    }
+
+    /// The node that leads a shard, by what was said of the cluster.
+    pub fn leader_of_shard(&self, view: &View, shard: u32) -> io::Result<usize> {
         let leader = view.leader_of(shard);
         self.numbers()
             .into_iter()

@@ -46,7 +46,10 @@ pub(crate) async fn run(session: &mut Session, store: &Store) -> Outcome {
     // What is committed is answered with OK, even if what has become of it cannot be told now.
     match tell(session, store, &uids, &stored).await {
         Err(Failure::Store(error)) => {
-            tracing::warn!(%error, "flags are stored and cannot be told now")
+            tracing::warn!(%error, "flags are stored and cannot be told now");
+            if !stored.changed.is_empty() {
+                session.selected()?.tell_again_from(stored.modseq);
+            }
         }
         told => told?,
     }

@@ -309,6 +309,31 @@ async fn what_reading_has_marked_is_told_even_if_it_cannot_be_read() {
 }
 
 #[tokio::test]
+async fn what_a_store_cannot_tell_at_once_is_told_all_the_same() {
+    let (rig, left) = flaky_rig().await;
+    rig.add_numbered(2).await;
+    let mut one = rig.selected().await;
+    for call in 0.. {
+        left.store(call, Ordering::SeqCst);
+        one.send(b"a1 STORE 1 +FLAGS (\\Flagged)\r\na2 NOOP\r\n")
+            .await;
+        let lines = one.lines_until("a2 ").await;
+        let has_failed = left.swap(-1, Ordering::SeqCst) < 0;
+        let told = "* 1 FETCH (FLAGS (\\Flagged))";
+        assert!(
+            lines.iter().any(|line| line == told),
+            "call {call}: {lines:?}"
+        );
+        if !has_failed {
+            assert!(call > 2, "{call}");
+            break;
+        }
+        one.play("C: a3 STORE 1 FLAGS.SILENT ()\nS~ a3 OK ...")
+            .await;
+    }
+}
+
+#[tokio::test]
 async fn a_search_finds_all_or_fails() {
     let (rig, left) = flaky_rig().await;
     rig.add_numbered(100).await;

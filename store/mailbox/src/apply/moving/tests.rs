@@ -2,8 +2,8 @@ use mailrook_types::SystemFlags;
 
 use super::*;
 use crate::{
-    Answer, Change, Confirmation, DeliveryKey, MailboxRef, MaildropReply, MaildropStep, Mover, Query, ShardCommand, ShardReply,
-    testing::*,
+    Answer, Change, Confirmation, DeliveryKey, MailboxRef, MaildropReply, MaildropStep, Mover,
+    Query, ShardCommand, ShardReply, testing::*,
 };
 
 const FIRST: Mover = Mover {
