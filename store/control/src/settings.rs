@@ -11,10 +11,12 @@ use mailrook_types::NodeId;
 /// | 2 | lost nodes are removed at once, the CA is rotated |
 /// | 3 | slots of the cluster-wide tables move to shards that were added |
 /// | 4 | copies that a group does without are removed, and not put into quarantine |
+/// | 5 | accounts move from shard to shard |
+/// | 6 | a maildrop of POP3 is locked in the whole cluster |
 /// | 7 | nodes without a store |
 pub const FEATURE_LEVELS: FeatureLevels = FeatureLevels {
     lowest: 1,
-    highest: 5,
+    highest: LEVEL_FRONT_NODES,
 };
 
 /// From this level on a lost node can be removed while records still name it.
@@ -29,16 +31,12 @@ pub const LEVEL_SLOT_MOVES: u32 = 3;
 /// From this level on nodes are asked to remove copies.
 pub(crate) const LEVEL_COPY_REMOVAL: u32 = 4;
 
-/// What there is code for. Above [`FEATURE_LEVELS`] it waits for its release, and tests alone use it.
-const LEVEL_WRITTEN: u32 = LEVEL_FRONT_NODES;
-const _: () = assert!(LEVEL_WRITTEN >= FEATURE_LEVELS.highest);
-
-/// [`FEATURE_LEVELS`] of a program that knows nothing above `max`, for tests of mixed clusters, and of what is not released.
+/// [`FEATURE_LEVELS`] of a program that knows nothing above `max`, for tests of mixed clusters.
 ///
 /// # Errors
 /// There is no such level.
 pub fn feature_levels_up_to(max: u32) -> Result<FeatureLevels, String> {
-    let (lowest, highest) = (FEATURE_LEVELS.lowest, LEVEL_WRITTEN);
+    let FeatureLevels { lowest, highest } = FEATURE_LEVELS;
     if (lowest..=highest).contains(&max) {
         Ok(FeatureLevels {
             lowest,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -386,7 +386,7 @@ struct Learnt(Mutex<Vec<NodeId>>);
 
 impl Peers for Learnt {
     fn nodes(&self) -> Vec<NodeId> {
-        self.0.lock().unwrap().clone()
+        self.0.lock().clone()
     }
 }
 
@@ -402,12 +402,12 @@ async fn whom_a_client_knew_at_first_may_be_gone() {
     };
     let client = Client::new(reach, rand::random(), ClientOptions::default());
     let first = cluster.until_led(ShardId::META).await;
-    known.0.lock().unwrap().push(first);
+    known.0.lock().push(first);
     let account = add_account(&client, "user").await;
     append(&client, account, "one").await.unwrap();
     // The directory names the others meanwhile, as it does for every node.
     let others = cluster.members.keys().copied();
-    *known.0.lock().unwrap() = others.filter(|id| *id != NodeId(3)).collect();
+    *known.0.lock() = others.filter(|id| *id != NodeId(3)).collect();
     cluster.crash(first);
     append(&client, account, "two").await.unwrap();
     assert_eq!(messages(&client, account).await, 2);
