@@ -6,8 +6,10 @@ to $WORK/seen, a subject a line. Whatever it would show its user as an error end
 `localhost` for the IPv4 address."""
 import json
 import os
+import signal
 import socket
 import subprocess
+import sys
 import time
 
 PORT = 2828
@@ -33,6 +35,8 @@ MailServices.mailSession.addUserFeedbackListener({
     onCertError() { globalThis.shown.push("certificate"); },
     QueryInterface: ChromeUtils.generateQI(["nsIMsgUserFeedbackListener"]),
 });
+MailServices.mailSession.alertUser("an error", null, true);
+if (globalThis.shown.pop() !== "an error") throw new Error("errors are not seen");
 const [port, user, password] = arguments;
 const login = Cc["@mozilla.org/login-manager/loginInfo;1"].createInstance(Ci.nsILoginInfo);
 login.init("imap://localhost", null, "imap://localhost", user, password, "", "");
@@ -104,6 +108,8 @@ class Marionette:
         return result.get("value")
 
 
+# So that Thunderbird ends with this script, whatever ends it.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 profile = f"{folder}/profile"
 os.mkdir(profile)
 with open(f"{profile}/user.js", "w", encoding="utf-8") as file:
