@@ -103,6 +103,10 @@ mod tests {
                 pause_ms,
                 ..MoveNote::default()
             },
+            follows: None,
+            hurried: false,
+            paused: false,
+            doubtful: false,
         }
     }
 

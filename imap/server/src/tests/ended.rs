@@ -12,10 +12,13 @@ use bytes::Bytes;
 use futures::FutureExt;
 use mailrook_net::{LEAVE_WITHIN, Reason, Resumed, SessionEntry, TellStory};
 use mailrook_store_api::{
-    Append, Call, Delivery, Lane, Mailstore, StoreError, Watch,
+    Append, Call, Delivery, Lane, MaildropLock, Mailstore, StoreError, Watch,
     memory::MemoryCluster,
     observer,
-    shard::{Answer, Appended, Change, ChangeReply, Confirmation, DeliveryOutcome, Query, Refusal},
+    shard::{
+        Answer, Appended, Change, ChangeReply, Confirmation, DeliveryOutcome, MaildropCommand,
+        Query, Refusal,
+    },
 };
 use mailrook_types::{AccountId, BlobHash, NodeId, ShardId, Stall, StallCause};
 use parking_lot::Mutex;
@@ -182,6 +185,10 @@ impl Mailstore for Stalling {
 
     fn settle(&self, confirmations: Vec<Confirmation>) -> Call<'_, ()> {
         self.twin.settle(confirmations)
+    }
+
+    fn maildrop(&self, command: MaildropCommand) -> Call<'_, Result<MaildropLock, Refusal>> {
+        self.twin.maildrop(command)
     }
 
     fn query(&self, account: AccountId, query: Query) -> Call<'_, Answer> {

@@ -96,15 +96,20 @@ impl Rig {
     async fn build(adjust: impl FnOnce(&mut Settings), tokens: Option<Arc<TokenVerifier>>) -> Rig {
         let twin = MemoryCluster::new();
         let account = fill(&twin).await;
-        Rig::over(twin, account, adjust)
+        Rig::over(twin, account, adjust, tokens)
     }
 
     /// Another front end over the same store, of a process of its own.
     pub(crate) fn beside(&self, adjust: impl FnOnce(&mut Settings)) -> Rig {
-        Rig::over(self.twin.another_process(), self.account, adjust)
+        Rig::over(self.twin.another_process(), self.account, adjust, None)
     }
 
-    fn over(twin: MemoryCluster, account: AccountId, adjust: impl FnOnce(&mut Settings)) -> Rig {
+    fn over(
+        twin: MemoryCluster,
+        account: AccountId,
+        adjust: impl FnOnce(&mut Settings),
+        tokens: Option<Arc<TokenVerifier>>,
+    ) -> Rig {
         let throttle = ThrottleSettings {
             exempt: vec!["0.0.0.0/0".parse::<Network>().unwrap()],
             ..ThrottleSettings::default()

@@ -67,6 +67,7 @@ impl Front {
                 ..ThrottleSettings::default()
             })),
             hashing: BlockingPool::new(2, 100),
+            tokens: None,
         };
         let (trigger, shutdown) = ShutdownTrigger::new();
         let context = SessionContext::new(

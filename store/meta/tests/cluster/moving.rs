@@ -116,7 +116,10 @@ fn an_account_moves() {
     };
     let id = asked.id;
     // It does already; who asks is told of that move.
-    assert_eq!(ask_for(&mut group, &[account.id], 2), [asked.clone()]);
+    assert_eq!(
+        ask_for(&mut group, &[account.id], 2),
+        std::slice::from_ref(asked)
+    );
     let taken = moved(&mut group, take(id, 0));
     assert_eq!((taken.turn, &taken.state), (1, &MoveState::Copying));
     let note = MoveNote {
