@@ -47,16 +47,16 @@ pub(crate) async fn add_account(client: &Client) -> AccountRecord {
 }
 
 /// What was acknowledged.
-struct Ledger {
+pub(crate) struct Ledger {
     account: AccountId,
     /// The text of each message by its UID.
-    there: Mutex<BTreeMap<Uid, String>>,
+    pub(crate) there: Mutex<BTreeMap<Uid, String>>,
     removed: Mutex<BTreeSet<Uid>>,
     /// Those whose removal was asked for.
     may_be_removed: Mutex<BTreeSet<Uid>>,
     next: AtomicU64,
-    stop: AtomicBool,
-    slowest_ms: AtomicU64,
+    pub(crate) stop: AtomicBool,
+    pub(crate) slowest_ms: AtomicU64,
 }
 
 pub(crate) fn inbox() -> MailboxRef {
@@ -77,7 +77,7 @@ fn text(number: u64) -> String {
 }
 
 impl Ledger {
-    fn new(account: AccountId) -> Arc<Ledger> {
+    pub(crate) fn new(account: AccountId) -> Arc<Ledger> {
         Arc::new(Ledger {
             account,
             there: Mutex::default(),
@@ -103,7 +103,7 @@ impl Ledger {
     }
 
     /// Appends, marks, and removes every third one.
-    async fn write_on(&self, client: Client) {
+    pub(crate) async fn write_on(&self, client: Client) {
         let mut lane = client.open_lane().await.unwrap();
         let store: &dyn Mailstore = &client;
         let status = store.status(self.account, inbox()).await.unwrap().unwrap();
@@ -152,7 +152,7 @@ impl Ledger {
     }
 
     /// Delivers each message twice, as one whose acknowledgement was lost.
-    async fn deliver_on(&self, client: Client) {
+    pub(crate) async fn deliver_on(&self, client: Client) {
         let mut lane = client.open_lane().await.unwrap();
         let mut confirmed = Vec::new();
         while !self.is_over() {
@@ -196,7 +196,7 @@ impl Ledger {
     }
 
     /// What was acknowledged before it is read is there.
-    async fn read_on(&self, client: Client) {
+    pub(crate) async fn read_on(&self, client: Client) {
         while !self.is_over() {
             let removed = self.removed.lock().clone();
             let before: Vec<Uid> = self.there.lock().keys().copied().collect();
@@ -222,7 +222,7 @@ impl Ledger {
     }
 
     /// All that was acknowledged is there, once, and nothing else.
-    async fn verify(&self, client: &Client) {
+    pub(crate) async fn verify(&self, client: &Client) {
         let store: &dyn Mailstore = client;
         let mut expected = self.there.lock().clone();
         expected.retain(|uid, _| !self.removed.lock().contains(uid));

@@ -4,5 +4,6 @@
 
 mod accounts;
 mod edges;
+mod kills;
 mod rig;
 mod slots;

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use mailrook_cluster::{Node, NodeOptions, Reached};
+use mailrook_cluster::{Group, GroupRole, Node, NodeOptions, Reached};
 use mailrook_control::{AccountMover, SlotMover};
 use mailrook_mailbox::{Answer, Query, ShardCommand, ShardReply, check, shard_digest};
 use mailrook_meta::{MetaAnswer, MetaCommand, MetaQuery, MetaReply, SlotMap};
@@ -100,6 +100,35 @@ impl Cluster {
 
     pub fn client(&self, id: NodeId) -> Client {
         self.members[&id].client.clone()
+    }
+
+    /// Of a process that has no copies, and outlives all that have.
+    pub fn outside(&self) -> Client {
+        const OUTSIDE: NodeId = NodeId(99);
+        let copies: BTreeMap<ShardId, Arc<dyn Group>> = BTreeMap::new();
+        let reach = Reach {
+            copies: Arc::new(copies),
+            network: Arc::new(self.hub.network(OUTSIDE)),
+            peers: Arc::new(self.ids()),
+        };
+        Client::new(reach, [99; 16], ClientOptions::default())
+    }
+
+    /// Who leads a group now.
+    pub async fn leader(&self, group: ShardId) -> NodeId {
+        let begun = Instant::now();
+        loop {
+            let leads = |member: &Member| {
+                let group = member.node.group(group);
+                group.is_some_and(|group| group.status().role == GroupRole::Leader)
+            };
+            let leader = self.members.iter().find(|(_, member)| leads(member));
+            if let Some((id, _)) = leader {
+                return *id;
+            }
+            assert!(begun.elapsed() < PATIENCE, "nobody leads {group}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Gives all others a copy of a group that one node has.
