@@ -161,6 +161,7 @@ impl Admin {
     }
 
     pub(super) async fn moves(&self, pending: bool, after: Option<u64>) -> Outcome {
+        self.require_moves().await?;
         let query = MetaQuery::AccountMoves {
             pending,
             after: after.unwrap_or_default(),
@@ -174,6 +175,7 @@ impl Admin {
     }
 
     pub(super) async fn show_moves(&self, ids: Vec<u64>) -> Outcome {
+        self.require_moves().await?;
         let mut moves = Vec::with_capacity(ids.len());
         for id in ids {
             moves.push(self.known_move(id).await?);
@@ -233,6 +235,8 @@ impl Admin {
     }
 
     pub(super) async fn pause_moves(&self, ids: Vec<u64>, paused: bool) -> Outcome {
+        // Programs of before would stop at such a command.
+        self.require_moves().await?;
         if ids.is_empty() {
             let name = SETTING_MOVES_PAUSED.to_owned();
             let value = paused.then(|| b"1".to_vec());
@@ -246,6 +250,7 @@ impl Admin {
     }
 
     pub(super) async fn cancel_moves(&self, ids: Vec<u64>) -> Outcome {
+        self.require_moves().await?;
         for id in ids {
             let cause = "it was cancelled".to_owned();
             self.change_move(MetaCommand::AbandonMove { id, cause })
@@ -263,6 +268,7 @@ impl Admin {
     }
 
     pub(super) async fn set_move_rate(&self, bytes_per_second: Option<u64>) -> Outcome {
+        self.require_moves().await?;
         let name = SETTING_MOVE_RATE.to_owned();
         let value = bytes_per_second.map(|rate| rate.to_string().into_bytes());
         self.change(MetaCommand::PutSetting { name, value }).await

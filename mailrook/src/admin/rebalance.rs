@@ -108,14 +108,24 @@ impl Admin {
     }
 
     async fn moves_pending(&self) -> Result<bool, Failure> {
-        let query = MetaQuery::AccountMoves {
-            pending: true,
-            after: 0,
-            limit: PAGE,
-        };
-        match self.directory.query(query).await? {
-            MetaAnswer::AccountMoves(moves) => Ok(moves.iter().any(|of| !of.state.is_decided())),
-            other => Err(misfit(&other)),
+        let mut after = 0;
+        loop {
+            let query = MetaQuery::AccountMoves {
+                pending: true,
+                after,
+                limit: PAGE,
+            };
+            let moves = match self.directory.query(query).await? {
+                MetaAnswer::AccountMoves(moves) => moves,
+                other => return Err(misfit(&other)),
+            };
+            let Some(last) = moves.last() else {
+                return Ok(false);
+            };
+            if moves.iter().any(|of| !of.state.is_decided()) {
+                return Ok(true);
+            }
+            after = last.id;
         }
     }
 

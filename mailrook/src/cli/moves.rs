@@ -85,33 +85,39 @@ pub struct RebalanceArguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List moves that are under way
+    #[command(after_help = "Example:\n  mailrook mailbox move list --all")]
     List {
         /// Those that are over, too
         #[arg(long)]
         all: bool,
     },
     /// Show one move
+    #[command(after_help = "Example:\n  mailrook mailbox move show 17")]
     Show {
         /// Its number, as `list` shows it
         id: u64,
     },
     /// Have moves rest; without numbers all of them, and those to come
+    #[command(after_help = "Example:\n  mailrook mailbox move pause")]
     Pause {
         /// Their numbers
         ids: Vec<u64>,
     },
     /// Have moves go on; without numbers all of them
+    #[command(after_help = "Example:\n  mailrook mailbox move resume")]
     Resume {
         /// Their numbers
         ids: Vec<u64>,
     },
     /// Leave accounts where they are that have not arrived yet
+    #[command(after_help = "Example:\n  mailrook mailbox move cancel 17")]
     Cancel {
         /// The moves' numbers
         #[arg(required = true)]
         ids: Vec<u64>,
     },
     /// Say how much all moves together copy in a second
+    #[command(after_help = "Example:\n  mailrook mailbox move rate 20MB")]
     Rate {
         /// How much; "none" for as much as they can
         #[arg(value_parser = Rate::parse, value_name = "SIZE|none")]
@@ -252,14 +258,16 @@ fn result(of: &AskedMove, moves: &[MoveInfo]) -> Value {
     let failed = of_move.filter(|info| info.cause.is_some());
     let mut value = json!({
         "user": of.user,
-        "from": of.from,
-        "to": of.to,
+        "from": of_move.map_or(of.from, |info| info.from),
+        "to": of_move.map_or(of.to, |info| info.to),
         "messages": of_move.map_or(0, |info| info.messages),
         "bytes": of_move.map_or(0, |info| info.bytes),
         "pause_ms": of_move.map_or(0, |info| info.pause_ms),
     });
     if let Some(error) = failed.and_then(|info| info.cause.clone()) {
         value["error"] = Value::String(error);
+    } else if of.outcome == AskedOutcome::MovesElsewhere {
+        value["error"] = Value::String("it was moving to another shard already".to_owned());
     }
     value
 }
@@ -342,15 +350,18 @@ async fn wait(
         .filter(|of| of.id.is_some())
         .map(|of| of.messages)
         .sum();
-    let mut bar = Bar::new(shows);
+    let (mut bar, mut told) = (Bar::new(shows), false);
     while !left.is_empty() {
-        let (mut under_way, mut still) = (0, Vec::new());
+        let (mut under_way, mut still, mut rests) = (0, Vec::new(), false);
         for ids in left.chunks(AT_ONCE) {
             let moves = match client
                 .call(&Request::MoveShow { ids: ids.to_vec() })
                 .await?
             {
-                Reply::Moves { moves, .. } => moves,
+                Reply::Moves { moves, paused, .. } => {
+                    rests |= paused || moves.iter().any(|info| info.paused && !info.settled);
+                    moves
+                }
                 other => return Err(misfit(&other)),
             };
             for info in moves {
@@ -363,6 +374,12 @@ async fn wait(
             }
         }
         left = still;
+        if rests && !left.is_empty() && !told {
+            told = true;
+            let text = "they rest until `mailrook mailbox move resume`; Ctrl-C ends the waiting, and not the moves";
+            // Nobody minds a line that could not be shown.
+            let _ = writeln!(io::stderr(), "{text}");
+        }
         let copied = settled.iter().map(|info| info.messages).sum::<u64>() + under_way;
         bar.show(settled.len(), settled.len() + left.len(), copied, all);
         if !left.is_empty() {

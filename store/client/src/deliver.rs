@@ -10,7 +10,7 @@ use mailrook_store_api::{Delivery, Lane, StoreError};
 use mailrook_types::{OpId, ShardId};
 use tokio::time::{Instant, timeout_at};
 
-use crate::{Client, client::misfit};
+use crate::{Client, client::misfit, patience::Patience};
 
 /// As many recipients go into one command: with a kilobyte of header fields each, well below the log's limit for an
 /// entry beside the message itself.
@@ -51,9 +51,11 @@ impl Client {
         for (part, answer) in parts.iter().zip(sent) {
             match answer {
                 Ok(answers) => {
-                    lane.answered(part.op);
+                    if answers.iter().all(Result::is_ok) {
+                        lane.answered(part.op);
+                    }
                     for (at, outcome) in part.recipients.iter().zip(answers) {
-                        outcomes[*at] = Ok(outcome);
+                        outcomes[*at] = outcome;
                     }
                 }
                 Err(error) => {
@@ -114,48 +116,68 @@ impl Client {
         Ok((parts, outcomes))
     }
 
-    /// Delivers to one shard, and to where recipients have moved from there meanwhile.
+    /// Delivers to one shard, and to where recipients have moved from there meanwhile. A recipient whose account does not arrive in
+    /// time is no failure for the others.
     async fn deliver_part(
         &self,
         part: &Part,
         delivery: &Delivery,
-    ) -> Result<Vec<DeliveryOutcome>, StoreError> {
+    ) -> Result<Vec<Outcome>, StoreError> {
         let mut outcomes = self.deliver_at(part, delivery).await?;
         let mut patience = self.patience();
-        let elsewhere = DeliveryOutcome::Refused(Refusal::Elsewhere);
-        while outcomes.contains(&elsewhere) {
-            let mut parts: BTreeMap<ShardId, Vec<usize>> = BTreeMap::new();
-            let (mut waited, mut gone) = (false, Vec::new());
-            for (at, _) in (outcomes.iter().enumerate()).filter(|(_, of)| **of == elsewhere) {
-                let account = delivery.recipients[part.recipients[at]].account;
-                match waited {
-                    true => self.inner.placement.doubt(account),
-                    false => self.look_elsewhere(account, &mut patience).await?,
-                }
-                waited = true;
-                if let Some(shard) = self.shard_of(account).await? {
-                    parts.entry(shard).or_default().push(at);
-                } else {
-                    gone.push(at);
-                }
+        loop {
+            let is_elsewhere =
+                |of: &DeliveryOutcome| matches!(of, DeliveryOutcome::Refused(Refusal::Elsewhere));
+            let left = (0..outcomes.len()).filter(|at| is_elsewhere(&outcomes[*at]));
+            let left: Vec<usize> = left.collect();
+            if left.is_empty() {
+                return Ok(outcomes.into_iter().map(Ok).collect());
             }
-            for at in gone {
-                outcomes[at] = DeliveryOutcome::Refused(Refusal::NoSuchAccount);
-            }
-            for (shard, places) in parts {
-                // What was done is kept for each account: the same operation again, for those that it was not done for.
-                let of_shard = Part {
-                    shard,
-                    op: part.op,
-                    recipients: places.iter().map(|at| part.recipients[*at]).collect(),
+            let followed = self.follow(part, delivery, &left, &mut outcomes, &mut patience);
+            if let Err(error) = followed.await {
+                let or_error = |of: DeliveryOutcome| match is_elsewhere(&of) {
+                    true => Err(error.clone()),
+                    false => Ok(of),
                 };
-                let answers = self.deliver_at(&of_shard, delivery).await?;
-                for (at, answer) in places.into_iter().zip(answers) {
-                    outcomes[at] = answer;
-                }
+                return Ok(outcomes.into_iter().map(or_error).collect());
             }
         }
-        Ok(outcomes)
+    }
+
+    /// Delivers once more to those of a part's recipients whose accounts are elsewhere.
+    async fn follow(
+        &self,
+        part: &Part,
+        delivery: &Delivery,
+        left: &[usize],
+        outcomes: &mut [DeliveryOutcome],
+        patience: &mut Patience,
+    ) -> Result<(), StoreError> {
+        let mut parts: BTreeMap<ShardId, Vec<usize>> = BTreeMap::new();
+        for (number, at) in left.iter().enumerate() {
+            let account = delivery.recipients[part.recipients[*at]].account;
+            match number {
+                0 => self.look_elsewhere(account, patience).await?,
+                _ => self.inner.placement.doubt(account),
+            }
+            match self.shard_of(account).await? {
+                Some(shard) => parts.entry(shard).or_default().push(*at),
+                None => outcomes[*at] = DeliveryOutcome::Refused(Refusal::NoSuchAccount),
+            }
+        }
+        for (shard, places) in parts {
+            // What was done is kept for each account: the same operation again, for those that it was not done for.
+            let of_shard = Part {
+                shard,
+                op: part.op,
+                recipients: places.iter().map(|at| part.recipients[*at]).collect(),
+            };
+            let answers = self.deliver_at(&of_shard, delivery).await?;
+            for (at, answer) in places.into_iter().zip(answers) {
+                outcomes[at] = answer;
+            }
+        }
+        Ok(())
     }
 
     async fn deliver_at(

@@ -585,27 +585,16 @@ impl Running {
         if view.settings.feature_level < LEVEL_MOVES {
             return Ok(());
         }
-        if !self.moved.is_empty() {
-            self.set_pace().await?;
-        }
-        if self.moved.len() >= MOVES_UNDER_WAY {
-            return Ok(());
-        }
+        self.set_pace().await?;
         let mover = Arc::new(AccountMover {
             directory: Arc::clone(&self.parts.directory),
             shards: Arc::clone(&self.parts.shards),
             kept_for: KEPT_FOR,
             pace: Arc::clone(&self.pace),
         });
-        let free = MOVES_UNDER_WAY - self.moved.len();
-        let but_for = self.moved.iter().chain(self.rested.keys()).copied();
-        let but_for: BTreeSet<u64> = but_for.collect();
-        let due = mover.due(&but_for, free).await?;
-        if !due.is_empty() && self.moved.is_empty() {
-            self.set_pace().await?;
-        }
-        let rest = self.pace.is_paused();
-        for of in due.into_iter().filter(|of| of.state.is_decided() || !rest) {
+        let free = MOVES_UNDER_WAY.saturating_sub(self.moved.len());
+        let resting: BTreeSet<u64> = self.rested.keys().copied().collect();
+        for of in mover.due(&self.moved, &resting, free).await? {
             self.moved.insert(of.id);
             let mover = Arc::clone(&mover);
             let figures = Arc::clone(&self.parts.moves);

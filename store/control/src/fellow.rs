@@ -89,6 +89,8 @@ mod tests {
             control: Arc::clone(&handler),
             bulk: handler,
         };
+        // A node is known to the hub by its network.
+        let _ = hub.network(NodeId(id));
         hub.start(NodeId(id), handlers);
     }
 

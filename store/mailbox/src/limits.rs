@@ -45,6 +45,9 @@ pub const MAILDROP_LEASE_MAX: Duration = Duration::from_secs(600);
 /// that way. One that was on its way to a dead leader goes to the new one after at most 5 seconds.
 pub const MAILDROP_NOTICE: Duration = Duration::from_secs(6);
 
+/// A notice that is a minute old is given anew: whoever gave it has long gone, and the holder may not have been able to renew.
+pub const MAILDROP_NOTICE_KEPT: Duration = Duration::from_secs(60);
+
 /// The lock of a maildrop is its holder's for an hour after its lease, unless somebody else takes it: longer than any time without a leader
 /// after which a session is worth going on with.
 pub const MAILDROP_KEPT: Duration = Duration::from_secs(3600);

@@ -12,7 +12,7 @@ use mailrook_types::{AccountId, ClientId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    limits::{MAILDROP_KEPT, MAILDROP_LEASE_MAX, MAILDROP_NOTICE, millis},
+    limits::{MAILDROP_KEPT, MAILDROP_LEASE_MAX, MAILDROP_NOTICE, MAILDROP_NOTICE_KEPT, millis},
     record::MaildropRecord,
 };
 
@@ -119,6 +119,8 @@ impl MaildropRecord {
         }
         match self.notice_ms {
             None => Claim::Notice,
+            // Nobody led in between, as a rule: the holder could not answer it either.
+            Some(at) if now >= at.saturating_add(millis(MAILDROP_NOTICE_KEPT)) => Claim::Notice,
             Some(at) if now >= at.saturating_add(millis(MAILDROP_NOTICE)) => Claim::Granted,
             Some(_) => Claim::InUse,
         }

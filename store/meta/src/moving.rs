@@ -73,6 +73,8 @@ pub struct MoveNote {
     pub pause_ms: u32,
     /// Whether the account is served where it has gone.
     pub opened: bool,
+    /// Whether the account may be fenced: it is served nowhere until somebody goes on.
+    pub fencing: bool,
 }
 
 /// How far a move has come.

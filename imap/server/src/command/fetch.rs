@@ -15,7 +15,7 @@ use mailrook_imap_proto::{
     writer::{FetchWriter, Writer},
 };
 use mailrook_store_api::{
-    Mailstore,
+    Mailstore, StoreError,
     shard::{Change, ChangeReply, FlagsStored, IndexEntry, MessageDetail},
 };
 use mailrook_types::{FlagUpdate, Flags, ModSeq, SystemFlags, Uid, UidSet};
@@ -324,8 +324,12 @@ impl Fetcher<'_> {
         };
         let stored = match self.account.change(self.store, change).await {
             Ok(ChangeReply::FlagsStored(stored)) => stored,
+            // It may be marked, or not: who asks again will know.
+            Err(Failure::Store(error @ StoreError::Unavailable(_))) => {
+                return Err(Failure::Store(error));
+            }
             other => {
-                // The message can be read all the same.
+                // The message can be read all the same, of a full disk, say.
                 tracing::warn!(?other, "messages cannot be marked as seen");
                 return Ok(None);
             }

@@ -53,7 +53,7 @@ impl Taken<'_> {
             }
             self.note.messages += messages as u64;
             self.note.bytes += bytes;
-            if self.noted.elapsed() >= NOTE_EVERY {
+            if while_used && self.noted.elapsed() >= NOTE_EVERY {
                 self.tell().await?;
             }
             match next {
@@ -66,7 +66,7 @@ impl Taken<'_> {
     /// Brings pairs to the other shard, with the bodies that it lacks.
     async fn install(&self, mut pairs: Vec<MovedPair>) -> Result<u64, Stopped> {
         self.add_bodies(&mut pairs).await?;
-        let bytes = pairs.iter().map(|pair| pair.bytes() as u64).sum();
+        let bytes = pairs.iter().map(bytes_of).sum();
         let parts = in_parts(pairs);
         stream::iter(parts)
             .map(|part| self.install_part(part))
@@ -111,6 +111,17 @@ impl Taken<'_> {
 
     /// Installs what is longer than an entry of the log.
     async fn install_long(&self, part: &[MovedPair]) -> Result<(), Stopped> {
+        for _ in 0..BODIES_TRIES {
+            if self.install_uploaded(part).await? {
+                return Ok(());
+            }
+        }
+        // Its body has gone since it was asked for.
+        Err(gone())
+    }
+
+    /// Says whether it is there: not, if the upload has gone, or a body.
+    async fn install_uploaded(&self, part: &[MovedPair]) -> Result<bool, Stopped> {
         let bytes = MovedPairs(part.to_vec()).encode();
         let raw = |bytes: &[u8]| Chunk {
             codec: ChunkCodec::Raw,
@@ -124,9 +135,8 @@ impl Taken<'_> {
         }
         let step = MoveStep::InstallUploaded { upload, digests };
         match self.shard_step(self.of.to, step).await? {
-            MoveReply::Done => Ok(()),
-            // Its body has gone since it was asked for.
-            MoveReply::BodiesMissing(_) => Err(gone()),
+            MoveReply::Done => Ok(true),
+            MoveReply::BodiesMissing(_) => Ok(false),
             _ => Err(differs()),
         }
     }
@@ -257,4 +267,16 @@ fn in_parts(pairs: Vec<MovedPair>) -> Vec<Vec<MovedPair>> {
         }
     }
     parts
+}
+
+/// How much is copied with a pair, bodies that were uploaded included.
+fn bytes_of(pair: &MovedPair) -> u64 {
+    let uploaded = pair
+        .message
+        .as_ref()
+        .map_or(0, |message| match message.source {
+            Some(BodySource::Uploaded { .. }) => message.body_size,
+            _ => 0,
+        });
+    pair.bytes() as u64 + u64::from(uploaded)
 }

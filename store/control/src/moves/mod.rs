@@ -59,6 +59,10 @@ enum Stopped {
     GiveUp(String),
     /// Somebody else has taken it over, or has decided, or has it rest.
     Overtaken,
+    /// The shard has taken steps of a later move.
+    Later,
+    /// The shard does not take the step, and cannot.
+    Refused(String),
     /// It is carried on later.
     Failed(StoreError),
 }
@@ -73,6 +77,19 @@ impl From<StoreError> for Stopped {
     }
 }
 
+/// Whether the account may be served nowhere until somebody goes on with its move.
+fn is_urgent(of: &AccountMove) -> bool {
+    match of.state {
+        MoveState::Copying => of.note.fencing,
+        MoveState::Moved => !of.note.opened,
+        MoveState::Abandoned(_) => true,
+        _ => false,
+    }
+}
+
+/// As many of those are gone on with at a time: as a rule there is none, and after a controller's death a handful.
+const URGENT_MAX: usize = 32;
+
 /// A move that this mover has taken.
 struct Taken<'m> {
     mover: &'m AccountMover,
@@ -84,19 +101,21 @@ struct Taken<'m> {
 }
 
 impl AccountMover {
-    /// Moves for which there is something to do, but for some: `limit` of them.
+    /// Moves for which there is something to do, but for those that are under way: all whose accounts may be served nowhere
+    /// until somebody does it; and `limit` others, but for those that rest.
     ///
     /// # Errors
     /// The meta group cannot be reached.
     pub async fn due(
         &self,
-        but_for: &BTreeSet<u64>,
+        under_way: &BTreeSet<u64>,
+        resting: &BTreeSet<u64>,
         limit: usize,
     ) -> Result<Vec<AccountMove>, StoreError> {
-        let (mut due, mut after) = (Vec::new(), 0);
+        let (mut urgent, mut due, mut after) = (Vec::new(), Vec::new(), 0);
         let (mut pending, mut now) = (BTreeSet::new(), None);
         // Many may wait until what is left of them is dropped.
-        while due.len() < limit {
+        loop {
             let query = MetaQuery::AccountMoves {
                 pending: true,
                 after,
@@ -115,13 +134,19 @@ impl AccountMover {
             for of in page {
                 pending.insert(of.id);
                 let waits = of.follows.is_some_and(|before| pending.contains(&before));
-                if self.is_due(&of, now) && !waits && !but_for.contains(&of.id) {
+                if waits || under_way.contains(&of.id) {
+                    continue;
+                }
+                if is_urgent(&of) {
+                    urgent.push(of);
+                } else if due.len() < limit && !resting.contains(&of.id) && self.is_due(&of, now) {
                     due.push(of);
                 }
             }
         }
-        due.truncate(limit);
-        Ok(due)
+        urgent.truncate(URGENT_MAX);
+        urgent.extend(due);
+        Ok(urgent)
     }
 
     /// The time by which the meta group says when what happened.
@@ -135,7 +160,7 @@ impl AccountMover {
         let kept = !of.hurried && of.changed.0.saturating_add(kept_ms) > now.0;
         match of.state {
             MoveState::Moved => !of.note.opened || !kept,
-            MoveState::Waiting | MoveState::Copying => !of.paused,
+            MoveState::Waiting | MoveState::Copying => !of.paused && !self.pace.is_paused(),
             _ => true,
         }
     }
@@ -177,9 +202,12 @@ impl AccountMover {
                 taken.abandon(&cause).await?;
                 match taken.follow().await {
                     Err(Stopped::Failed(error)) => Err(error),
+                    Err(Stopped::Refused(cause)) => Err(StoreError::Internal(cause)),
                     _ => Ok(taken.of),
                 }
             }
+            Err(Stopped::Later) => Ok(taken.of),
+            Err(Stopped::Refused(cause)) => Err(StoreError::Internal(cause)),
             Err(Stopped::Failed(error)) => Err(error),
         }
     }
@@ -188,7 +216,12 @@ impl AccountMover {
 impl Taken<'_> {
     async fn carry_on(&mut self) -> Result<(), Stopped> {
         if self.of.state == MoveState::Copying {
-            self.copy_over().await?;
+            let copied = self.copy_over().await;
+            copied.map_err(|stopped| match stopped {
+                Stopped::Later => Stopped::GiveUp("a later move has begun".to_owned()),
+                Stopped::Refused(cause) => Stopped::GiveUp(cause),
+                other => other,
+            })?;
         }
         self.follow().await
     }
@@ -199,31 +232,29 @@ impl Taken<'_> {
 
     /// Brings all of the account to the other shard, and has the directory say so.
     async fn copy_over(&mut self) -> Result<(), Stopped> {
-        let query = Query::MoveStanding {
-            account: self.account(),
-        };
-        let answer = self.mover.shards.shard_query(self.of.from, query);
-        let first = match answer.await? {
-            Answer::MoveStanding(Some(MoveStanding { by, stage }))
-                if by.move_id == self.by.move_id =>
-            {
+        let first = match self.standing(self.of.from).await? {
+            Some(MoveStanding { by, stage }) if by.move_id == self.by.move_id => {
                 match stage {
                     MoveStage::Leaving(round) => round + 1,
                     _ if self.of.doubtful && self.is_open_there().await? => {
                         return self.flip(true).await;
                     }
                     // How much is left to be copied is not known, and clients wait.
-                    _ => {
-                        let text = "its mover was lost while the account was fenced";
-                        return Err(Stopped::GiveUp(text.to_owned()));
-                    }
+                    _ => return Err(lost_in_the_fence()),
                 }
             }
-            Answer::MoveStanding(_) => 1,
-            other => return Err(misfit(&other).into()),
+            _ => 1,
         };
         self.until_done(self.of.to, MoveStep::Begin).await?;
         self.leave(first, 1).await?;
+        // Its mover before may have gone on until it heard of this one.
+        let first = match self.standing(self.of.from).await? {
+            Some(MoveStanding { by, stage }) if by == self.by => match stage {
+                MoveStage::Leaving(round) => round,
+                _ => return Err(lost_in_the_fence()),
+            },
+            _ => return Err(Stopped::Overtaken),
+        };
         self.copy(None, true).await?;
         // Of one that was taken over, what changed before.
         for round in 1..first {
@@ -250,6 +281,8 @@ impl Taken<'_> {
     async fn finish(&mut self, round: u32) -> Result<(), Stopped> {
         // It may have been abandoned meanwhile, or is to rest.
         self.rest().await?;
+        // Whoever finds it so goes on at once, whatever is paused.
+        self.note.fencing = true;
         self.tell().await?;
         let fenced = Instant::now();
         let copied = timeout(FENCE_MAX, self.copy_the_rest(round)).await;
@@ -295,13 +328,19 @@ impl Taken<'_> {
 
     /// Whether the account is served where it goes, by this move.
     async fn is_open_there(&self) -> Result<bool, Stopped> {
+        let standing = self.standing(self.of.to).await?;
+        Ok(standing.is_some_and(|standing| {
+            standing.by.move_id == self.by.move_id && standing.stage == MoveStage::Here
+        }))
+    }
+
+    /// Where the account stands at a shard.
+    async fn standing(&self, shard: ShardId) -> Result<Option<MoveStanding>, Stopped> {
         let query = Query::MoveStanding {
             account: self.account(),
         };
-        match self.mover.shards.shard_query(self.of.to, query).await? {
-            Answer::MoveStanding(standing) => Ok(standing.is_some_and(|standing| {
-                standing.by.move_id == self.by.move_id && standing.stage == MoveStage::Here
-            })),
+        match self.mover.shards.shard_query(shard, query).await? {
+            Answer::MoveStanding(standing) => Ok(standing),
             other => Err(misfit(&other).into()),
         }
     }
@@ -335,15 +374,15 @@ impl Taken<'_> {
         }
         match &self.of.state {
             MoveState::Moved => {
-                self.shard_step(self.of.to, MoveStep::Open).await?;
                 if !self.note.opened {
+                    done_or_later(self.shard_step(self.of.to, MoveStep::Open).await)?;
                     self.note.opened = true;
                     self.note_now().await?;
                 }
                 if !self.mover.is_due(&self.of, self.mover.now().await?) {
                     return Ok(());
                 }
-                self.until_done(self.of.from, MoveStep::Drop).await?;
+                done_or_later(self.until_done(self.of.from, MoveStep::Drop).await)?;
             }
             MoveState::Abandoned(cause) => {
                 tracing::warn!(
@@ -354,10 +393,10 @@ impl Taken<'_> {
                 );
                 // First: clients wait for it. One that was removed does not return.
                 match self.until_done(self.of.from, MoveStep::Return).await {
-                    Ok(()) | Err(Stopped::Overtaken) => {}
+                    Ok(()) | Err(Stopped::Later | Stopped::Refused(_)) => {}
                     failed => return failed,
                 }
-                self.until_done(self.of.to, MoveStep::Discard).await?;
+                done_or_later(self.until_done(self.of.to, MoveStep::Discard).await)?;
             }
             _ => return Ok(()),
         }
@@ -380,8 +419,10 @@ impl Taken<'_> {
                 Ok(())
             }
             // It was decided otherwise: whoever comes next follows that.
-            Err(Stopped::Overtaken) => Ok(()),
-            Err(Stopped::GiveUp(cause)) => Err(StoreError::Internal(cause)),
+            Err(Stopped::Overtaken | Stopped::Later) => Ok(()),
+            Err(Stopped::GiveUp(cause) | Stopped::Refused(cause)) => {
+                Err(StoreError::Internal(cause))
+            }
             Err(Stopped::Failed(error)) => Err(error),
         }
     }
@@ -445,10 +486,25 @@ impl Taken<'_> {
         });
         match self.mover.shards.shard_command(shard, command).await? {
             ShardReply::Move(Ok(reply)) => Ok(reply),
-            ShardReply::Move(Err(Refusal::StaleAccountMove)) => Err(Stopped::Overtaken),
+            ShardReply::Move(Err(Refusal::StaleAccountMove)) => Err(self.stale(shard).await?),
+            // An upload that a step has used, whose answer was lost, has gone.
+            ShardReply::Move(Err(Refusal::BodyMissing)) => Ok(MoveReply::BodiesMissing(Vec::new())),
             ShardReply::Move(Err(refusal)) => Err(Stopped::GiveUp(refusal.to_string())),
             other => Err(misfit(&other).into()),
         }
+    }
+
+    /// Why a shard took a step for one that comes late.
+    async fn stale(&self, shard: ShardId) -> Result<Stopped, Stopped> {
+        let standing = self.standing(shard).await?;
+        Ok(match standing {
+            Some(MoveStanding { by, .. }) if by.move_id > self.by.move_id => Stopped::Later,
+            Some(MoveStanding { by, .. }) if by > self.by => Stopped::Overtaken,
+            Some(MoveStanding { stage, .. }) => Stopped::Refused(format!(
+                "at shard {shard} the account is {stage:?}, from where this move cannot go on"
+            )),
+            None => Stopped::Refused(format!("shard {shard} does not know the account")),
+        })
     }
 
     async fn meta_step(&self, command: MetaCommand) -> Result<AccountMove, Stopped> {
@@ -458,4 +514,16 @@ impl Taken<'_> {
             other => Err(misfit(&other).into()),
         }
     }
+}
+
+/// What the shard has gone on from is done.
+fn done_or_later<T>(result: Result<T, Stopped>) -> Result<(), Stopped> {
+    match result {
+        Ok(_) | Err(Stopped::Later) => Ok(()),
+        Err(stopped) => Err(stopped),
+    }
+}
+
+fn lost_in_the_fence() -> Stopped {
+    Stopped::GiveUp("its mover was lost while the account was fenced".to_owned())
 }

@@ -18,8 +18,11 @@ pub struct Pace {
     taken_until: Mutex<Instant>,
 }
 
-/// Nobody waits longer for what was copied before, lest a rate that is raised be noticed late.
-const WAIT_MAX: Duration = Duration::from_secs(5);
+/// How often who waits looks whether the rate is another by now.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// What is copied in one go, some hundred messages, waits no longer than this, however low the rate is.
+const TAKES_MAX: Duration = Duration::from_secs(3600);
 
 impl Default for Pace {
     fn default() -> Pace {
@@ -35,7 +38,9 @@ impl Pace {
     /// Copies at most so many bytes a second from now on; none says as many as it can.
     pub fn set_rate(&self, bytes_per_second: Option<u64>) {
         let rate = bytes_per_second.map_or(0, |rate| rate.max(1));
-        self.bytes_per_second.store(rate, Ordering::Relaxed);
+        if self.bytes_per_second.swap(rate, Ordering::Relaxed) != rate {
+            *self.taken_until.lock() = Instant::now();
+        }
     }
 
     /// Has moves rest, or go on.
@@ -54,16 +59,16 @@ impl Pace {
         if rate == 0 {
             return;
         }
-        let now = Instant::now();
         let until = {
             let mut taken = self.taken_until.lock();
-            let takes_ms = bytes.saturating_mul(1_000) / rate;
-            // What is copied in one go is some hundred kilobytes: a rate far below that is not kept to.
-            let begin = (*taken).clamp(now, now + WAIT_MAX);
-            *taken = begin + Duration::from_millis(takes_ms.min(60_000));
+            let takes = Duration::from_millis(bytes.saturating_mul(1_000) / rate);
+            *taken = (*taken).max(Instant::now()) + takes.min(TAKES_MAX);
             *taken
         };
-        sleep_until(until.min(now + WAIT_MAX)).await;
+        // Another rate is for what was copied already, too.
+        while Instant::now() < until && self.bytes_per_second.load(Ordering::Relaxed) == rate {
+            sleep_until(until.min(Instant::now() + LOOK_EVERY)).await;
+        }
     }
 }
 
@@ -86,9 +91,12 @@ mod tests {
         tokio::join!(both(), both());
         let seconds = begun.elapsed().as_secs_f64();
         assert!((1.9..2.1).contains(&seconds), "{seconds} s");
-        // What would take for ever does not.
-        pace.take(1 << 40).await;
-        pace.set_rate(None);
+        // Who waits for what was copied at the old rate goes on when there is none any more.
+        let faster = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            pace.set_rate(None);
+        };
+        tokio::join!(pace.take(1 << 40), faster);
         pace.take(1 << 40).await;
         assert!(begun.elapsed() < Duration::from_secs(8));
     }

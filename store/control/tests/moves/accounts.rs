@@ -271,7 +271,7 @@ pub(crate) async fn control(
 ) -> Option<AccountMove> {
     let mortal = Mortal::new(client, left, carried_out);
     let mover = mortal.account_mover();
-    let due = mover.due(&BTreeSet::new(), 1).await;
+    let due = mover.due(&BTreeSet::new(), &BTreeSet::new(), 1).await;
     let pending = due.unwrap().pop()?;
     let step = tokio::spawn(async move { mover.carry_on(&pending).await });
     mortal.until_end(step, left % 2 == 0, held).await

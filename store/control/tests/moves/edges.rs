@@ -52,7 +52,10 @@ fn mover(client: &Client) -> AccountMover {
 }
 
 async fn due(mover: &AccountMover) -> Vec<AccountMove> {
-    mover.due(&BTreeSet::new(), 9).await.unwrap()
+    mover
+        .due(&BTreeSet::new(), &BTreeSet::new(), 9)
+        .await
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -295,10 +295,15 @@ impl Tables<'_> {
 
     /// The account's move, unless it is over.
     pub(crate) fn pending_move(&self, account: AccountId) -> Result<Option<AccountMove>, KvError> {
-        let Some(last) = self.last_move(account)? else {
-            return Ok(None);
-        };
-        Ok(self.account_move(last.id)?.filter(|of| !of.state.is_over()))
+        let mut next = self.last_move(account)?.map(|last| last.id);
+        // One that was cancelled before its turn came leaves the one that it waited for. Each follows one with a lower id.
+        while let Some(id) = next {
+            match self.account_move(id)? {
+                Some(of) if !of.state.is_over() => return Ok(Some(of)),
+                over => next = over.and_then(|of| of.follows),
+            }
+        }
+        Ok(None)
     }
 
     /// What names `target`, or a subaddress of it that is no user of its own; at most `limit`.
