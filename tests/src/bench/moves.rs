@@ -183,7 +183,9 @@ fn move_peer(mdbox: bool) -> io::Result<f64> {
     let output = Command::new("/usr/bin/doveadm")
         .arg("-c")
         .arg(config(&from))
-        .args(["backup", "-u", &account.user, "/usr/bin/doveadm", "-c"])
+        .args(["backup", "-u", &account.user])
+        // In its parent's environment it would take the parent's settings, whatever `-c` says, and wait for its own lock.
+        .args(["/usr/bin/env", "-i", "/usr/bin/doveadm", "-c"])
         .arg(config(&to))
         .args(["dsync-server", "-u", &account.user])
         .stdin(Stdio::null())
