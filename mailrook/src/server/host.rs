@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::future::{BoxFuture, FutureExt};
@@ -20,6 +20,7 @@ use tracing::info;
 use super::{
     accept::Acceptors,
     cluster::{ClusterDoor, group_name},
+    leaderless::Leaderless,
     sessions::Sessions,
     shell::Shell,
     store::Store,
@@ -52,6 +53,8 @@ pub struct Running {
     /// What became of those that were held up.
     pub(super) stories: Arc<Stories>,
     pub(super) stopping: AtomicBool,
+    /// Since when groups have been without a leader.
+    pub(super) leaderless: Leaderless,
     /// Closes the ports.
     pub(super) close: ShutdownTrigger,
 }
@@ -182,14 +185,14 @@ impl Health for Running {
         let Some(store) = self.store.read().clone() else {
             return vec!["the store is closed".to_owned()];
         };
+        let now = Instant::now();
         let waits = |group: &GroupStatus| match &group.role {
             GroupRole::Stopped { cause } => {
                 Some(format!("{} is stopped: {cause}", group_name(group.shard)))
             }
-            _ if group.leader.is_none() => {
-                Some(format!("{} has no leader", group_name(group.shard)))
-            }
-            _ => None,
+            _ => (self.leaderless)
+                .look(group.shard, group.leader.is_some(), now)
+                .then(|| format!("{} has no leader", group_name(group.shard))),
         };
         let status = store.node.status();
         let own = status.groups.iter().filter_map(waits);

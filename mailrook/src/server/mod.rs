@@ -9,6 +9,7 @@ mod accept;
 mod cluster;
 mod host;
 mod housekeeping;
+mod leaderless;
 mod listen;
 mod neighbours;
 mod reached;
@@ -158,6 +159,7 @@ impl Server {
             store: RwLock::new(Some(store)),
             acceptors,
             stopping: AtomicBool::new(false),
+            leaderless: leaderless::Leaderless::default(),
             close,
         });
         let admin = Admin {
