@@ -233,10 +233,11 @@ impl Book {
         present.map(|(id, _)| id).collect()
     }
 
-    /// Whether a node is known to have no store.
-    pub(crate) fn is_storeless(&self, node: NodeId) -> bool {
+    /// Whether a node is known, and known to have a store.
+    pub(crate) fn has_store(&self, node: NodeId) -> bool {
         let nodes = self.nodes.lock();
-        nodes.known.get(&node).is_some_and(|known| known.storeless)
+        let known = nodes.known.get(&node);
+        known.is_some_and(|known| !known.storeless && !known.removed)
     }
 
     /// What the directory says of the nodes takes the place of what was known. Says whether that is news. Waits for the disk.
@@ -402,7 +403,8 @@ mod tests {
         for book in [&book, &Book::open(path.clone(), NodeId(1)).unwrap()] {
             assert_eq!(book.nodes(), [NodeId(2)]);
             assert_eq!(book.members(), [NodeId(2), NodeId(3)]);
-            assert!(book.is_storeless(NodeId(3)) && !book.is_storeless(NodeId(2)));
+            assert!(book.has_store(NodeId(2)) && !book.has_store(NodeId(3)));
+            assert!(!book.has_store(NodeId(4)), "nothing is known of it");
             assert!(!book.learn(&without).unwrap(), "nothing new");
         }
         // It gets a store: then older programs can read the book again.

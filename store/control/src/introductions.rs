@@ -106,12 +106,12 @@ impl Introductions {
         };
         let mut clocks = self.clocks.lock();
         // The log's time is stamped by nodes with a store alone, and theirs is the majority that counts: those without may be
-        // many, and all on one machine that has the wrong time.
-        if self.book.is_storeless(from) {
-            clocks.0.remove(&from);
-        } else {
+        // many, and all on one machine that has the wrong time. Of who joined a moment ago it is not known yet what it is.
+        if self.book.has_store(from) {
             let ahead_ms = wall_ms.saturating_sub(node.wall_ms());
             clocks.0.insert(from, ahead_ms);
+        } else {
+            clocks.0.remove(&from);
         }
         node.correct_clock(clocks.correction_ms());
     }
@@ -266,6 +266,11 @@ mod tests {
             introductions.clocks.lock().correction_ms()
         };
         assert_eq!(correction_ms(), 0);
+        // Nor of nodes that it does not know.
+        for id in [4, 5] {
+            introductions.hear_clock(NodeId(id), node.wall_ms() + day_ms);
+        }
+        assert_eq!(introductions.clocks.lock().correction_ms(), 0);
         // Two nodes with a store are a majority.
         book.learn(&[2, 3].map(|id| record(id, NodeState::Active)))
             .unwrap();
