@@ -15,7 +15,8 @@
 //! 3. The copies of a group are in as many zones as can be; nodes have about as many copies each.
 //! 4. Nodes lead about as many groups each.
 //!
-//! Apart from that, [`slots_to_move`] says which slots of the cluster-wide tables go to another shard.
+//! Apart from that, [`slots_to_move`] says which slots of the cluster-wide tables go to another shard, and [`accounts_to_move`], when an
+//! admin asks, which accounts.
 //!
 //! Every plan makes one of these better and none before it worse, and plans stop when nothing can be made better: there
 //! is no back and forth (`tests/simulation`).
@@ -23,6 +24,7 @@
 //! *Architecture Invariant:* this crate knows no Raft library, no sockets, no clock and no randomness. Times come in as how
 //! long something has lasted, and the same view gives the same plan.
 
+mod accounts;
 mod action;
 mod cluster;
 mod leaders;
@@ -34,6 +36,7 @@ mod step;
 mod target;
 mod view;
 
+pub use accounts::{AccountView, Measure, Relocation, accounts_to_move, worst_crowding};
 pub use action::{Action, Planned};
 pub use leaders::LEADER_REST_MS;
 pub use plan::{ACTIONS_MAX, FILLS_MAX, FILLS_PER_NODE_MAX, TRANSFERS_MAX, plan};
