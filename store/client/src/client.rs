@@ -17,8 +17,8 @@ use mailrook_types::{ClientId, NodeId, ShardId};
 use tokio::sync::OnceCell;
 
 use crate::{
-    calls::Calls, confirmer::Confirmer, lanes::SpareLanes, placement::Placement, routes::Reach,
-    slots::Slots, watches::Watches,
+    calls::Calls, confirmer::Confirmer, lanes::SpareLanes, load::Loads, placement::Placement,
+    routes::Reach, slots::Slots, watches::Watches,
 };
 
 /// The state machine of each group: the directory's for the meta group, a shard's for every other.
@@ -62,6 +62,8 @@ pub(crate) struct Inner {
     lanes: AtomicU64,
     pub(crate) spare_lanes: SpareLanes,
     pub(crate) slots: Slots,
+    /// What the accounts ask for here.
+    pub(crate) loads: Loads,
     /// Whether all nodes are known to lock maildrops in the cluster: the feature level never falls.
     pub(crate) locks_maildrops: AtomicBool,
 }
@@ -81,6 +83,7 @@ impl Client {
                 lanes: AtomicU64::new(1),
                 spare_lanes: SpareLanes::default(),
                 slots: Slots::default(),
+                loads: Loads::default(),
                 locks_maildrops: AtomicBool::new(false),
             }),
         }

@@ -221,6 +221,11 @@ impl Client {
                 other => return Err(misfit(&other)),
             };
             if !self.mend(part, delivery, &answers).await? {
+                // The body comes to the shard once, for all of them.
+                let bytes_each = delivery.message.stored_len() / accounts.len().max(1);
+                for account in &accounts {
+                    self.inner.loads.asked(*account, part.shard, bytes_each);
+                }
                 return Ok(answers);
             }
             // A refusal is not kept as a reply, a delivery is: the same operation, sent again, completes it.

@@ -11,6 +11,7 @@ mod confirmer;
 mod deliver;
 mod directory;
 mod lanes;
+mod load;
 mod maildrop;
 mod mailstore;
 mod patience;
@@ -29,6 +30,7 @@ mod watches;
 mod wire;
 
 pub use client::{Client, ClientOptions, machines};
+pub use load::{AccountLoad, LOAD_HALF_LIFE};
 pub use routes::{Copies, Peers, Reach};
 pub use shards::Shards;
 pub use upload::new_upload;

@@ -42,6 +42,7 @@ impl Client {
                     }
                 }
                 ShardReply::Maildrop(reply) => {
+                    self.inner.loads.asked(account, shard, 0);
                     return Ok(reply.map(|reply| match reply {
                         MaildropReply::Done => MaildropLock::Done,
                         MaildropReply::InUse => MaildropLock::InUse,

@@ -12,7 +12,7 @@ use mailrook_store_api::{
 };
 use mailrook_types::{AccountId, BlobHash, OpId};
 
-use crate::{Client, client::misfit};
+use crate::{Client, client::misfit, load::answer_bytes};
 
 /// How often a command is tried whose body the shard does not have, or whose account it does not know. Each time the
 /// cause was mended; after three times something else is wrong.
@@ -73,6 +73,7 @@ impl Client {
                 }
                 ShardReply::Account(result) => {
                     lane.answered(op);
+                    self.inner.loads.asked(account, shard, 0);
                     return Ok(result);
                 }
                 other => return Err(misfit(&other)),
@@ -97,6 +98,8 @@ impl Client {
                 return Ok(Err(Refusal::NoSuchAccount));
             };
             let change = self.send_append(shard, &append).await?;
+            let lens = append.messages.iter().map(|of| of.0.stored_len());
+            self.inner.loads.moved(account, shard, lens.sum());
             let begun = lane.begin_for(intent);
             let outcome = self.change_as(lane, begun.op, account, change).await?;
             let may_try_again = begun.is_worth_another(&outcome);
@@ -126,7 +129,13 @@ impl Client {
                         return Ok(Answer::NoSuchAccount);
                     }
                 }
-                answer => return Ok(answer),
+                // What a plan of moves asks of every account is nobody's load.
+                answer @ Answer::Quota(_) => return Ok(answer),
+                answer => {
+                    let bytes = answer_bytes(&answer);
+                    self.inner.loads.asked(account, shard, bytes);
+                    return Ok(answer);
+                }
             }
         }
         Err(unknown_to_shard())
