@@ -18,5 +18,5 @@ pub use client::{Client, ClientError};
 pub use desk::{Desk, Starting};
 pub use handle::{Admin, ClusterHost, FIRST_PASSWORD, Failure, Host};
 pub use server::AdminDoor;
-pub use sessions::{SESSION_PAGE, SessionFilter, SessionHost, Whom, lasting};
+pub use sessions::{AccountLoads, SESSION_PAGE, SessionFilter, SessionHost, Whom, lasting};
 pub use time::rfc3339;

@@ -125,6 +125,7 @@ impl Admin {
                 id: None,
                 messages: usage.messages,
                 bytes: usage.storage_bytes,
+                why: None,
             });
         }
         Ok(all)

@@ -330,6 +330,9 @@ pub enum Reply {
     Balance {
         shards: Vec<ShardLoad>,
         moves: Vec<AskedMove>,
+        /// Nodes that did not say what is asked for through them: load was left out of account for that.
+        #[serde(default)]
+        unreached: Vec<UnreachedNode>,
     },
     /// One account.
     Account {
@@ -809,6 +812,9 @@ pub struct AskedMove {
     /// What the account holds.
     pub messages: u64,
     pub bytes: u64,
+    /// Why it is moved, if nobody asked for this very account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// What came of it.
@@ -861,6 +867,11 @@ pub struct ShardLoad {
     /// What it would hold, or will.
     pub accounts_after: u64,
     pub bytes_after: u64,
+    /// What is asked of it, in requests an hour; none where that is not known.
+    #[serde(default)]
+    pub load: Option<u64>,
+    #[serde(default)]
+    pub load_after: Option<u64>,
 }
 
 /// A service that listens.

@@ -1,14 +1,17 @@
 //! Requests about sessions: who is connected, and who is to go.
 
+use std::collections::HashMap;
+
 use futures::future::BoxFuture;
 use mailrook_net::Reason;
-use mailrook_types::{Address, Domain};
+use mailrook_types::{AccountId, Address, Domain};
 use serde::{Deserialize, Serialize};
 
 use super::{
     handle::{Admin, Failure, Outcome},
     protocol::{
         Reply, Request, SessionDetail, SessionInfo, SessionPage, SessionProtocol, SessionsEnded,
+        UnreachedNode,
     },
 };
 
@@ -30,6 +33,18 @@ pub trait SessionHost: Send + Sync + 'static {
 
     /// Tells them to end.
     fn end(&self, whom: Whom, reason: Reason) -> BoxFuture<'_, Result<SessionsEnded, Failure>>;
+
+    /// What is asked for of each account, by sessions and deliveries.
+    fn loads(&self) -> BoxFuture<'_, AccountLoads>;
+}
+
+/// What the nodes have counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountLoads {
+    /// Requests an hour, of all nodes that answered.
+    pub by_account: HashMap<AccountId, u64>,
+    /// Nodes whose counts are missing.
+    pub unreached: Vec<UnreachedNode>,
 }
 
 /// Which sessions are asked for.

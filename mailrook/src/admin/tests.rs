@@ -8,8 +8,8 @@ use mailrook_store_api::{Directory, Mailstore, memory::MemoryCluster};
 use serde_json::{Value, json};
 
 use super::{
-    Admin, AdminDoor, Client, ClientError, Desk, Failure, Host, SessionFilter, SessionHost,
-    Starting, Whom,
+    AccountLoads, Admin, AdminDoor, Client, ClientError, Desk, Failure, Host, SessionFilter,
+    SessionHost, Starting, Whom,
     protocol::{
         Reply, Request, Secret, SessionDetail, SessionInfo, SessionPage, SessionsEnded, Status,
         UnreachedNode,
@@ -123,6 +123,10 @@ impl SessionHost for OneSession {
             }
         }
         .boxed()
+    }
+
+    fn loads(&self) -> BoxFuture<'_, AccountLoads> {
+        async { AccountLoads::default() }.boxed()
     }
 
     fn end(&self, whom: Whom, reason: Reason) -> BoxFuture<'_, Result<SessionsEnded, Failure>> {

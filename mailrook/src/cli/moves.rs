@@ -19,7 +19,9 @@ use super::{
 use crate::{
     admin::{
         Client,
-        protocol::{AskedMove, AskedOutcome, MoveInfo, MoveTarget, Reply, Request, ShardLoad},
+        protocol::{
+            AskedMove, AskedOutcome, MoveInfo, MoveTarget, Reply, Request, ShardLoad, UnreachedNode,
+        },
     },
     config::Size,
 };
@@ -264,6 +266,9 @@ fn result(of: &AskedMove, moves: &[MoveInfo]) -> Value {
         "bytes": of_move.map_or(0, |info| info.bytes),
         "pause_ms": of_move.map_or(0, |info| info.pause_ms),
     });
+    if let Some(why) = &of.why {
+        value["why"] = Value::String(why.clone());
+    }
     if let Some(error) = failed.and_then(|info| info.cause.clone()) {
         value["error"] = Value::String(error);
     } else if of.outcome == AskedOutcome::MovesElsewhere {
@@ -329,10 +334,11 @@ fn asked_table(asked: &[AskedMove]) -> String {
             human_bytes(of.bytes),
             of.id.map_or("-".to_owned(), |id| id.to_string()),
             outcome.to_owned(),
+            of.why.clone().unwrap_or_default(),
         ]
     };
     let rows: Vec<_> = asked.iter().map(row).collect();
-    let heads = ["USER", "FROM", "TO", "MESSAGES", "SIZE", "MOVE", ""];
+    let heads = ["USER", "FROM", "TO", "MESSAGES", "SIZE", "MOVE", "", ""];
     table(&heads, &rows, "There is nothing to move.")
 }
 
@@ -594,18 +600,22 @@ pub fn rebalance(arguments: &RebalanceArguments, context: &Context) -> Result<()
         return stop(context);
     }
     let is_json = context.output.is_json();
-    let (shards, asked, moves) = context.ask_all(|client| async move {
+    let (shards, asked, moves, unreached) = context.ask_all(|client| async move {
         if !arguments.plan {
             arguments.how.set_rate(&client).await?;
         }
         let plan = arguments.plan;
         match client.call(&Request::Rebalance { plan }).await? {
-            Reply::Balance { shards, moves } if plan || arguments.how.no_wait => {
-                Ok((shards, moves, Vec::new()))
-            }
-            Reply::Balance { shards, moves } => {
-                let settled = wait(&client, &moves, !is_json).await?;
-                Ok((shards, moves, settled))
+            Reply::Balance {
+                shards,
+                moves,
+                unreached,
+            } => {
+                let settled = match plan || arguments.how.no_wait {
+                    true => Vec::new(),
+                    false => wait(&client, &moves, !is_json).await?,
+                };
+                Ok((shards, moves, settled, unreached))
             }
             other => Err(misfit(&other)),
         }
@@ -615,17 +625,31 @@ pub fn rebalance(arguments: &RebalanceArguments, context: &Context) -> Result<()
         true => asked.iter().map(|of| result(of, &moves)).collect(),
         false => asked.iter().map(|of| json!(of)).collect(),
     };
-    context
-        .output
-        .print(&json!({"shards": shards, "moves": results}), || {
+    context.output.print(
+        &json!({"shards": shards, "moves": results, "unreached": unreached}),
+        || {
             let then = match (asked.is_empty(), waited) {
                 (true, _) => "The shards are even: nothing is to move.".to_owned(),
                 (false, true) => result_text(&asked, &moves),
                 (false, false) => asked_table(&asked),
             };
-            format!("{}\n\n{then}", shards_table(&shards).trim_end())
-        });
+            let uncounted = uncounted(&unreached);
+            format!("{}\n{uncounted}\n{then}", shards_table(&shards).trim_end())
+        },
+    );
     fail_with(&asked, &moves)
+}
+
+/// Why load was no part of the plan.
+fn uncounted(unreached: &[UnreachedNode]) -> String {
+    if unreached.is_empty() {
+        return String::new();
+    }
+    let why = |node: &UnreachedNode| format!("  {}: {}\n", node.node, node.why);
+    let whys: String = unreached.iter().map(why).collect();
+    format!(
+        "\nPlanned by size and number alone. These nodes did not say what is asked for there:\n{whys}"
+    )
 }
 
 fn shards_table(shards: &[ShardLoad]) -> String {
@@ -634,13 +658,21 @@ fn shards_table(shards: &[ShardLoad]) -> String {
             load.shard.to_string(),
             load.accounts.to_string(),
             human_bytes(load.bytes),
+            requests(load.load),
             load.accounts_after.to_string(),
             human_bytes(load.bytes_after),
+            requests(load.load_after),
         ]
     };
     let rows: Vec<_> = shards.iter().map(row).collect();
-    let heads = ["SHARD", "ACCOUNTS", "SIZE", "THEN", "SIZE"];
+    let heads = [
+        "SHARD", "ACCOUNTS", "SIZE", "LOAD/H", "THEN", "SIZE", "LOAD/H",
+    ];
     table(&heads, &rows, "There are no shards yet.")
+}
+
+fn requests(an_hour: Option<u64>) -> String {
+    an_hour.map_or("-".to_owned(), |count| count.to_string())
 }
 
 fn stop(context: &Context) -> Result<(), CliError> {

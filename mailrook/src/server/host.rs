@@ -1,6 +1,7 @@
 //! The running server, as its admins, its probes and the meters see it.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -13,6 +14,8 @@ use futures::future::{BoxFuture, FutureExt};
 use mailrook_cluster::{GroupRole, GroupStatus, NodeStatus};
 use mailrook_control::{MoveFigures, PAUSE_BOUNDS_MS};
 use mailrook_net::{ShutdownTrigger, TlsAcceptor};
+use mailrook_store_client::Client;
+use mailrook_types::ShardId;
 use murder_proxy::MailProtocol;
 use parking_lot::RwLock;
 use tracing::info;
@@ -177,6 +180,16 @@ impl Running {
     }
 }
 
+/// What this node's sessions and deliveries ask of each shard.
+fn shard_loads(client: &Client) -> Vec<(Vec<(&'static str, String)>, u64)> {
+    let mut sums: BTreeMap<ShardId, u64> = BTreeMap::new();
+    for load in client.account_loads() {
+        *sums.entry(load.shard).or_default() += load.requests_per_hour;
+    }
+    let labelled = |(shard, sum): (ShardId, u64)| (vec![("shard", shard.to_string())], sum);
+    sums.into_iter().map(labelled).collect()
+}
+
 impl Health for Running {
     fn not_ready_because(&self) -> Vec<String> {
         if self.stopping.load(Ordering::Acquire) {
@@ -232,6 +245,12 @@ impl Health for Running {
                 "leader_changes_total",
                 "How often calls of this node's sessions met another leader than before.",
                 changes.map(|(shard, count)| (vec![("shard", shard.to_string())], count)),
+            );
+            page.add(
+                Kind::Gauge,
+                "shard_load",
+                "Requests an hour of a shard by this node's sessions and deliveries; of all nodes together what the shard does.",
+                shard_loads(&store.client),
             );
             if let Some(others) = &store.others {
                 Running::add_moves(&mut page, &others.moves);

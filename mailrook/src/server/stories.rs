@@ -265,6 +265,10 @@ mod tests {
         fn place(&self, _account: AccountId) -> Option<(ShardId, Option<NodeId>)> {
             None
         }
+
+        fn loads(&self) -> Vec<(AccountId, u64)> {
+            Vec::new()
+        }
     }
 
     fn resumed(done: bool) -> Resumed {

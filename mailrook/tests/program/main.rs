@@ -9,6 +9,7 @@ mod command_line;
 mod dev;
 mod fronts;
 mod harness;
+mod load;
 mod mail;
 mod reload;
 mod secrets;

@@ -41,6 +41,8 @@ pub enum Ask {
     Show { id: String },
     /// Some are to end.
     End { whom: Whom, reason: String },
+    /// What the accounts ask for through it.
+    Load,
 }
 
 /// Its answer.
@@ -53,6 +55,8 @@ pub enum Answer {
     Show(Option<Box<SessionDetail>>),
     /// Those that were told.
     Ended { count: u64, ids: Vec<String> },
+    /// Accounts and their requests an hour; a bounded number of them.
+    Load(Vec<(u64, u64)>),
 }
 
 /// The other nodes.
@@ -84,10 +88,19 @@ impl Fellows for Wired {
             if network.link(node) == Link::Silent {
                 return Err(NoAnswer::Away("nothing is heard of it".to_owned()));
             }
-            let answer = ask_fellow(&network, node, request.map_err(refused)?, ANSWER_MAX).await?;
+            let answer = ask_fellow(&network, node, request.map_err(refused)?, ANSWER_MAX).await;
+            let answer = answer.map_err(older_if_unknown)?;
             serde_json::from_slice(&answer).map_err(refused)
         }
         .boxed()
+    }
+}
+
+/// A program that answers others, and does not know this question, says so in its parser's words.
+fn older_if_unknown(why: NoAnswer) -> NoAnswer {
+    match why {
+        NoAnswer::Refused(text) if text.starts_with("unknown variant") => NoAnswer::Older,
+        why => why,
     }
 }
 
@@ -129,5 +142,33 @@ impl Heard for HeardHere {
     fn place(&self, account: AccountId) -> Option<(ShardId, Option<NodeId>)> {
         let shard = self.client.shard_heard_of(account)?;
         Some((shard, self.client.leader_heard_of(shard)))
+    }
+
+    fn loads(&self) -> Vec<(AccountId, u64)> {
+        let loads = self.client.account_loads().into_iter();
+        loads.map(|of| (of.account, of.requests_per_hour)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [`Ask`] as it was before anybody asked for load.
+    #[derive(Debug, Deserialize)]
+    #[serde(tag = "ask", rename_all = "kebab-case")]
+    enum Before {
+        #[allow(dead_code)]
+        List { limit: usize },
+    }
+
+    #[test]
+    fn a_program_that_counts_no_load_is_an_older_one() {
+        let asked = serde_json::to_vec(&Ask::Load).unwrap();
+        let words = serde_json::from_slice::<Before>(&asked).unwrap_err();
+        let refused = NoAnswer::Refused(words.to_string());
+        assert_eq!(older_if_unknown(refused), NoAnswer::Older);
+        let refused = NoAnswer::Refused("this node is stopping".to_owned());
+        assert_eq!(older_if_unknown(refused.clone()), refused);
     }
 }

@@ -18,6 +18,8 @@ pub trait Heard: Send + Sync + 'static {
     fn name(&self, node: NodeId) -> String;
     /// The shard that an account is on, and who leads that.
     fn place(&self, account: AccountId) -> Option<(ShardId, Option<NodeId>)>;
+    /// What the accounts ask for here, in requests an hour; those that ask for something.
+    fn loads(&self) -> Vec<(AccountId, u64)>;
 }
 
 /// The sessions of this node.
@@ -47,6 +49,10 @@ impl Here {
                 let reason = Reason::parse(&reason).map_err(|error| error.to_string())?;
                 let (count, ids) = self.end(&whom, &reason)?;
                 Answer::Ended { count, ids }
+            }
+            Ask::Load => {
+                let loads = self.heard.loads().into_iter();
+                Answer::Load(loads.map(|(account, load)| (account.0, load)).collect())
             }
         })
     }

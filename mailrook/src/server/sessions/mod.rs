@@ -11,11 +11,11 @@ use std::{sync::Arc, time::Duration};
 use futures::future::{BoxFuture, FutureExt, join_all};
 use mailrook_control::NoAnswer;
 use mailrook_net::{Reason, SessionId};
-use mailrook_types::NodeId;
+use mailrook_types::{AccountId, NodeId};
 use tokio::time::Instant;
 
 use crate::admin::{
-    Failure, SESSION_PAGE, SessionFilter, SessionHost, Whom,
+    AccountLoads, Failure, SESSION_PAGE, SessionFilter, SessionHost, Whom,
     protocol::{SessionDetail, SessionPage, SessionsEnded, UnreachedNode},
 };
 use fellows::{Answer, Ask};
@@ -184,6 +184,24 @@ impl Sessions {
         Ok(all)
     }
 
+    /// What all nodes together tell of what the accounts ask for.
+    async fn gather_loads(&self) -> AccountLoads {
+        let mut all = AccountLoads::default();
+        for (member, answer) in self.ask_all(&self.members(), &Ask::Load).await {
+            match answer {
+                Ok(Answer::Load(loads)) => {
+                    for (account, load) in loads {
+                        let sum = all.by_account.entry(AccountId(account)).or_insert(0_u64);
+                        *sum = sum.saturating_add(load);
+                    }
+                }
+                Ok(other) => all.unreached.push(member.unreached(&misfit(&other))),
+                Err(why) => all.unreached.push(member.unreached(&why)),
+            }
+        }
+        all
+    }
+
     /// Which nodes may have a session, and what they call it.
     fn owners(&self, id: &str) -> Result<(Vec<Member>, String), Failure> {
         let (node, own) = match id.rsplit_once('-') {
@@ -251,6 +269,10 @@ impl SessionHost for Sessions {
 
     fn show(&self, id: String) -> BoxFuture<'_, Result<SessionDetail, Failure>> {
         async move { self.show_one(&id).await }.boxed()
+    }
+
+    fn loads(&self) -> BoxFuture<'_, AccountLoads> {
+        self.gather_loads().boxed()
     }
 
     fn end(&self, whom: Whom, reason: Reason) -> BoxFuture<'_, Result<SessionsEnded, Failure>> {

@@ -18,6 +18,10 @@ impl Heard for Names {
     fn place(&self, account: AccountId) -> Option<(ShardId, Option<NodeId>)> {
         (account.0 > 0).then_some((ShardId(3), Some(NodeId(2))))
     }
+
+    fn loads(&self) -> Vec<(AccountId, u64)> {
+        vec![(AccountId(7), 100), (AccountId(8), 5)]
+    }
 }
 
 /// How another node answers.
@@ -151,6 +155,24 @@ async fn the_sessions_of_all_nodes_are_gathered_and_who_is_silent_is_named() {
     let unknown = sessions.list(SessionFilter::default(), Some("mail-9".to_owned()), None);
     let refused = unknown.await.unwrap_err();
     assert!(refused.to_string().contains("no node"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_all_nodes_counted_is_added_up_and_who_did_not_is_named() {
+    let lives = || Other::Lives(here("mail-2"));
+    let all = sessions(&here("mail-1"), vec![("mail-2", lives())]);
+    let loads = all.loads().await;
+    assert_eq!(loads.by_account[&AccountId(7)], 200);
+    assert_eq!(loads.by_account[&AccountId(8)], 10);
+    assert_eq!(loads.unreached, []);
+    let others = vec![
+        ("mail-2", lives()),
+        ("mail-3", Other::IsOlder),
+        ("mail-4", Other::Hangs),
+    ];
+    let loads = sessions(&here("mail-1"), others).loads().await;
+    let silent: Vec<_> = loads.unreached.iter().map(|of| of.node.as_str()).collect();
+    assert_eq!(silent, ["mail-3", "mail-4"]);
 }
 
 #[tokio::test]
