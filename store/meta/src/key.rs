@@ -73,6 +73,8 @@ pub(crate) const NEXT_SLOT_MOVE: &str = "slot-move";
 pub(crate) const NEXT_ACCOUNT_MOVE: &str = "account-move";
 /// How many moves of accounts are not over.
 pub(crate) const MOVES_PENDING: &str = "account-moves-pending";
+/// Up to which id it was looked for moves that are old.
+pub(crate) const MOVES_LOOKED_AT: &str = "account-moves-looked-at";
 /// Counts the changes.
 pub(crate) const REVISION: &str = "revision";
 

@@ -32,8 +32,8 @@ pub use machine::{
     UNANSWERED_MAX, VERIFIER_BYTES_MAX, ZONE_BYTES_MAX,
 };
 pub use moving::{
-    AccountMove, LEVEL_MOVES, MOVES_AT_ONCE_MAX, MOVES_KEPT, MOVES_MAX, MoveNote, MoveState,
-    SETTING_MOVE_RATE, SETTING_MOVES_PAUSED,
+    AccountMove, LEVEL_FORGOTTEN_MOVES, LEVEL_MOVES, MOVES_AT_ONCE_MAX, MOVES_KEPT, MOVES_MAX,
+    MoveNote, MoveState, SETTING_MOVE_RATE, SETTING_MOVES_PAUSED,
 };
 pub use node::{FeatureLevels, FrontRoles, LEVEL_FRONT_NODES, NewNode, NodeRecord, NodeState};
 pub use placement::{SLOTS_PER_MOVE_MAX, ShardRecord, SlotMap, SlotMove, TABLE_SLOTS};

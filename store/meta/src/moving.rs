@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 /// Accounts move from this feature level on.
 pub const LEVEL_MOVES: u32 = 5;
 
+/// From this feature level on shards take the steps that find an account again whose move a recovered directory has forgotten, and moves that
+/// stay pending keep no others from being forgotten.
+pub const LEVEL_FORGOTTEN_MOVES: u32 = 7;
+
 /// The most accounts in one [`MoveAccounts`](crate::MetaCommand::MoveAccounts).
 pub const MOVES_AT_ONCE_MAX: usize = 1_000;
 
@@ -18,7 +22,7 @@ pub const SETTING_MOVE_RATE: &str = "move-rate";
 /// The setting that has all moves rest, if it is there: `1`.
 pub const SETTING_MOVES_PAUSED: &str = "moves-paused";
 
-/// So many moves that are over are remembered, for who asks how they went.
+/// So many moves that are over are remembered, for who asks how they went; more of them for ten minutes after their end.
 pub const MOVES_KEPT: u64 = 10_000;
 
 /// A move of an account from one shard to another.

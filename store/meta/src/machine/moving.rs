@@ -6,8 +6,8 @@ use mailrook_types::{AccountId, ShardId};
 
 use super::{Machine, Outcome, Stop, invalid, limit};
 use crate::{
-    AccountMove, MOVES_AT_ONCE_MAX, MOVES_KEPT, MOVES_MAX, MetaRefusal, MetaReply, MoveNote,
-    MoveState, key,
+    AccountMove, LEVEL_FORGOTTEN_MOVES, MOVES_AT_ONCE_MAX, MOVES_KEPT, MOVES_MAX, MetaRefusal,
+    MetaReply, MoveNote, MoveState, key,
     tables::{LastMove, delete, put},
 };
 
@@ -242,12 +242,39 @@ impl Machine<'_, '_> {
         let pending = self.tables().counter(key::MOVES_PENDING)?.saturating_sub(1);
         put(self.view, key::counter(key::MOVES_PENDING), &pending);
         let all = self.tables().counter(key::NEXT_ACCOUNT_MOVE)?;
-        let oldest = self.tables().account_moves(0, 2)?;
-        let old = |of: &&AccountMove| of.state.is_over() && of.id + MOVES_KEPT <= all;
-        for forgotten in oldest.iter().filter(old) {
+        let is_old = |of: &AccountMove| of.id + MOVES_KEPT <= all;
+        let (looked_at, kept_ms) = self.some_moves(is_old)?;
+        let now = self.now;
+        let is_forgotten = |of: &&AccountMove| {
+            let known_ms = now.0.saturating_sub(of.changed.0);
+            of.state.is_over() && is_old(of) && known_ms >= kept_ms
+        };
+        for forgotten in looked_at.iter().filter(is_forgotten) {
             delete(self.view, key::account_move(forgotten.id));
         }
         Ok(())
+    }
+
+    /// Moves that may be old, and how long after its end one is remembered at least.
+    ///
+    /// Some are looked at each time, from where it ended the last time, and from the first one again behind the last old one: one that
+    /// stays pending is passed, and has its turn once it is over.
+    fn some_moves(
+        &mut self,
+        is_old: impl Fn(&AccountMove) -> bool,
+    ) -> Result<(Vec<AccountMove>, i64), Stop> {
+        if self.tables().cluster_settings()?.feature_level < LEVEL_FORGOTTEN_MOVES {
+            // As older programs do, whose copies are to be the same.
+            return Ok((self.tables().account_moves(0, 2)?, i64::MIN));
+        }
+        let looked = self.tables().counter(key::MOVES_LOOKED_AT)?;
+        let some = self.tables().account_moves(looked, LOOKED_AT_ONCE)?;
+        let then = match some.last() {
+            Some(last) if some.len() == LOOKED_AT_ONCE && is_old(last) => last.id,
+            _ => 0,
+        };
+        put(self.view, key::counter(key::MOVES_LOOKED_AT), &then);
+        Ok((some, MOVES_KEPT_MS))
     }
 
     fn known_move(&self, id: u64) -> Result<AccountMove, Stop> {
@@ -265,6 +292,13 @@ impl Machine<'_, '_> {
         Ok(known)
     }
 }
+
+/// Moves that are looked at when one is over, to forget those that are old: several, so that the old ones are caught up with however
+/// many that are pending lie between them.
+const LOOKED_AT_ONCE: usize = 8;
+
+/// However many came after it, a move is remembered for ten minutes after its end: who waits for many looks more often.
+const MOVES_KEPT_MS: i64 = 600_000;
 
 /// More of a cause is not kept.
 const CAUSE_CHARS_MAX: usize = 500;

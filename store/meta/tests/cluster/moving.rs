@@ -1,8 +1,8 @@
 //! Accounts that move from shard to shard.
 
 use mailrook_meta::{
-    AccountMove, AccountRecord, LEVEL_MOVES, MetaAnswer, MetaCommand, MetaQuery, MetaReply,
-    MoveNote, MoveState, NewAccount,
+    AccountMove, AccountRecord, LEVEL_FORGOTTEN_MOVES, LEVEL_MOVES, MOVES_KEPT, MetaAnswer,
+    MetaCommand, MetaQuery, MetaReply, MoveNote, MoveState, NewAccount,
 };
 use mailrook_types::{AccountId, Address, Domain, ShardId};
 
@@ -263,4 +263,65 @@ fn what_cannot_be_is_refused() {
     group.refused(ask(&[], 2));
     group.refused(ask(&[1; 1001], 2));
     assert_eq!(group.refused(take(5, 0)), "there is no move 5");
+}
+
+/// The ids of all moves that are remembered.
+fn remembered(group: &Group) -> Vec<u64> {
+    let query = MetaQuery::AccountMoves {
+        pending: false,
+        after: 0,
+        limit: 99,
+    };
+    match group.ask(query) {
+        MetaAnswer::AccountMoves(moves) => moves.iter().map(|of| of.id).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn moves_that_are_stuck_keep_no_others_from_being_forgotten() {
+    const TEN_MINUTES_MS: i64 = 600_000;
+    let (mut group, account) = with_account();
+    let to = 3 - account.shard.0;
+    let come_to_nothing = |group: &mut Group| {
+        let id = ask_for(group, &[account.id], to)[0].id;
+        moved(group, abandon(id));
+        id
+    };
+    // More than are looked at in one go.
+    let mut stuck = Vec::new();
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i"] {
+        let other = add(&mut group, name);
+        let id = ask_for(&mut group, &[other.id], 3 - other.shard.0)[0].id;
+        moved(&mut group, take(id, 0));
+        stuck.push(id);
+    }
+    let over: Vec<u64> = (0..10).map(|_| come_to_nothing(&mut group)).collect();
+    assert_eq!(remembered(&group), [&stuck[..], &over].concat());
+    // As if as many had come after them as are remembered.
+    group.done(MetaCommand::RaiseFeatureLevel {
+        to: LEVEL_FORGOTTEN_MOVES,
+    });
+    group.done(MetaCommand::SkipIds { by: MOVES_KEPT });
+    let first = come_to_nothing(&mut group);
+    assert_eq!(remembered(&group).len(), 20, "too early for who waits");
+    group.time_ms += TEN_MINUTES_MS;
+    let later: Vec<u64> = (0..10).map(|_| come_to_nothing(&mut group)).collect();
+    let expected = [&stuck[..], &[first], &later].concat();
+    assert_eq!(remembered(&group), expected);
+    assert_eq!(pending(&group).len(), stuck.len());
+    // What was passed has its turn once it is over, and is told of for a while.
+    for id in &stuck {
+        moved(&mut group, abandon(*id));
+        let end = MetaCommand::EndMove { id: *id, turn: 1 };
+        moved(&mut group, end);
+    }
+    come_to_nothing(&mut group);
+    assert!(stuck.iter().all(|id| remembered(&group).contains(id)));
+    group.time_ms += TEN_MINUTES_MS;
+    for _ in 0..10 {
+        come_to_nothing(&mut group);
+    }
+    let left = remembered(&group);
+    assert!(left.iter().all(|id| *id >= first), "{left:?}");
 }
