@@ -10,6 +10,7 @@ mod confirm;
 mod confirmer;
 mod deliver;
 mod directory;
+mod forgotten;
 mod lanes;
 mod load;
 mod maildrop;

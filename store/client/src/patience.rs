@@ -14,6 +14,9 @@ const WAIT_MIN: Duration = Duration::from_millis(2);
 /// The longest wait: what the end of a move may be noticed late by.
 const WAIT_MAX: Duration = Duration::from_millis(20);
 
+/// Nor does a call that has waited in vain look for longer whether the directory has forgotten where the account is.
+const FORGOTTEN_LOOK_MAX: Duration = Duration::from_secs(2);
+
 /// How long a call waits for what is moving.
 pub(crate) struct Patience {
     deadline: Instant,
@@ -59,14 +62,23 @@ impl Client {
         patience: &mut Patience,
     ) -> Result<(), StoreError> {
         patience.follow(self, account);
+        let mut asked = None;
         loop {
-            patience.wait("the account is").await?;
+            if let Err(error) = patience.wait("the account is").await {
+                if let Some(shard) = asked {
+                    let look = self.look_for_forgotten(account, shard);
+                    // The caller has waited for long enough: who comes next looks again.
+                    let _ = tokio::time::timeout(FORGOTTEN_LOOK_MAX, look).await;
+                }
+                return Err(error);
+            }
             self.inner.placement.doubt(account);
             // Of one that is gone the caller says so.
             let Some(shard) = self.shard_of(account).await? else {
                 return Ok(());
             };
             let query = Query::MoveStanding { account };
+            asked = Some(shard);
             match self.inner.calls.shard_query(shard, &query).await? {
                 Answer::MoveStanding(standing) if is_served(standing) => return Ok(()),
                 Answer::MoveStanding(_) => {}

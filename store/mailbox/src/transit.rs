@@ -78,13 +78,7 @@ pub(crate) fn find(known: Option<Transit>, lives: bool, by: Mover, step: &MoveSt
         return Found::Stale;
     }
     if by.move_id > last.move_id {
-        return match (step, known.stage()) {
-            (MoveStep::Begin | MoveStep::Discard, Gone | Going | Clearing | Incoming) => {
-                Found::ToDo
-            }
-            (MoveStep::Leave { round: 1, .. } | MoveStep::Return, Here) => Found::ToDo,
-            _ => Found::Stale,
-        };
+        return after_another(step, known.stage());
     }
     match (step, known.stage()) {
         (MoveStep::Begin, Clearing)
@@ -105,6 +99,21 @@ pub(crate) fn find(known: Option<Transit>, lives: bool, by: Mover, step: &MoveSt
         // Answered with the record again.
         | (MoveStep::Fence, Fenced(_))
         | (MoveStep::Drop | MoveStep::Discard, Gone) => Found::Done,
+        _ => Found::Stale,
+    }
+}
+
+/// What a step finds where an earlier move has left the account. That one is over; if it is in the middle here, the directory was
+/// recovered from a copy that lacked it, and who sends the step has looked where the account is.
+fn after_another(step: &MoveStep, stage: MoveStage) -> Found {
+    use MoveStage::{Clearing, Complete, Fenced, Going, Gone, Here, Incoming, Leaving};
+    match (step, stage) {
+        (MoveStep::Begin | MoveStep::Discard, Gone | Going | Clearing | Incoming | Complete)
+        | (MoveStep::Leave { round: 1, .. }, Here | Leaving(_))
+        | (MoveStep::Return, Here | Leaving(_) | Fenced(_))
+        | (MoveStep::Drop, Fenced(_) | Gone | Going | Clearing | Incoming) => Found::ToDo,
+        // The directory says by this move that it is here, where the other one has brought it.
+        (MoveStep::Open, Here | Leaving(_)) => Found::Done,
         _ => Found::Stale,
     }
 }

@@ -497,3 +497,53 @@ fn what_is_not_of_the_account_is_refused() {
     }
     assert_eq!(from.moving(FIRST, MoveStep::Begin), STALE, "it is here");
 }
+
+/// The directory was recovered from a copy that lacked the first move.
+#[test]
+fn a_move_finds_what_one_that_was_forgotten_has_left() {
+    let second = Mover {
+        move_id: 2,
+        turn: 0,
+    };
+    let fenced = || {
+        let (mut from, mut to) = (World::new(), World::empty());
+        from.append(3);
+        until_done(&mut to, FIRST, &MoveStep::Begin);
+        assert_eq!(from.moving(FIRST, leave(1, 1)), DONE);
+        copy(&from, &mut to, FIRST, None);
+        from.flag("2", SystemFlags::SEEN);
+        let record = fence(&mut from, FIRST);
+        copy(&from, &mut to, FIRST, Some(1));
+        assert_eq!(to.moving(FIRST, MoveStep::Complete { record }), DONE);
+        (from, to)
+    };
+    // While it was copied: the next one begins anew.
+    let (mut from, mut to) = (World::new(), World::empty());
+    from.append(3);
+    until_done(&mut to, FIRST, &MoveStep::Begin);
+    for round in [1, 2] {
+        assert_eq!(from.moving(FIRST, leave(round, 1)), DONE);
+        from.append(1);
+    }
+    carry_out(&mut from, &mut to, second);
+    assert_eq!(to.uids(INBOX), "1:5");
+    // In the fence: the account returns once the other side does not open it late any more.
+    let (mut from, mut to) = fenced();
+    assert_eq!(from.moving(second, leave(1, 1)), STALE);
+    until_done(&mut to, second, &MoveStep::Discard);
+    assert_eq!(to.moving(FIRST, MoveStep::Open), STALE);
+    until_done(&mut from, second, &MoveStep::Return);
+    assert_eq!(from.moving(FIRST, MoveStep::Drop), STALE);
+    from.append(1);
+    assert_eq!(from.uids(INBOX), "1:4");
+    // After its end: it stays, and what it left behind goes.
+    let (mut from, mut to) = fenced();
+    assert_eq!(to.moving(FIRST, MoveStep::Open), DONE);
+    for step in [MoveStep::Begin, MoveStep::Discard] {
+        assert_eq!(to.moving(second, step), STALE);
+    }
+    assert_eq!(to.moving(second, MoveStep::Open), DONE);
+    until_done(&mut from, second, &MoveStep::Drop);
+    assert_eq!(seen(&from)[0], Answer::Elsewhere);
+    assert_eq!(to.uids(INBOX), "1:3");
+}
