@@ -59,6 +59,9 @@ const MOVE_RESTS_FOR: Duration = Duration::from_secs(10);
 /// Accounts that move at a time.
 const MOVES_UNDER_WAY: usize = 2;
 
+/// How often a controller looks whether it still is the one: a glance at a status in memory.
+const DEPOSED_EVERY: Duration = Duration::from_millis(50);
+
 /// A step that takes longer is planned anew.
 pub(crate) const STEP_MAX: Duration = Duration::from_secs(30);
 
@@ -179,16 +182,40 @@ impl Running {
                 self.tried("looking at the nodes", looked);
             }
             if leads_meta(&node) {
-                let round = self.round(&node).await;
+                let own = Weak::clone(&self.parts.node);
+                let round = tokio::select! {
+                    biased;
+                    round = self.round(&node) => round,
+                    () = deposed(&own) => Ok(()),
+                };
                 self.tried("looking at the cluster", round);
-            } else {
-                self.absent.clear();
-                self.told.clear();
-                self.upgrade = Upgrade::default();
             }
+            let leads = leads_meta(&node);
             drop(node);
-            tokio::time::sleep(TICK).await;
+            if leads {
+                // Noticed at once: its movers and those of the next one would be in each other's way.
+                let deposed = deposed(&self.parts.node);
+                if tokio::time::timeout(TICK, deposed).await.is_ok() {
+                    self.step_down();
+                }
+            } else {
+                self.step_down();
+                tokio::time::sleep(TICK).await;
+            }
         }
+    }
+
+    /// Another node's controller decides now: movers stop, and what was remembered may not hold when it is this one's turn again.
+    fn step_down(&mut self) {
+        self.absent.clear();
+        self.told.clear();
+        self.upgrade = Upgrade::default();
+        self.pace.stop();
+        self.pace = Arc::default();
+        // Those that have an account fenced end by themselves.
+        std::mem::take(&mut self.movers).detach_all();
+        self.moved.clear();
+        self.rested.clear();
     }
 
     fn tried(&self, doing: &str, result: Result<(), StoreError>) -> bool {
@@ -672,6 +699,13 @@ impl Running {
             MetaReply::Refused(refusal) => Err(StoreError::Unacceptable(refusal.to_string())),
             other => Err(misfit(&other)),
         }
+    }
+}
+
+/// Waits until this node does not lead the meta group any more.
+async fn deposed(node: &Weak<Node>) {
+    while node.upgrade().is_some_and(|node| leads_meta(&node)) {
+        tokio::time::sleep(DEPOSED_EVERY).await;
     }
 }
 

@@ -13,7 +13,7 @@ use mailrook_types::NodeId;
 /// | 4 | copies that a group does without are removed, and not put into quarantine |
 /// | 5 | accounts move from shard to shard |
 /// | 6 | a maildrop of POP3 is locked in the whole cluster |
-/// | 7 | nodes without a store |
+/// | 7 | nodes without a store; accounts are found again whose moves a recovered directory has forgotten |
 pub const FEATURE_LEVELS: FeatureLevels = FeatureLevels {
     lowest: 1,
     highest: LEVEL_FRONT_NODES,

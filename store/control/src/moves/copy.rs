@@ -1,6 +1,6 @@
 //! Copying what an account holds from shard to shard.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use mailrook_mailbox::{
@@ -9,7 +9,7 @@ use mailrook_mailbox::{
 };
 use mailrook_store_api::StoreError;
 use mailrook_store_client::new_upload;
-use mailrook_types::{BlobHash, Timestamp, UploadId};
+use mailrook_types::{BlobHash, UploadId};
 
 use super::{NOTE_EVERY, Stopped, Taken};
 use crate::gather::misfit;
@@ -20,6 +20,10 @@ const UNDER_WAY: usize = 4;
 /// Bodies up to this length travel with their message, beside which there may be as much again: an entry of the log holds
 /// both.
 const INLINE_MAX: u32 = 128 << 10;
+
+/// An upload that is not used so long after its last chunk is forgotten: its mover has died. As for clients' uploads; a chunk that
+/// is on its way for longer fails before.
+const UPLOAD_LIFE: Duration = Duration::from_secs(3600);
 
 impl Taken<'_> {
     /// Copies all pairs, or those that changed in a round; several commands at a time. Says how many bytes.
@@ -48,11 +52,11 @@ impl Taken<'_> {
             let messages = pairs.iter().filter(|pair| pair.message.is_some()).count();
             let bytes = self.install(pairs).await?;
             all += bytes;
-            if while_used {
-                self.mover.pace.take(bytes).await;
-            }
             self.note.messages += messages as u64;
             self.note.bytes += bytes;
+            if while_used {
+                self.keep_pace(bytes).await?;
+            }
             if while_used && self.noted.elapsed() >= NOTE_EVERY {
                 self.tell().await?;
             }
@@ -148,11 +152,12 @@ impl Taken<'_> {
         chunk: Chunk,
     ) -> Result<[u8; 32], Stopped> {
         let digest = *blake3::hash(&chunk.bytes).as_bytes();
+        // By the time that says when it is over. Each chunk puts that off for all of them.
+        let now = self.mover.shards.log_time(self.of.to).await?;
         let command = ShardCommand::Upload(UploadChunk {
             upload,
             index,
-            // As long as an upload is kept.
-            expires: Timestamp(i64::MAX),
+            expires: now.saturating_add(UPLOAD_LIFE),
             chunk,
         });
         match self.mover.shards.shard_command(self.of.to, command).await? {

@@ -4,9 +4,10 @@
 //! in the meta group alone, and what is copied in the shards: a mover remembers nothing that the next one needs.
 
 mod copy;
+mod forgotten;
 mod pace;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
 
 use mailrook_mailbox::{
     Answer, MoveCommand, MoveReply, MoveStage, MoveStanding, MoveStep, Mover, Query, Refusal,
@@ -232,15 +233,37 @@ impl Taken<'_> {
 
     /// Brings all of the account to the other shard, and has the directory say so.
     async fn copy_over(&mut self) -> Result<(), Stopped> {
+        let pace = Arc::clone(&self.mover.pace);
+        let copied = tokio::select! {
+            biased;
+            copied = self.copy_while_used() => copied?,
+            // In the middle of whatever it is: the next mover begins anew.
+            () = pace.stopped() => return Err(Stopped::Overtaken),
+        };
+        match copied {
+            Some(round) => self.finish(round).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Copies the account while it is used. Says which round is the last one; none if it is on the other shard already.
+    async fn copy_while_used(&mut self) -> Result<Option<u32>, Stopped> {
         let first = match self.standing(self.of.from).await? {
             Some(MoveStanding { by, stage }) if by.move_id == self.by.move_id => {
                 match stage {
                     MoveStage::Leaving(round) => round + 1,
                     _ if self.of.doubtful && self.is_open_there().await? => {
-                        return self.flip(true).await;
+                        self.flip(true).await?;
+                        return Ok(None);
                     }
                     // How much is left to be copied is not known, and clients wait.
                     _ => return Err(lost_in_the_fence()),
+                }
+            }
+            Some(standing) if self.is_forgotten(&standing) => {
+                match self.goes_on_after(standing.stage).await? {
+                    true => 1,
+                    false => return Ok(None),
                 }
             }
             _ => 1,
@@ -255,6 +278,11 @@ impl Taken<'_> {
             },
             _ => return Err(Stopped::Overtaken),
         };
+        if self.note.fencing {
+            // The one before was about to fence it, and did not. It is served: it may rest.
+            self.note.fencing = false;
+            self.tell().await?;
+        }
         self.copy(None, true).await?;
         // Of one that was taken over, what changed before.
         for round in 1..first {
@@ -269,7 +297,8 @@ impl Taken<'_> {
                 break;
             }
         }
-        self.finish(round).await
+        self.rest().await?;
+        Ok(Some(round))
     }
 
     async fn leave(&self, round: u32, noted_from: u32) -> Result<(), Stopped> {
@@ -279,11 +308,17 @@ impl Taken<'_> {
 
     /// The last of it, while nobody is served: `round` is under way.
     async fn finish(&mut self, round: u32) -> Result<(), Stopped> {
-        // It may have been abandoned meanwhile, or is to rest.
-        self.rest().await?;
         // Whoever finds it so goes on at once, whatever is paused.
         self.note.fencing = true;
-        self.tell().await?;
+        // It may have been abandoned meanwhile, or is to rest.
+        if let Err(stopped) = self.tell().await {
+            self.does_not_fence().await?;
+            return Err(stopped);
+        }
+        if self.mover.pace.is_stopped() {
+            return Err(Stopped::Overtaken);
+        }
+        // From here on nothing stops it but the time: neither a pause nor another controller has clients wait longer.
         let fenced = Instant::now();
         let copied = timeout(FENCE_MAX, self.copy_the_rest(round)).await;
         let copied = copied.unwrap_or_else(|_elapsed| {
@@ -315,6 +350,12 @@ impl Taken<'_> {
         self.note_now().await
     }
 
+    /// It rests, and is served: nobody needs to go on with it at once.
+    async fn does_not_fence(&mut self) -> Result<(), Stopped> {
+        self.note.fencing = false;
+        self.note_now().await
+    }
+
     /// The account is on the other shard from here on.
     async fn flip(&mut self, found_open: bool) -> Result<(), Stopped> {
         let flip = MetaCommand::FlipMove {
@@ -322,8 +363,18 @@ impl Taken<'_> {
             turn: self.by.turn,
             found_open,
         };
-        self.of = self.meta_step(flip).await?;
-        Ok(())
+        match self.mover.directory.command(flip).await? {
+            MetaReply::AccountMove(now) => {
+                self.of = *now;
+                Ok(())
+            }
+            // Clients wait: it is served again at once where it was.
+            MetaReply::Refused(MetaRefusal::MoveDecided { moved: false, .. }) => {
+                Err(Stopped::GiveUp("it was decided that it stays".to_owned()))
+            }
+            MetaReply::Refused(_) => Err(Stopped::Overtaken),
+            other => Err(misfit(&other).into()),
+        }
     }
 
     /// Whether the account is served where it goes, by this move.
@@ -364,13 +415,8 @@ impl Taken<'_> {
     /// Has both shards do what was decided.
     async fn follow(&mut self) -> Result<(), Stopped> {
         let abandoned = matches!(self.of.state, MoveState::Abandoned(_));
-        if abandoned && self.of.doubtful && self.is_open_there().await? {
-            tracing::error!(
-                id = self.of.id,
-                account = self.account().0,
-                "the account was found where a move has brought it that the directory had forgotten"
-            );
-            self.flip(true).await?;
+        if abandoned && self.of.doubtful {
+            self.settle_doubt().await?;
         }
         match &self.of.state {
             MoveState::Moved => {
@@ -391,12 +437,7 @@ impl Taken<'_> {
                     cause,
                     "an account stays"
                 );
-                // First: clients wait for it. One that was removed does not return.
-                match self.until_done(self.of.from, MoveStep::Return).await {
-                    Ok(()) | Err(Stopped::Later | Stopped::Refused(_)) => {}
-                    failed => return failed,
-                }
-                done_or_later(self.until_done(self.of.to, MoveStep::Discard).await)?;
+                self.stay().await?;
             }
             _ => return Ok(()),
         }
@@ -406,6 +447,39 @@ impl Taken<'_> {
         };
         self.of = self.meta_step(end).await?;
         Ok(())
+    }
+
+    /// Has the account served where it was, and nothing of it be left on the other shard.
+    async fn stay(&self) -> Result<(), Stopped> {
+        if let Some(standing) = self.standing(self.of.from).await?
+            && self.is_forgotten(&standing)
+        {
+            return self.leave_forgotten(standing.stage).await;
+        }
+        // First: clients wait for it. One that was removed does not return.
+        match self.until_done(self.of.from, MoveStep::Return).await {
+            Ok(()) | Err(Stopped::Later | Stopped::Refused(_)) => {}
+            failed => return failed,
+        }
+        done_or_later(self.until_done(self.of.to, MoveStep::Discard).await)
+    }
+
+    /// The directory may have forgotten that the account is on the other shard. `Open` comes late, perhaps, from a mover of the time
+    /// before: unless the account is served there by now, the shard is told first that it never will be by this move. Were the account
+    /// served where it was before that, it could be served on both.
+    async fn settle_doubt(&mut self) -> Result<(), Stopped> {
+        match self.shard_step(self.of.to, MoveStep::Discard).await {
+            Ok(_) | Err(Stopped::Later) => Ok(()),
+            Err(Stopped::Refused(_)) if self.is_open_there().await? => {
+                tracing::error!(
+                    id = self.of.id,
+                    account = self.account().0,
+                    "the account was found where a move has brought it that the directory had forgotten"
+                );
+                self.flip(true).await
+            }
+            Err(stopped) => Err(stopped),
+        }
     }
 
     async fn abandon(&mut self, cause: &str) -> Result<(), StoreError> {
@@ -456,6 +530,16 @@ impl Taken<'_> {
         Ok(())
     }
 
+    /// Waits until more may be copied after so many bytes, and hears meanwhile what was decided.
+    async fn keep_pace(&mut self, bytes: u64) -> Result<(), Stopped> {
+        let pace = Arc::clone(&self.mover.pace);
+        let mut taken = pin!(pace.take(bytes));
+        while timeout(NOTE_EVERY, &mut taken).await.is_err() {
+            self.tell().await?;
+        }
+        Ok(())
+    }
+
     /// Has a shard take a step, part by part.
     async fn until_done(&self, shard: ShardId, step: MoveStep) -> Result<(), Stopped> {
         let mut cursor = Vec::new();
@@ -463,6 +547,9 @@ impl Taken<'_> {
         while let MoveReply::More { cursor: then } =
             self.shard_step_from(shard, step.clone(), cursor).await?
         {
+            if self.mover.pace.is_stopped() {
+                return Err(Stopped::Overtaken);
+            }
             cursor = then;
         }
         Ok(())

@@ -6,7 +6,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 /// How fast all moves together copy. What is copied while an account is fenced waits for nothing.
 #[derive(Debug)]
@@ -16,6 +19,8 @@ pub struct Pace {
     bytes_per_second: AtomicU64,
     /// Until when what was copied takes at that rate.
     taken_until: Mutex<Instant>,
+    /// Whether movers are to stop for good.
+    stopped: watch::Sender<bool>,
 }
 
 /// How often who waits looks whether the rate is another by now.
@@ -30,6 +35,7 @@ impl Default for Pace {
             paused: AtomicBool::new(false),
             bytes_per_second: AtomicU64::new(0),
             taken_until: Mutex::new(Instant::now()),
+            stopped: watch::Sender::new(false),
         }
     }
 }
@@ -51,6 +57,23 @@ impl Pace {
     /// Whether moves rest.
     pub fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Has movers stop for good: another controller goes on. One that has an account fenced brings that to its end, which is the
+    /// shortest way for whoever waits; should the other one have taken it over, that comes to nothing.
+    pub fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    /// Whether movers are to stop for good.
+    pub fn is_stopped(&self) -> bool {
+        *self.stopped.borrow()
+    }
+
+    /// Waits until they are.
+    pub(super) async fn stopped(&self) {
+        // An error: the sender has gone, which `self` holds.
+        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
     }
 
     /// So many bytes were copied: waits until as many may be again.

@@ -7,3 +7,4 @@ mod edges;
 mod kills;
 mod rig;
 mod slots;
+mod told;

@@ -104,14 +104,23 @@ impl Cluster {
 
     /// Of a process that has no copies, and outlives all that have.
     pub fn outside(&self) -> Client {
-        const OUTSIDE: NodeId = NodeId(99);
+        self.outside_with(NodeId(99), ClientOptions::default())
+    }
+
+    /// As that, and waits for less long. One at a time: each has the same name as the one before.
+    pub fn impatient(&self) -> Client {
+        let deadline = Duration::from_secs(3);
+        self.outside_with(NodeId(98), ClientOptions { deadline })
+    }
+
+    fn outside_with(&self, outside: NodeId, options: ClientOptions) -> Client {
         let copies: BTreeMap<ShardId, Arc<dyn Group>> = BTreeMap::new();
         let reach = Reach {
             copies: Arc::new(copies),
-            network: Arc::new(self.hub.network(OUTSIDE)),
+            network: Arc::new(self.hub.network(outside)),
             peers: Arc::new(self.ids()),
         };
-        Client::new(reach, [99; 16], ClientOptions::default())
+        Client::new(reach, [outside.0 as u8; 16], options)
     }
 
     /// Who leads a group now.
