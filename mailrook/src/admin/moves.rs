@@ -1,7 +1,8 @@
 //! Requests about accounts that move from shard to shard.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use mailrook_store_api::meta::{
     AccountMove, AccountRecord, LEVEL_MOVES, MOVES_AT_ONCE_MAX, MetaAnswer, MetaCommand, MetaQuery,
     MetaReply, MoveState, SETTING_MOVE_RATE, SETTING_MOVES_PAUSED,
@@ -13,6 +14,9 @@ use super::{
     protocol::{AskedMove, AskedOutcome, ClusterStatus, MoveInfo, MoveTarget, Reply},
     time::rfc3339,
 };
+
+/// Accounts whose addresses are looked up at a time.
+const NAMES_AT_ONCE: usize = 32;
 
 impl Admin {
     /// Has accounts move, or says which would.
@@ -175,50 +179,52 @@ impl Admin {
         self.moves_reply(moves).await
     }
 
+    /// Those of them that are known.
     pub(super) async fn show_moves(&self, ids: Vec<u64>) -> Outcome {
         self.require_moves().await?;
-        let mut moves = Vec::with_capacity(ids.len());
-        for id in ids {
-            moves.push(self.known_move(id).await?);
+        let mut left: BTreeSet<u64> = ids.into_iter().collect();
+        let mut moves = Vec::with_capacity(left.len());
+        // Those that were asked for together have ids beside each other: one look, as a rule.
+        while let (Some(first), Some(last)) = (left.first(), left.last()) {
+            let limit = u32::try_from((last - first).saturating_add(1)).unwrap_or(PAGE);
+            let limit = limit.min(PAGE);
+            let query = MetaQuery::AccountMoves {
+                pending: false,
+                after: first.saturating_sub(1),
+                limit,
+            };
+            let page = match self.directory.query(query).await? {
+                MetaAnswer::AccountMoves(page) => page,
+                other => return Err(misfit(&other)),
+            };
+            let seen = match page.last() {
+                Some(last) if page.len() >= limit as usize => last.id,
+                _ => u64::MAX,
+            };
+            let wanted = page.into_iter().filter(|of| left.contains(&of.id));
+            moves.extend(wanted);
+            left.retain(|id| *id > seen);
         }
         self.moves_reply(moves).await
     }
 
-    async fn known_move(&self, id: u64) -> Result<AccountMove, Failure> {
-        let query = MetaQuery::AccountMoves {
-            pending: false,
-            after: id.saturating_sub(1),
-            limit: 1,
-        };
-        let found = match self.directory.query(query).await? {
-            MetaAnswer::AccountMoves(mut moves) => moves.pop(),
-            other => return Err(misfit(&other)),
-        };
-        found.filter(|of| of.id == id).ok_or_else(|| {
-            let text =
-                format!("there is no move {id}; `mailrook mailbox move list --all` shows them");
-            Failure::Refused(text)
-        })
-    }
-
     async fn moves_reply(&self, moves: Vec<AccountMove>) -> Outcome {
-        let mut infos = Vec::with_capacity(moves.len());
-        for of in moves {
-            let record = match self
-                .directory
-                .query(MetaQuery::AccountById(of.account))
-                .await?
-            {
-                MetaAnswer::Account(record) => record,
-                other => return Err(misfit(&other)),
-            };
-            infos.push(move_info(&of, record.map(|record| record.address)));
-        }
+        let infos = moves.into_iter().map(|of| self.info_of(of).boxed());
+        let infos = stream::iter(infos).buffered(NAMES_AT_ONCE);
+        let infos: Vec<MoveInfo> = infos.try_collect().await?;
         Ok(Reply::Moves {
             moves: infos,
             paused: self.setting_number(SETTING_MOVES_PAUSED).await?.is_some(),
             rate_bytes_per_second: self.setting_number(SETTING_MOVE_RATE).await?,
         })
+    }
+
+    async fn info_of(&self, of: AccountMove) -> Result<MoveInfo, Failure> {
+        let query = MetaQuery::AccountById(of.account);
+        match self.directory.query(query).await? {
+            MetaAnswer::Account(record) => Ok(move_info(&of, record.map(|record| record.address))),
+            other => Err(misfit(&other)),
+        }
     }
 
     async fn setting_number(&self, name: &str) -> Result<Option<u64>, Failure> {

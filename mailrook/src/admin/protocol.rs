@@ -159,7 +159,7 @@ pub enum Request {
         #[serde(default)]
         after: Option<u64>,
     },
-    /// Shows some moves.
+    /// Shows some moves, those that are known.
     MoveShow { ids: Vec<u64> },
     /// Has moves rest, or go on; without ids all of them, also those that are asked for later.
     MovePause {

@@ -1,6 +1,7 @@
 //! The command line: one file for each group of commands.
 //!
-//! Exit status: 0 done, 1 refused (the text says why), 2 wrong usage, 3 the server or its store cannot be reached.
+//! Exit status: 0 done, 1 refused (the text says why), 2 wrong usage, 3 the server or its store cannot be reached, 130 Ctrl-C ended the
+//! waiting for what goes on.
 
 mod account;
 mod alias;
@@ -17,6 +18,7 @@ mod server;
 mod session;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -140,6 +142,9 @@ pub enum CliError {
     /// Nobody is there to do it.
     #[error("{0}")]
     Unreachable(String),
+    /// Whoever waited does not want to any more; what was asked for goes on.
+    #[error("{0}")]
+    Interrupted(String),
 }
 
 impl CliError {
@@ -148,6 +153,8 @@ impl CliError {
             CliError::Refused(_) => 1,
             CliError::Usage(_) => 2,
             CliError::Unreachable(_) => 3,
+            // What a shell says of a program that Ctrl-C has ended.
+            CliError::Interrupted(_) => 130,
         })
     }
 }

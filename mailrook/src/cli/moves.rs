@@ -2,10 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
-    io::{self, IsTerminal, Write},
+    fs, io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use clap::{Args, Subcommand};
@@ -15,6 +13,7 @@ use serde_json::{Value, json};
 use super::{
     CliError, Context, misfit,
     output::{human_bytes, table},
+    waiting::wait,
 };
 use crate::{
     admin::{
@@ -26,11 +25,8 @@ use crate::{
     config::Size,
 };
 
-/// How often it is looked how far moves are.
-const LOOK_EVERY: Duration = Duration::from_millis(300);
-
 /// As many accounts are asked for in one request, and as many moves are shown in one.
-const AT_ONCE: usize = 1_000;
+pub(super) const AT_ONCE: usize = 1_000;
 
 /// A file of addresses may be so long: a million of them.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -295,7 +291,10 @@ fn result_text(asked: &[AskedMove], moves: &[MoveInfo]) -> String {
                     info.pause_ms
                 ),
             },
-            (_, None) => format!("{} moves to shard {}.", of.user, of.to),
+            (_, None) => format!(
+                "{} was to move to shard {}; how it went is forgotten by now: `mailrook mailbox where {}`",
+                of.user, of.to, of.user
+            ),
         });
     }
     lines.join("\n")
@@ -340,105 +339,6 @@ fn asked_table(asked: &[AskedMove]) -> String {
     let rows: Vec<_> = asked.iter().map(row).collect();
     let heads = ["USER", "FROM", "TO", "MESSAGES", "SIZE", "MOVE", "", ""];
     table(&heads, &rows, "There is nothing to move.")
-}
-
-/// Waits until all of them are where they are to be, and says how they went.
-async fn wait(
-    client: &Client,
-    asked: &[AskedMove],
-    shows: bool,
-) -> Result<Vec<MoveInfo>, CliError> {
-    let ids: BTreeSet<u64> = asked.iter().filter_map(|of| of.id).collect();
-    let mut left: Vec<u64> = ids.into_iter().collect();
-    let mut settled: Vec<MoveInfo> = Vec::new();
-    let all: u64 = asked
-        .iter()
-        .filter(|of| of.id.is_some())
-        .map(|of| of.messages)
-        .sum();
-    let (mut bar, mut told) = (Bar::new(shows), false);
-    while !left.is_empty() {
-        let (mut under_way, mut still, mut rests) = (0, Vec::new(), false);
-        for ids in left.chunks(AT_ONCE) {
-            let moves = match client
-                .call(&Request::MoveShow { ids: ids.to_vec() })
-                .await?
-            {
-                Reply::Moves { moves, paused, .. } => {
-                    rests |= paused || moves.iter().any(|info| info.paused && !info.settled);
-                    moves
-                }
-                other => return Err(misfit(&other)),
-            };
-            for info in moves {
-                if info.settled {
-                    settled.push(info);
-                } else {
-                    under_way += info.messages;
-                    still.push(info.id);
-                }
-            }
-        }
-        left = still;
-        if rests && !left.is_empty() && !told {
-            told = true;
-            let text = "they rest until `mailrook mailbox move resume`; Ctrl-C ends the waiting, and not the moves";
-            // Nobody minds a line that could not be shown.
-            let _ = writeln!(io::stderr(), "{text}");
-        }
-        let copied = settled.iter().map(|info| info.messages).sum::<u64>() + under_way;
-        bar.show(settled.len(), settled.len() + left.len(), copied, all);
-        if !left.is_empty() {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-    bar.end();
-    settled.sort_by_key(|info| info.id);
-    Ok(settled)
-}
-
-/// How far it is, on a terminal.
-struct Bar {
-    shows: bool,
-}
-
-/// Characters of a bar that is full.
-const BAR_CHARS: usize = 30;
-
-impl Bar {
-    fn new(shows: bool) -> Bar {
-        let shows = shows && io::stderr().is_terminal();
-        Bar { shows }
-    }
-
-    fn show(&mut self, arrived: usize, of: usize, messages: u64, all: u64) {
-        if self.shows {
-            // Nobody minds a line that could not be shown.
-            let _ = write!(
-                io::stderr(),
-                "\r\x1b[K{}",
-                bar_text(arrived, of, messages, all)
-            );
-        }
-    }
-
-    fn end(&mut self) {
-        if self.shows {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
-    }
-}
-
-fn bar_text(arrived: usize, of: usize, messages: u64, all: u64) -> String {
-    // What changes on the way is copied again, and what came meanwhile, too.
-    let (messages, all) = (messages.min(all), all.max(1));
-    let full = usize::try_from(messages * BAR_CHARS as u64 / all).unwrap_or(BAR_CHARS);
-    let full = if arrived == of { BAR_CHARS } else { full };
-    format!(
-        "[{}{}] {arrived} of {of} accounts, {messages} of {all} messages",
-        "#".repeat(full),
-        ".".repeat(BAR_CHARS - full)
-    )
 }
 
 async fn accounts_of(client: &Client, domain: &Domain) -> Result<Vec<Address>, CliError> {
@@ -552,7 +452,9 @@ fn show(id: u64, context: &Context) -> Result<(), CliError> {
     match context.ask(&Request::MoveShow { ids: vec![id] })? {
         Reply::Moves { moves, .. } => {
             let Some(info) = moves.first() else {
-                return Err(CliError::Refused(format!("there is no move {id}")));
+                return Err(CliError::Refused(format!(
+                    "there is no move {id}; `mailrook mailbox move list --all` shows them"
+                )));
             };
             context.output.print(info, || show_text(info));
             Ok(())
@@ -728,12 +630,5 @@ mod tests {
             error.starts_with("line 2: \"nobody\" is no address: "),
             "{error}"
         );
-    }
-
-    #[test]
-    fn a_bar_is_never_too_full() {
-        assert!(bar_text(0, 2, 0, 0).starts_with("[......"));
-        assert!(bar_text(0, 2, 900, 100).contains("100 of 100 messages"));
-        assert!(bar_text(2, 2, 0, 0).starts_with(&format!("[{}]", "#".repeat(BAR_CHARS))));
     }
 }
