@@ -12,6 +12,7 @@
 
 mod attempts;
 mod login;
+mod seldom;
 
 #[cfg(test)]
 mod tests;

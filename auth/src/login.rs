@@ -3,9 +3,9 @@
 //! A token opens what its issuer gave it for: the scopes of an account's passwords do not bound it, as it is none of
 //! them, and an account that has no password at all can be logged in to by a token.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc, time::Instant};
 
-use mailrook_net::{BlockingPool, LoginThrottle, Stream};
+use mailrook_net::{BlockingPool, LoginThrottle, Stream, site_of};
 use mailrook_oauth::{Refusal, TokenError, TokenVerifier};
 use mailrook_sasl::{
     ChannelBindings, Context, Credentials, Exchange, Failure, FakeSaltKey, Mechanism, OfferPolicy,
@@ -15,6 +15,11 @@ use mailrook_store_api::{
     Directory,
     meta::{CredentialScope, LoginAccount},
 };
+
+use crate::seldom::Seldom;
+
+/// Logins that could not be checked, in the log: who tries again and again, or many at once, fills no disk by it.
+static UNCHECKED: Seldom = Seldom::new();
 
 /// What the logins of all sessions share.
 #[derive(Clone)]
@@ -219,14 +224,13 @@ impl Login {
                             step
                         }
                         Err(error) => {
-                            tracing::warn!(%error, "a login could not be checked");
-                            return LoginStep::Failed(LoginFailure::Unavailable);
+                            return LoginStep::Failed(unavailable(&error));
                         }
                     }
                 }
                 Step::Token(token) => {
                     self.wait(logins).await;
-                    match identify(&token, logins).await {
+                    match identify(&token, self.ip, logins).await {
                         Ok(verdict) => {
                             let is_good = matches!(verdict, TokenVerdict::Of(_));
                             let step = self.exchange.token(verdict);
@@ -310,12 +314,16 @@ fn service(tokens: &TokenVerifier) -> TokenService {
 }
 
 /// Whose the token is. What cannot be asked now is nobody's fault here.
-async fn identify(token: &Token, logins: &Logins) -> Result<TokenVerdict, LoginFailure> {
+async fn identify(
+    token: &Token,
+    ip: Option<IpAddr>,
+    logins: &Logins,
+) -> Result<TokenVerdict, LoginFailure> {
     let Some(tokens) = &logins.tokens else {
         return Err(LoginFailure::NotOffered);
     };
     // Apart, lest each session hold the room for an HTTP request from its beginning to its end.
-    match Box::pin(tokens.identify(token.as_str())).await {
+    match Box::pin(tokens.identify(token.as_str(), ip.map(site_of))).await {
         Ok(account) => Ok(TokenVerdict::Of(account)),
         Err(TokenError::Refused(refusal)) => {
             tracing::info!(%refusal, "a token was refused");
@@ -324,11 +332,16 @@ async fn identify(token: &Token, logins: &Logins) -> Result<TokenVerdict, LoginF
                 _ => TokenVerdict::Invalid,
             })
         }
-        Err(error @ TokenError::Unavailable(_)) => {
-            tracing::warn!(%error, "a login could not be checked");
-            Err(LoginFailure::Unavailable)
-        }
+        Err(error @ TokenError::Unavailable(_)) => Err(unavailable(&error)),
     }
+}
+
+/// Logs why a login cannot be checked, but not each time.
+fn unavailable(error: &dyn fmt::Display) -> LoginFailure {
+    if let Some(untold) = UNCHECKED.turn(Instant::now()) {
+        tracing::warn!(%error, untold, "a login could not be checked");
+    }
+    LoginFailure::Unavailable
 }
 
 /// The passwords that open `scope`; none if the account may not log in.

@@ -16,9 +16,12 @@ pub struct Oauth {
     /// Who makes the tokens.
     pub issuer: HttpUrl,
     /// For whom they must be; empty with [`TokenSource::Introspection`] alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub audience: Vec<String>,
     /// The claim that names the account.
     pub account_claim: String,
+    /// Whether an address does that of which the issuer does not say that it has verified it.
+    pub trust_email: bool,
     /// What they must be good for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
@@ -52,6 +55,8 @@ pub struct Keys {
     pub algorithms: Vec<Algorithm>,
     /// When they are read again.
     pub jwks_refresh: Span,
+    /// When they verify nothing any longer, if they cannot be read again.
+    pub jwks_keep: Span,
     /// The same where one is missing, at the soonest.
     pub jwks_retry: Span,
 }
@@ -81,6 +86,8 @@ pub struct Introspection {
     pub client_id: String,
     /// Holds the secret that proves it.
     pub client_secret_file: PathBuf,
+    /// Whether tokens may be for anybody and anything.
+    pub any_audience: bool,
     /// For how long a good token is not asked about again.
     pub cache_lifetime: Span,
     /// For how many that holds.
@@ -98,6 +105,7 @@ impl Oauth {
                 },
                 algorithms: keys.algorithms.clone(),
                 refresh: keys.jwks_refresh.0,
+                keep: keys.jwks_keep.0,
                 retry: keys.jwks_retry.0,
             },
             TokenSource::Introspection(asked) => Source::Introspection {
@@ -111,7 +119,12 @@ impl Oauth {
         Settings {
             issuer: self.issuer.clone(),
             audiences: self.audience.clone(),
+            any_audience: match &self.source {
+                TokenSource::Keys(_) => false,
+                TokenSource::Introspection(asked) => asked.any_audience,
+            },
             account_claim: self.account_claim.clone(),
+            trust_email: self.trust_email,
             scope: self.scope.clone(),
             timeout: self.timeout.0,
             ca_file: self.ca_file.clone(),
@@ -120,6 +133,9 @@ impl Oauth {
     }
 }
 
+/// OpenID Connect Core §5.1.
+const EMAIL: &str = "email";
+
 const fn seconds(n: u64) -> Span {
     Span(Duration::from_secs(n))
 }
@@ -127,8 +143,9 @@ const fn seconds(n: u64) -> Span {
 /// The table, if it is there and whole; what is wrong is reported.
 pub(super) fn read(section: &Section<'_, '_>) -> Option<Oauth> {
     let issuer = section.get("issuer", value::text(issuer));
-    let audience = section.or("audience", Vec::new(), value::list(audience));
-    let account_claim = section.or("account_claim", "email".to_owned(), value::word);
+    let audience = section.get("audience", value::list(audience));
+    let account_claim = section.or("account_claim", EMAIL.to_owned(), value::word);
+    let trust_email = section.or("trust_email", false, value::boolean);
     let scope = section.get("scope", value::text(scope));
     let timeout = section.or("timeout", seconds(5), value::span("1s", "30s"));
     let ca_file = section.get("ca_file", value::path);
@@ -143,25 +160,32 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<Oauth> {
         "issuer",
         "write the provider's name as it stands in its tokens, as in issuer = \"https://id.example.org/realms/mail\"",
     )?;
+    if audience.as_ref().is_some_and(Vec::is_empty) {
+        let text = "oauth.audience: at least one is expected";
+        section.reader.report(section.line_of("audience"), text);
+    }
+    if trust_email && account_claim != EMAIL {
+        let text = "oauth.trust_email is about account_claim = \"email\"; remove one of them";
+        section.reader.report(section.line_of("trust_email"), text);
+    }
     let source = if one_source(section)? {
         let why = "without it a token that was made for somebody else would be good here; write what your provider puts \
                    into \"aud\", as in audience = [\"mail\"]";
         require(section, "audience", why)?;
-        if audience.is_empty() {
-            let text = "oauth.audience: at least one is expected";
-            section.reader.report(section.line_of("audience"), text);
-        }
         TokenSource::Keys(keys?)
     } else {
         let why = "the provider wants to know who asks";
         require(section, "client_id", why)?;
         require(section, "client_secret_file", why)?;
-        TokenSource::Introspection(introspection?)
+        let introspection = introspection?;
+        require_purpose(section, introspection.any_audience)?;
+        TokenSource::Introspection(introspection)
     };
     Some(Oauth {
         issuer: issuer?,
-        audience,
+        audience: audience.unwrap_or_default(),
         account_claim,
+        trust_email,
         scope,
         timeout,
         ca_file,
@@ -176,6 +200,8 @@ fn read_keys(section: &Section<'_, '_>) -> Option<Keys> {
     let algorithms = section.or("algorithms", Algorithm::ALL.to_vec(), algorithms);
     // What issuers let their keys be kept for is an hour to a day.
     let jwks_refresh = section.or("jwks_refresh", seconds(3600), value::span("1m", "7d"));
+    // A night in which nobody mends the provider.
+    let jwks_keep = section.or("jwks_keep", seconds(86_400), value::span("1h", "30d"));
     let jwks_retry = section.or("jwks_retry", seconds(60), value::span("1s", "1h"));
     let place = match (file, url) {
         (Some(jwks_file), _) => KeysPlace::File { jwks_file },
@@ -186,6 +212,7 @@ fn read_keys(section: &Section<'_, '_>) -> Option<Keys> {
         place,
         algorithms,
         jwks_refresh,
+        jwks_keep,
         jwks_retry,
     })
 }
@@ -195,6 +222,7 @@ fn read_introspection(section: &Section<'_, '_>) -> Option<Introspection> {
     let introspection_url = section.get("introspection_url", value::text(HttpUrl::parse));
     let client_id = section.get("client_id", value::word);
     let client_secret_file = section.get("client_secret_file", value::path);
+    let any_audience = section.or("any_audience", false, value::boolean);
     // More than a minute would let those in for longer whom the issuer has shut out.
     let cache_lifetime = section.or("cache_lifetime", seconds(60), value::span("0s", "1m"));
     let cache_entries = section.or("cache_entries", 10_000, value::number(0, 1_000_000));
@@ -202,6 +230,7 @@ fn read_introspection(section: &Section<'_, '_>) -> Option<Introspection> {
         introspection_url: introspection_url?,
         client_id: client_id?,
         client_secret_file: client_secret_file?,
+        any_audience,
         cache_lifetime,
         cache_entries,
     })
@@ -217,11 +246,32 @@ fn require(section: &Section<'_, '_>, name: &str, why: &str) -> Option<()> {
     None
 }
 
+/// A provider that is asked knows the tokens of all its clients. Reports that nothing tells ours from theirs.
+fn require_purpose(section: &Section<'_, '_>, any_audience: bool) -> Option<()> {
+    let has = |name: &str| section.line_of(name).is_some();
+    let (line, text) = match (any_audience, has("audience") || has("scope")) {
+        (false, true) | (true, false) => return Some(()),
+        (false, false) => (
+            None,
+            "oauth.audience or oauth.scope is missing: without one a token that was made for somebody else would be good \
+             here; write what your provider puts into \"aud\", as in audience = [\"mail\"], or, if all that it knows are to \
+             be good, any_audience = true",
+        ),
+        (true, true) => (
+            section.line_of("any_audience"),
+            "oauth.any_audience does without audience and scope; remove it, or them",
+        ),
+    };
+    section.reader.report(line, text);
+    None
+}
+
 /// Whether it is keys by which tokens are checked; `None` if that is not clear.
 fn one_source(section: &Section<'_, '_>) -> Option<bool> {
     const SOURCES: [&str; 3] = ["introspection_url", "jwks_file", "jwks_url"];
-    const OF_KEYS: [&str; 3] = ["algorithms", "jwks_refresh", "jwks_retry"];
-    const OF_INTROSPECTION: [&str; 4] = [
+    const OF_KEYS: [&str; 4] = ["algorithms", "jwks_refresh", "jwks_keep", "jwks_retry"];
+    const OF_INTROSPECTION: [&str; 5] = [
+        "any_audience",
         "client_id",
         "client_secret_file",
         "cache_lifetime",

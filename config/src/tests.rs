@@ -48,7 +48,7 @@ fn the_example_shows_the_defaults() {
 
 #[test]
 fn what_is_shown_can_be_read_again() {
-    for more in ["", KEYS, INTROSPECTION] {
+    for more in ["", KEYS, INTROSPECTION, ANYTHING] {
         let config = parse(&format!("{LEAST}{more}")).unwrap();
         let shown = toml::to_string(&config).unwrap();
         assert_eq!(parse(&shown).unwrap(), config, "{shown}");
@@ -68,6 +68,16 @@ const INTROSPECTION: &str = r#"
 issuer = "https://id.test/"
 scope = "mail"
 introspection_url = "http://127.0.0.1:8080/introspect"
+client_id = "mailrook"
+client_secret_file = "secret"
+"#;
+
+const ANYTHING: &str = r#"
+[oauth]
+issuer = "https://id.test/"
+any_audience = true
+trust_email = true
+introspection_url = "https://id.test/introspect"
 client_id = "mailrook"
 client_secret_file = "secret"
 "#;
@@ -109,6 +119,10 @@ fn tokens_are_taken_only_if_there_is_an_issuer() {
         (asked.audiences.len(), asked.scope.as_deref()),
         (0, Some("mail"))
     );
+    assert!(!asked.any_audience && !asked.trust_email);
+    let anything = parse(&format!("{LEAST}{ANYTHING}")).unwrap().oauth.unwrap();
+    let anything = anything.settings();
+    assert!(anything.any_audience && anything.trust_email);
     assert!(matches!(
         asked.source,
         mailrook_oauth::Source::Introspection { cache_lifetime, cache_entries: 10_000, .. }
@@ -150,12 +164,42 @@ fn mistakes_about_tokens_are_named() {
             "F:9: oauth.client_id goes with introspection_url; remove it",
         ),
         (
-            format!("{asked}\nclient_id = \"m\"\nclient_secret_file = \"s\"\njwks_retry = \"1m\""),
+            format!(
+                "{asked}\nclient_id = \"m\"\nclient_secret_file = \"s\"\njwks_retry = \"1m\"\nscope = \"mail\""
+            ),
             "F:10: oauth.jwks_retry goes with jwks_url or jwks_file; remove it",
         ),
         (
             format!("{asked}\nclient_id = \"m\""),
             "F: oauth.client_secret_file is missing: the provider wants to know who asks",
+        ),
+        (
+            format!("{asked}\nclient_id = \"m\"\nclient_secret_file = \"s\""),
+            "F: oauth.audience or oauth.scope is missing: without one a token that was made for somebody else would be good \
+             here; write what your provider puts into \"aud\", as in audience = [\"mail\"], or, if all that it knows are to \
+             be good, any_audience = true",
+        ),
+        (
+            format!(
+                "{asked}\nclient_id = \"m\"\nclient_secret_file = \"s\"\nscope = \"mail\"\nany_audience = true"
+            ),
+            "F:11: oauth.any_audience does without audience and scope; remove it, or them",
+        ),
+        (
+            format!("{asked}\nclient_id = \"m\"\nclient_secret_file = \"s\"\naudience = []"),
+            "F:10: oauth.audience: at least one is expected",
+        ),
+        (
+            format!("{whole}\nany_audience = true"),
+            "F:9: oauth.any_audience goes with introspection_url; remove it",
+        ),
+        (
+            format!("{whole}\naccount_claim = \"sub\"\ntrust_email = true"),
+            "F:10: oauth.trust_email is about account_claim = \"email\"; remove one of them",
+        ),
+        (
+            format!("{whole}\njwks_keep = \"1m\""),
+            "F:9: oauth.jwks_keep: a duration from 1h to 30d is expected",
         ),
         (
             format!("{whole}\nalgorithms = [\"none\"]"),

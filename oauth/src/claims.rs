@@ -53,8 +53,8 @@ pub enum Refusal {
     /// It has no such claim, or not as text.
     #[error("the claim that is to name the account is not there")]
     NoAccount,
-    /// `email_verified` is false: anybody could have entered that address.
-    #[error("its issuer has not verified the email address")]
+    /// `email_verified` is not true: anybody could have entered that address.
+    #[error("its issuer does not say that it has verified the email address")]
     UnverifiedEmail,
 }
 
@@ -82,16 +82,10 @@ pub(crate) fn identity(
     origin: Origin,
     now: f64,
 ) -> Result<Identity, Refusal> {
-    let from_answer = origin == Origin::Introspection;
-    match claims.get("iss") {
-        Some(Value::String(issuer)) if issuer == settings.issuer.as_str() => {}
-        None if from_answer => {}
-        _ => return Err(Refusal::Issuer),
+    if !is_access_token(claims, origin) {
+        return Err(Refusal::Type);
     }
-    if !is_for_us(claims.get("aud"), settings, from_answer) {
-        return Err(Refusal::Audience);
-    }
-    let expires_at = lifetime(claims, from_answer, now)?;
+    let expires_at = validity(claims, settings, origin, now)?;
     // RFC 8705 §3, RFC 9449 §6: who shows such a token must prove to have the key as well, which mail clients cannot.
     if claims.contains_key("cnf") {
         return Err(Refusal::Bound);
@@ -104,13 +98,53 @@ pub(crate) fn identity(
     let account = claims.get(&settings.account_claim).and_then(Value::as_str);
     let account = account.filter(|account| !account.is_empty());
     let account = account.ok_or(Refusal::NoAccount)?;
-    if settings.account_claim == "email" && says_no(claims.get("email_verified")) {
+    let must_be_verified = settings.account_claim == "email" && !settings.trust_email;
+    if must_be_verified && !says_yes(claims.get("email_verified")) {
         return Err(Refusal::UnverifiedEmail);
     }
     Ok(Identity {
         account: account.to_owned(),
         expires_at,
     })
+}
+
+/// Whether it is from the right issuer, for us, and not at another time; when it ends, if it says so.
+pub(crate) fn validity(
+    claims: &Map<String, Value>,
+    settings: &Settings,
+    origin: Origin,
+    now: f64,
+) -> Result<Option<f64>, Refusal> {
+    let from_answer = origin == Origin::Introspection;
+    match claims.get("iss") {
+        Some(Value::String(issuer)) if issuer == settings.issuer.as_str() => {}
+        None if from_answer => {}
+        _ => return Err(Refusal::Issuer),
+    }
+    if !is_for_us(claims.get("aud"), settings, from_answer) {
+        return Err(Refusal::Audience);
+    }
+    lifetime(claims, from_answer, now)
+}
+
+/// An ID token tells a client who its user is, and is no key to anything (RFC 9068 §4 warns of taking one for the other);
+/// a refresh token is for the issuer alone.
+fn is_access_token(claims: &Map<String, Value>, origin: Origin) -> bool {
+    // OpenID Connect Core §2, §3.3.2.11: only ID tokens have these.
+    const OF_ID_TOKENS: [&str; 3] = ["nonce", "at_hash", "c_hash"];
+    // Keycloak names the kind in a claim, and signs all kinds alike.
+    const OTHER_KINDS: [&str; 4] = ["id", "refresh", "offline", "logout"];
+    let is = |name: &str, kind: &str| {
+        let value = claims.get(name).and_then(Value::as_str);
+        value.is_some_and(|value| value.eq_ignore_ascii_case(kind))
+    };
+    if OF_ID_TOKENS.iter().any(|name| claims.contains_key(*name))
+        || OTHER_KINDS.iter().any(|kind| is("typ", kind))
+    {
+        return false;
+    }
+    // RFC 7662 §2.2, RFC 6749 §7.1. It may be left out.
+    origin == Origin::Jwt || !claims.contains_key("token_type") || is("token_type", "Bearer")
 }
 
 /// RFC 7519 §4.1.3: one, or a list of which one must be ours.
@@ -120,7 +154,10 @@ fn is_for_us(audience: Option<&Value>, settings: &Settings, from_answer: bool) -
         name.is_some_and(|name| settings.audiences.iter().any(|audience| audience == name))
     };
     match audience {
-        _ if from_answer && settings.audiences.is_empty() => true,
+        // The issuer knows who asks; that it answers for this token says nothing of what it is for.
+        _ if from_answer && settings.audiences.is_empty() => {
+            settings.any_audience || settings.scope.is_some()
+        }
         Some(Value::Array(all)) => all.iter().any(ours),
         Some(one) => ours(one),
         None => false,
@@ -162,12 +199,11 @@ fn has_scope(claims: &Map<String, Value>, wanted: &str) -> bool {
 }
 
 /// Some issuers write it as text.
-fn says_no(verified: Option<&Value>) -> bool {
+fn says_yes(verified: Option<&Value>) -> bool {
     match verified {
-        None => false,
-        Some(Value::Bool(verified)) => !verified,
-        Some(Value::String(verified)) => !verified.eq_ignore_ascii_case("true"),
-        Some(_) => true,
+        Some(Value::Bool(verified)) => *verified,
+        Some(Value::String(verified)) => verified.eq_ignore_ascii_case("true"),
+        _ => false,
     }
 }
 

@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     io::Read,
+    net::IpAddr,
     path::Path,
     time::{Duration, Instant},
 };
@@ -12,18 +13,16 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value};
-use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::{
     HttpUrl, LEEWAY, Refusal, Settings, SetupError, TokenError,
     claims::{self, Identity, Origin},
+    fault,
     http::{Fetcher, Question},
+    places::Places,
     verifier::unix_now,
 };
-
-/// Questions under way at once: what an issuer takes from one client, and what one that does not answer may hold.
-const QUESTIONS_MAX: usize = 64;
 
 /// Of the secret.
 const SECRET_BYTES_MAX: usize = 4_096;
@@ -34,7 +33,7 @@ pub(crate) struct Introspection {
     fetcher: Fetcher,
     /// `Basic …`
     authorization: Zeroizing<String>,
-    questions: Semaphore,
+    places: Places,
     cache: Cache,
     timeout: Duration,
 }
@@ -62,7 +61,7 @@ impl Introspection {
             url: url.clone(),
             fetcher: Fetcher::new(url, settings.ca_file.as_deref(), settings.timeout)?,
             authorization: Zeroizing::new(format!("Basic {}", *encoded)),
-            questions: Semaphore::new(QUESTIONS_MAX),
+            places: Places::new(),
             cache: Cache::new(entries, lifetime),
             timeout: settings.timeout,
         })
@@ -72,13 +71,22 @@ impl Introspection {
     pub(crate) async fn identify(
         &self,
         token: &str,
+        from: Option<IpAddr>,
         settings: &Settings,
     ) -> Result<String, TokenError> {
         let digest = Digest::of(token);
         if let Some(account) = self.cache.find(&digest, unix_now()) {
             return Ok(account);
         }
-        let claims = self.ask(token).await.map_err(TokenError::Unavailable)?;
+        // Twice the time of one answer: as long may it take to get a place.
+        let asked = self.places.hold(from, self.ask(token));
+        let claims = match tokio::time::timeout(2 * self.timeout, asked).await {
+            Ok(claims) => claims.map_err(TokenError::Unavailable)?,
+            Err(_) => {
+                let text = format!("{}: too many questions wait for an answer", self.url);
+                return Err(TokenError::Unavailable(text));
+            }
+        };
         // RFC 7662 §2.2
         if claims.get("active") != Some(&Value::Bool(true)) {
             return Err(TokenError::Refused(Refusal::Inactive));
@@ -93,19 +101,14 @@ impl Introspection {
 
     async fn ask(&self, token: &str) -> Result<Map<String, Value>, String> {
         let url = &self.url;
-        let place = tokio::time::timeout(self.timeout, self.questions.acquire()).await;
-        let _place = match place {
-            Ok(Ok(place)) => place,
-            _ => return Err(format!("{url}: too many questions wait for an answer")),
-        };
         let question = Question::Form {
             authorization: self.authorization.to_string(),
             body: format!("token={}&token_type_hint=access_token", form_encoded(token)),
         };
         let answer = self.fetcher.ask(url, question).await;
         let answer = answer.map_err(|error| format!("{url}: {error}"))?;
-        // serde_json's error has no more of the text than its place in it.
-        serde_json::from_slice(&answer).map_err(|error| format!("{url}: no right answer: {error}"))
+        serde_json::from_slice(&answer)
+            .map_err(|error| format!("{url}: no right answer: {}", fault::of_json(&error)))
     }
 }
 

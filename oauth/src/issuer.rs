@@ -218,6 +218,7 @@ impl TestIssuer {
             "scope": "openid mail",
             "sub": "4711",
             "email": account,
+            "email_verified": true,
         })
     }
 
@@ -244,6 +245,11 @@ impl TestIssuer {
             ("it lacks the scope", with("scope", json!("openid"))),
             ("it names nobody", with("email", Value::Null)),
             (
+                "its address is not verified",
+                with("email_verified", Value::Null),
+            ),
+            ("it is an ID token", with("nonce", json!("n-0S6_WzA2Mj"))),
+            (
                 "it names nobody here",
                 with("email", json!("nobody@example.test")),
             ),
@@ -266,7 +272,9 @@ impl TestIssuer {
         Settings {
             issuer: self.url(""),
             audiences: vec!["mail".to_owned()],
+            any_audience: false,
             account_claim: "email".to_owned(),
+            trust_email: false,
             scope: Some("mail".to_owned()),
             timeout: Duration::from_secs(5),
             ca_file: None,
@@ -274,6 +282,7 @@ impl TestIssuer {
                 from: KeysFrom::Url(self.url("/keys")),
                 algorithms: Algorithm::ALL.to_vec(),
                 refresh: Duration::from_secs(3600),
+                keep: Duration::from_secs(86_400),
                 retry: Duration::ZERO,
             },
         }

@@ -1,6 +1,6 @@
 //! Keeps an issuer's keys: read when the first token comes, read again by age and when a token names a key that is not
 //! there, and never without a pause between. What was read holds until there is something newer: an issuer that is away
-//! keeps nobody out whose token was signed by a known key.
+//! keeps nobody out whose token was signed by a known key. But not for ever, as nobody knows then what it has taken back.
 
 use std::{
     io::Read,
@@ -21,11 +21,21 @@ use crate::{
 /// The keys of one issuer.
 pub(crate) struct KeySource {
     place: Place,
-    refresh: Duration,
-    retry: Duration,
+    times: Times,
     state: Mutex<State>,
     /// Held by who reads.
     reading: tokio::sync::Mutex<()>,
+}
+
+/// Between readings.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    /// Older keys are read again.
+    pub(crate) refresh: Duration,
+    /// Older keys verify nothing.
+    pub(crate) keep: Duration,
+    /// The pause after a reading, good or bad.
+    pub(crate) retry: Duration,
 }
 
 enum Place {
@@ -58,7 +68,7 @@ impl KeySource {
         from: &KeysFrom,
         ca_file: Option<&Path>,
         timeout: Duration,
-        (refresh, retry): (Duration, Duration),
+        times: Times,
     ) -> Result<KeySource, SetupError> {
         let place = match from {
             KeysFrom::File(path) => {
@@ -69,21 +79,23 @@ impl KeySource {
         };
         Ok(KeySource {
             place,
-            refresh,
-            retry,
+            times,
             state: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
         })
     }
 
-    /// The keys that there are. Old ones are handed out while newer ones are on their way.
+    /// The keys that there are. Old ones are handed out while newer ones are on their way, unless they are too old.
     pub(crate) async fn current(self: &Arc<Self>) -> Result<Known, Unreachable> {
         let known = self.state.lock().keys.clone();
         let Some(known) = known else {
-            let none = self.newer_than(None).await?;
-            return none.ok_or_else(|| Unreachable("there are no keys".to_owned()));
+            return self.newer_than(None).await;
         };
-        if known.read_at.elapsed() >= self.refresh && self.may_try() {
+        let age = known.read_at.elapsed();
+        if age >= self.times.keep {
+            return self.newer_than(Some(&known)).await;
+        }
+        if age >= self.times.refresh && self.may_try() {
             let (source, old) = (Arc::clone(self), known.clone());
             // A failure was logged, and the old keys hold.
             tokio::spawn(async move { source.newer_than(Some(&old)).await.map(drop) });
@@ -91,12 +103,9 @@ impl KeySource {
         Ok(known)
     }
 
-    /// Keys that were read after `old`, if there are any: reads them, unless somebody has just tried. Without an answer
-    /// nobody can say that there are none.
-    pub(crate) async fn newer_than(
-        &self,
-        old: Option<&Known>,
-    ) -> Result<Option<Known>, Unreachable> {
+    /// Keys that were read after `old`: reads them, unless somebody has just tried. Without an answer nobody can say that
+    /// there are none.
+    pub(crate) async fn newer_than(&self, old: Option<&Known>) -> Result<Known, Unreachable> {
         let _reading = self.reading.lock().await;
         {
             let state = self.state.lock();
@@ -105,15 +114,17 @@ impl KeySource {
                 .as_ref()
                 .filter(|known| old.is_none_or(|old| known.read_at > old.read_at));
             if let Some(newer) = newer {
-                return Ok(Some(newer.clone()));
+                return Ok(newer.clone());
             }
             if let Some(last) = state.last_try
-                && last.at.elapsed() < self.retry
+                && last.at.elapsed() < self.times.retry
             {
-                return match last.failed {
-                    true => Err(Unreachable("it could not be read a moment ago".to_owned())),
-                    false => Ok(None),
+                // Whatever came of it: its issuer may have a newer one by now.
+                let text = match last.failed {
+                    true => "its keys could not be read a moment ago",
+                    false => "its keys were read a moment ago, and the token's is not among them",
                 };
+                return Err(Unreachable(text.to_owned()));
             }
         }
         let read = self.read().await;
@@ -127,10 +138,11 @@ impl KeySource {
                 let keys = Arc::new(keys);
                 let known = Known { keys, read_at: at };
                 state.keys = Some(known.clone());
-                Ok(Some(known))
+                Ok(known)
             }
             Err(error) => {
-                let old_keys_hold = state.keys.is_some();
+                let holds = |known: &Known| known.read_at.elapsed() < self.times.keep;
+                let old_keys_hold = state.keys.as_ref().is_some_and(holds);
                 tracing::warn!(%error, old_keys_hold, "the token issuer's keys cannot be read");
                 Err(error)
             }
@@ -139,7 +151,8 @@ impl KeySource {
 
     fn may_try(&self) -> bool {
         let last = self.state.lock().last_try;
-        self.reading.try_lock().is_ok() && last.is_none_or(|last| last.at.elapsed() >= self.retry)
+        self.reading.try_lock().is_ok()
+            && last.is_none_or(|last| last.at.elapsed() >= self.times.retry)
     }
 
     async fn read(&self) -> Result<KeySet, Unreachable> {

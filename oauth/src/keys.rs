@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::{Refusal, jwt::UnverifiedJwt};
+use crate::{Refusal, fault, jwt::UnverifiedJwt};
 
 /// A set of keys: issuers' have two to six, of 500 bytes to 3 KiB with their certificates.
 pub const KEYS_BYTES_MAX: usize = 64 << 10;
@@ -130,7 +130,7 @@ impl KeySet {
             return Err(KeySetError::TooLarge);
         }
         let set: JwkSet = serde_json::from_slice(json)
-            .map_err(|error| KeySetError::Malformed(error.to_string()))?;
+            .map_err(|error| KeySetError::Malformed(fault::of_json(&error)))?;
         // RFC 7517 §5: keys that are not understood are passed over.
         let known = set
             .keys

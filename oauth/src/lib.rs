@@ -5,15 +5,17 @@
 //!
 //! - `jwt` takes a token apart, `keys` verifies its signature, `claims` reads what it says.
 //! - `key_source` keeps the issuer's keys, `introspection` what the issuer said.
-//! - `http` asks, bounded in size and time; `url` says who may be asked: over TLS, or on this machine.
+//! - `http` asks, bounded in size and time; `url` says who may be asked: over TLS, or on this machine. `places` shares out
+//!   the questions under way among those who want to log in.
 //!
 //! Nothing but the issuer's word lets anybody in: what it could not be asked about is [`TokenError::Unavailable`], and the
 //! user may try again.
 //!
 //! *Architecture Invariant:* this crate knows no mail protocol, no SASL and no directory. A token is in no error, log or
-//! cache; caches know it by a digest.
+//! cache; caches know it by a digest, and `fault` keeps what an issuer answered out of errors.
 
 mod claims;
+mod fault;
 mod http;
 mod introspection;
 #[cfg(any(test, feature = "test-issuer"))]
@@ -21,6 +23,7 @@ mod issuer;
 mod jwt;
 mod key_source;
 mod keys;
+mod places;
 mod settings;
 mod url;
 mod verifier;

@@ -9,11 +9,15 @@ use crate::{Algorithm, HttpUrl};
 pub struct Settings {
     /// Who makes the tokens: `iss`, to the letter.
     pub issuer: HttpUrl,
-    /// A token must be for one of them (`aud`). Only with [`Source::Introspection`] may it be empty: the issuer knows then
-    /// who asks.
+    /// A token must be for one of them (`aud`). Only with [`Source::Introspection`] may it be empty, and only if there is a
+    /// `scope`, or `any_audience` is set: else a token that was made for somebody else would be good.
     pub audiences: Vec<String>,
+    /// Whether an answer to a question may be about a token for anybody and anything.
+    pub any_audience: bool,
     /// The claim that holds an account's address.
     pub account_claim: String,
+    /// Whether an `email` is an account's address even if the issuer does not say that it has verified it.
+    pub trust_email: bool,
     /// What a token must be good for, if anything.
     pub scope: Option<String>,
     /// How long the issuer may take for an answer, in all.
@@ -33,8 +37,10 @@ pub enum Source {
         from: KeysFrom,
         /// What they may be signed with.
         algorithms: Vec<Algorithm>,
-        /// After so long the keys are read again. The old ones hold until there are new ones.
+        /// After so long the keys are read again. The old ones hold until there are new ones, but not beyond `keep`.
         refresh: Duration,
+        /// Keys that were read longer ago verify nothing: what their issuer has taken back since would be good for ever.
+        keep: Duration,
         /// A token with an unknown key, and a reading that failed, have the keys read again: but not sooner than so long after
         /// the last time.
         retry: Duration,

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     path::PathBuf,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -14,7 +15,7 @@ use crate::{
     claims::{self, Origin},
     introspection::Introspection,
     jwt::UnverifiedJwt,
-    key_source::KeySource,
+    key_source::{KeySource, Times},
 };
 
 /// Says whose a token is.
@@ -88,10 +89,16 @@ impl TokenVerifier {
                 from,
                 algorithms,
                 refresh,
+                keep,
                 retry,
             } => {
                 let ca_file = settings.ca_file.as_deref();
-                let source = KeySource::new(from, ca_file, settings.timeout, (*refresh, *retry))?;
+                let times = Times {
+                    refresh: *refresh,
+                    keep: *keep,
+                    retry: *retry,
+                };
+                let source = KeySource::new(from, ca_file, settings.timeout, times)?;
                 Way::Keys {
                     source: Arc::new(source),
                     algorithms: algorithms.clone(),
@@ -132,11 +139,12 @@ impl TokenVerifier {
         format!("{issuer}/.well-known/openid-configuration")
     }
 
-    /// The account that a token names, if it is good.
-    pub async fn identify(&self, token: &str) -> Result<String, TokenError> {
+    /// The account that a token names, if it is good. `from` is where its bearer is, as far as it is to be told from others;
+    /// nowhere for one on this machine.
+    pub async fn identify(&self, token: &str, from: Option<IpAddr>) -> Result<String, TokenError> {
         match &self.way {
             Way::Introspection(introspection) => {
-                introspection.identify(token, &self.settings).await
+                introspection.identify(token, from, &self.settings).await
             }
             Way::Keys { source, algorithms } => self.identify_jwt(token, source, algorithms).await,
         }
@@ -148,23 +156,26 @@ impl TokenVerifier {
         source: &Arc<KeySource>,
         algorithms: &[Algorithm],
     ) -> Result<String, TokenError> {
+        let refused = TokenError::Refused;
         let unavailable = |error: Unreachable| TokenError::Unavailable(error.0);
-        let jwt = UnverifiedJwt::parse(token).map_err(TokenError::Refused)?;
+        let jwt = UnverifiedJwt::parse(token).map_err(refused)?;
         if !algorithms.contains(&jwt.algorithm) {
-            return Err(TokenError::Refused(Refusal::Algorithm));
+            return Err(refused(Refusal::Algorithm));
         }
+        // Nobody's word yet, and yet what it says against itself holds. Keys are read for a token only that may be ours: the
+        // next reading has to wait, and strangers' tokens are not to use it up.
+        let (claims, now) = (jwt.claims().map_err(refused)?, unix_now());
+        claims::validity(&claims, &self.settings, Origin::Jwt, now).map_err(refused)?;
         let known = source.current().await.map_err(unavailable)?;
         let mut verdict = known.keys.verify(&jwt);
-        if verdict == Err(Refusal::UnknownKey)
-            && let Some(newer) = source.newer_than(Some(&known)).await.map_err(unavailable)?
-        {
+        if verdict == Err(Refusal::UnknownKey) {
+            let newer = source.newer_than(Some(&known)).await.map_err(unavailable)?;
             verdict = newer.keys.verify(&jwt);
         }
-        let claims = verdict.and_then(|()| jwt.claims());
-        claims
-            .and_then(|claims| claims::identity(&claims, &self.settings, Origin::Jwt, unix_now()))
+        verdict
+            .and_then(|()| claims::identity(&claims, &self.settings, Origin::Jwt, now))
             .map(|identity| identity.account)
-            .map_err(TokenError::Refused)
+            .map_err(refused)
     }
 }
 

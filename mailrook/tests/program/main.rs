@@ -16,4 +16,5 @@ mod secrets;
 mod serve;
 mod sessions;
 mod systemd;
+mod tokens;
 mod waiting;

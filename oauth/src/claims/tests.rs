@@ -13,7 +13,9 @@ fn settings() -> Settings {
     Settings {
         issuer: HttpUrl::parse("https://id.test/").unwrap(),
         audiences: vec!["mail".to_owned(), "https://mail.test".to_owned()],
+        any_audience: false,
         account_claim: "email".to_owned(),
+        trust_email: false,
         scope: None,
         timeout: Duration::from_secs(5),
         ca_file: None,
@@ -21,6 +23,7 @@ fn settings() -> Settings {
             from: KeysFrom::File("keys.json".into()),
             algorithms: Algorithm::ALL.to_vec(),
             refresh: Duration::from_secs(3600),
+            keep: Duration::from_secs(86_400),
             retry: Duration::from_secs(60),
         },
     }
@@ -33,6 +36,7 @@ fn with(changes: Value) -> Map<String, Value> {
         "aud": "mail",
         "exp": NOW + 10.0,
         "email": "u@a.test",
+        "email_verified": true,
     });
     let (Value::Object(mut claims), Value::Object(changes)) = (good, changes) else {
         panic!("both are objects");
@@ -92,6 +96,13 @@ fn issuer_audience_and_time_must_fit() {
             Err(Refusal::UnverifiedEmail),
         ),
         (json!({"email_verified": 1}), Err(Refusal::UnverifiedEmail)),
+        (
+            json!({"email_verified": null}),
+            Err(Refusal::UnverifiedEmail),
+        ),
+        (json!({"typ": "Bearer"}), good.clone()),
+        (json!({"typ": "Offline"}), Err(Refusal::Type)),
+        (json!({"nonce": ""}), Err(Refusal::Type)),
     ] {
         assert_eq!(jwt(&settings, changes.clone()), expected, "{changes}");
         assert_eq!(answer(&settings, changes.clone()), expected, "{changes}");
@@ -111,13 +122,44 @@ fn an_answer_may_leave_out_what_a_token_may_not() {
         answer(&settings, json!({"aud": null})),
         Err(Refusal::Audience)
     );
-    let any = Settings {
+    let nothing = Settings {
         audiences: Vec::new(),
         ..settings
+    };
+    for changes in [json!({}), json!({"aud": null})] {
+        assert_eq!(answer(&nothing, changes), Err(Refusal::Audience));
+    }
+    let scoped = Settings {
+        scope: Some("mail".to_owned()),
+        ..nothing.clone()
+    };
+    let with_scope = json!({"aud": null, "scope": "mail"});
+    assert!(answer(&scoped, with_scope).is_ok());
+    assert_eq!(answer(&scoped, json!({})), Err(Refusal::Scope));
+    let any = Settings {
+        any_audience: true,
+        ..nothing
     };
     assert!(answer(&any, json!({"aud": null})).is_ok());
     assert!(answer(&any, json!({"aud": "x"})).is_ok());
     assert_eq!(jwt(&any, json!({"aud": "x"})), Err(Refusal::Audience));
+}
+
+/// RFC 7662 §2.2: `token_type` may be left out. A refresh token may be active, too.
+#[test]
+fn an_answer_about_another_kind_of_token_names_nobody() {
+    let settings = settings();
+    for (kind, is_good) in [
+        (json!("Bearer"), true),
+        (json!("bearer"), true),
+        (json!("refresh_token"), false),
+        (json!("DPoP"), false),
+        (json!(""), false),
+        (json!(["Bearer"]), false),
+    ] {
+        let got = answer(&settings, json!({"token_type": kind}));
+        assert_eq!(got.err(), (!is_good).then_some(Refusal::Type), "{kind}");
+    }
 }
 
 #[test]
@@ -152,4 +194,16 @@ fn another_claim_can_name_the_account() {
     assert_eq!(jwt(&settings, json!({})), Err(Refusal::NoAccount));
     let named = json!({"preferred_username": "v@a.test", "email_verified": false});
     assert_eq!(jwt(&settings, named), Ok("v@a.test".to_owned()));
+}
+
+#[test]
+fn an_issuer_may_be_trusted_with_addresses() {
+    let settings = Settings {
+        trust_email: true,
+        ..settings()
+    };
+    for verified in [Value::Null, json!(false), json!(true)] {
+        let got = jwt(&settings, json!({"email_verified": verified}));
+        assert_eq!(got, Ok("u@a.test".to_owned()), "{verified}");
+    }
 }

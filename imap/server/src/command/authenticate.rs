@@ -91,6 +91,8 @@ async fn conclude(session: &mut Session, step: LoginStep) -> Outcome {
             Ok(Reply::ok("logged in").code(code))
         }
         LoginStep::Failed(LoginFailure::Unavailable) => {
+            // Nobody's fault here, perhaps, and yet a question that somebody else had to be asked.
+            count_failure(session).await?;
             Err(Reply::no(LoginFailure::Unavailable.text())
                 .code(Code::Unavailable)
                 .into())

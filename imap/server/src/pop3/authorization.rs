@@ -165,7 +165,8 @@ impl Session {
             // The exchange goes on until there is none.
             LoginStep::Challenge(_) => LoginFailure::Unavailable,
         };
-        if matches!(failure, LoginFailure::Credentials | LoginFailure::Malformed) {
+        // What cannot be checked now counts, too: somebody else had to be asked.
+        if failure != LoginFailure::NotOffered {
             self.count_failure().await?;
         }
         // RFC 3206 §4, RFC 5034 §4

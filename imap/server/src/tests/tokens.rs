@@ -236,6 +236,29 @@ async fn tokens_are_wanted_under_tls_and_only_with_an_issuer() {
     assert!(is_like(&last, "a NO [CANNOT] ..."), "{last}");
 }
 
+/// Who is told to come again is not asked about without end in one connection.
+#[tokio::test]
+async fn each_token_that_cannot_be_checked_is_an_attempt() {
+    let (rig, issuer, key) = setting().await;
+    issuer.set_away(true);
+    let token = key.sign(&issuer.claims(USER));
+    for pop3 in [false, true] {
+        let mut wire = rig.connect(door(pop3));
+        wire.line().await.unwrap();
+        let how = (Mechanism::OAuthBearer, USER, token.as_str());
+        for attempt in 1..10 {
+            let (_, last) = login(&mut wire, (pop3, true), how).await;
+            assert!(is_like(&last, End::Later.said(pop3)), "{attempt}: {last}");
+        }
+        let (_, last) = login(&mut wire, (pop3, true), how).await;
+        let goodbye = match pop3 {
+            true => "-ERR [AUTH] too many failed logins",
+            false => "* BYE too many failed logins",
+        };
+        assert!(is_like(&last, goodbye), "{last}");
+    }
+}
+
 /// Whether a client acknowledges that its token was refused, gives up, or talks nonsense: it has tried.
 #[tokio::test]
 async fn each_refused_token_is_an_attempt() {
