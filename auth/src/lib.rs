@@ -2,7 +2,7 @@
 //! log in here.
 //!
 //! A session begins a [`Login`] in a [`LoginPlace`], sends the client what a [`LoginStep::Challenge`] asks for, and hands
-//! its response back, until the login is done or failed. What bounds guessing is in one place:
+//! its response back, until the login is done or failed; [`enter`] then has it count. What bounds guessing is in one place:
 //!
 //! - the cache, the throttle by address and the pool that hashes, shared by all sessions ([`Logins`]);
 //! - the failures of one connection ([`Attempts`]). SMTP counts them in its own session, which closes on other errors too.
@@ -11,6 +11,7 @@
 //! affair, and no session sees more of it than that: not whether there is such a user, nor which part was wrong.
 
 mod attempts;
+mod entry;
 mod login;
 mod seldom;
 
@@ -18,4 +19,5 @@ mod seldom;
 mod tests;
 
 pub use attempts::{AttemptLimits, Attempts, Reaction};
+pub use entry::enter;
 pub use login::{Login, LoginFailure, LoginPlace, LoginStep, Logins, bindings};

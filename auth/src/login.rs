@@ -337,7 +337,7 @@ async fn identify(
 }
 
 /// Logs why a login cannot be checked, but not each time.
-fn unavailable(error: &dyn fmt::Display) -> LoginFailure {
+pub(crate) fn unavailable(error: &dyn fmt::Display) -> LoginFailure {
     if let Some(untold) = UNCHECKED.turn(Instant::now()) {
         tracing::warn!(%error, untold, "a login could not be checked");
     }

@@ -148,6 +148,11 @@ impl Registration {
         self.record.set_user(user, account);
     }
 
+    /// Nobody has logged in after all.
+    pub fn forget_user(&self) {
+        self.record.forget_user();
+    }
+
     /// Tells that TLS was started.
     pub fn set_tls(&self) {
         self.record.set_tls();

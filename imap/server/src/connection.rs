@@ -32,6 +32,8 @@ pub(crate) struct Wire {
     output: Vec<u8>,
     /// What was written last may not have left: TLS and DEFLATE hold some of it until they are told.
     unflushed: bool,
+    /// Bytes are being sent, or were as that was given up.
+    is_sending: bool,
     deflate: Option<Box<Deflate>>,
     write_timeout: Duration,
 }
@@ -44,6 +46,7 @@ impl Wire {
             used: 0,
             output: Vec::new(),
             unflushed: false,
+            is_sending: false,
             deflate: None,
             write_timeout,
         }
@@ -111,6 +114,11 @@ impl Wire {
         }
     }
 
+    /// Whether the client has not taken what it is being sent.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.is_sending
+    }
+
     /// Where responses are written; sent by [`Wire::flush`].
     pub(crate) fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
@@ -145,7 +153,7 @@ impl Wire {
             head.clear();
             return self.send(bytes).await;
         }
-        self.unflushed = true;
+        (self.unflushed, self.is_sending) = (true, true);
         let stream = self.stream.as_mut().ok_or_else(closed)?;
         let mut written = 0;
         while written < head.len() {
@@ -163,11 +171,12 @@ impl Wire {
             return Ok(());
         }
         self.send_output(true).await?;
+        self.is_sending = true;
         let stream = self.stream.as_mut().ok_or_else(closed)?;
         timeout(self.write_timeout, stream.flush())
             .await
             .map_err(|_| io::ErrorKind::TimedOut)??;
-        self.unflushed = false;
+        (self.unflushed, self.is_sending) = (false, false);
         Ok(())
     }
 
@@ -188,12 +197,13 @@ impl Wire {
     }
 
     async fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        self.unflushed = true;
+        (self.unflushed, self.is_sending) = (true, true);
         let stream = self.stream.as_mut().ok_or_else(closed)?;
         while !bytes.is_empty() {
             let written = sent(self.write_timeout, stream.write(bytes)).await?;
             bytes = &bytes[written..];
         }
+        self.is_sending = false;
         Ok(())
     }
 

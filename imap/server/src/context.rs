@@ -5,7 +5,9 @@ use std::{collections::HashSet, fmt, net::IpAddr, sync::Arc, time::Duration};
 use mailrook_auth::{AttemptLimits, Login, LoginPlace, LoginStep, Logins};
 use mailrook_net::{BlockingPool, Connection, Registration, TlsAcceptor};
 use mailrook_sasl::ChannelBindings;
-use mailrook_store_api::{Directory, Mailstore, meta::CredentialScope};
+use mailrook_store_api::{
+    Directory, Mailstore, meta::CredentialScope, shard::limits::MAILDROP_RENEWAL,
+};
 use mailrook_types::AccountId;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -46,10 +48,10 @@ pub struct Settings {
     /// How long a maildrop stays locked for a POP3 session of which nothing is heard. 30 seconds: after so long, and a few more, the next
     /// session takes over from one whose front end has died. Dovecot waits for 5 minutes.
     pub maildrop_lease: Duration,
-    /// How often the lock is renewed: two renewals may fail.
+    /// How often the lock is renewed: within the notice that somebody else has to wait for.
     pub maildrop_renewal: Duration,
     /// How long a POP3 login waits for a maildrop that another session has. 10 seconds, as in Dovecot: a client whose connection broke
-    /// is back sooner than that is noticed.
+    /// is back sooner than that is noticed. More than a notice, lest nobody waits until its end.
     pub maildrop_patience: Duration,
     /// How long a client may take nothing of what it is sent, before it is given up.
     pub write_timeout: Duration,
@@ -78,7 +80,7 @@ impl Default for Settings {
             imap_idle_timeout: Duration::from_secs(31 * 60),
             pop3_idle_timeout: Duration::from_secs(10 * 60),
             maildrop_lease: Duration::from_secs(30),
-            maildrop_renewal: Duration::from_secs(10),
+            maildrop_renewal: MAILDROP_RENEWAL,
             maildrop_patience: Duration::from_secs(10),
             write_timeout: Duration::from_secs(120),
             // More than a shard is without a leader as a rule, and less than clients wait for the next byte.

@@ -14,7 +14,7 @@ use crate::{
     Client, SessionContext,
     command::{self, append::Appending},
     notify::Expunges,
-    outcome::{Failure, Outcome, Reply, goodbye, store_reply},
+    outcome::{Failure, Outcome, Reply, goodbye, log_overdue, store_reply},
     session::Session,
 };
 
@@ -37,7 +37,7 @@ pub async fn serve_imap(client: Client, context: Arc<SessionContext>) {
         end = observed(observer, session.run()) => end,
         // What is amid a response cannot say goodbye.
         () = overdue => {
-            tracing::info!("the session was ended, and is dropped as its client takes nothing");
+            log_overdue(&session.wire);
             return;
         }
     };

@@ -3,9 +3,11 @@
 use std::{borrow::Cow, io};
 
 use mailrook_imap_proto::response::{Code, Status};
-use mailrook_net::Farewell;
+use mailrook_net::{Farewell, LEAVE_WITHIN};
 use mailrook_store_api::{StoreError, shard::Refusal};
 use mailrook_types::MailboxNameError;
+
+use crate::connection::Wire;
 
 /// The tagged response that ends a command.
 #[derive(Debug)]
@@ -40,6 +42,22 @@ pub(crate) fn goodbye(farewell: &Farewell) -> &str {
     match farewell {
         Farewell::Stopping => "server is stopping, connect again",
         Farewell::Ended(reason) => reason.as_str(),
+    }
+}
+
+/// Says why a session that an admin ended is dropped without a goodbye.
+pub(crate) fn log_overdue(wire: &Wire) {
+    let seconds = LEAVE_WITHIN.as_secs();
+    if wire.is_sending() {
+        tracing::info!(
+            seconds,
+            "an admin ended the session, and it is dropped: its client does not take what it is sent"
+        );
+    } else {
+        tracing::info!(
+            seconds,
+            "an admin ended the session, and it is dropped: its command is not answered in time"
+        );
     }
 }
 

@@ -18,8 +18,15 @@ use mailrook_net::{Admission, Farewell, Leave, Registration, TlsAcceptor};
 use mailrook_store_api::{StallObserver, StoreError, observed};
 use tokio::time::{Instant, timeout_at};
 
+#[cfg(test)]
+pub(crate) use self::lock::WAIT_MAX as LOCK_WAIT_MAX;
 use self::maildrop::Maildrop;
-use crate::{Client, SessionContext, account::Account, connection::Wire, outcome::goodbye};
+use crate::{
+    Client, SessionContext,
+    account::Account,
+    connection::Wire,
+    outcome::{goodbye, log_overdue},
+};
 
 /// After so many bad commands in a row the client is taken for no mail client; as many as in IMAP.
 const BAD_COMMANDS_MAX: u32 = 20;
@@ -117,7 +124,7 @@ pub async fn serve_pop3(client: Client, context: Arc<SessionContext>) {
         end = observed(observer, session.run()) => end,
         // What is amid a response cannot say goodbye.
         () = overdue => {
-            tracing::info!("the session was ended, and is dropped as its client takes nothing");
+            log_overdue(&session.wire);
             return;
         }
     };

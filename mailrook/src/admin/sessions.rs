@@ -1,9 +1,10 @@
 //! Requests about sessions: who is connected, and who is to go.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use futures::future::BoxFuture;
 use mailrook_net::Reason;
+use mailrook_store_api::meta::Resolution;
 use mailrook_types::{AccountId, Address, Domain};
 use serde::{Deserialize, Serialize};
 
@@ -31,8 +32,13 @@ pub trait SessionHost: Send + Sync + 'static {
     /// One of them.
     fn show(&self, id: String) -> BoxFuture<'_, Result<SessionDetail, Failure>>;
 
-    /// Tells them to end.
-    fn end(&self, whom: Whom, reason: Reason) -> BoxFuture<'_, Result<SessionsEnded, Failure>>;
+    /// Tells them to end. A user's `account` is named with the user, where it is known: names change.
+    fn end(
+        &self,
+        whom: Whom,
+        account: Option<AccountId>,
+        reason: Reason,
+    ) -> BoxFuture<'_, Result<SessionsEnded, Failure>>;
 
     /// What is asked for of each account, by sessions and deliveries.
     fn loads(&self) -> BoxFuture<'_, AccountLoads>;
@@ -47,11 +53,17 @@ pub struct AccountLoads {
     pub unreached: Vec<UnreachedNode>,
 }
 
+/// How long the directory is waited for before names have to do: as long as another node is.
+const DIRECTORY_WITHIN: Duration = Duration::from_secs(2);
+
 /// Which sessions are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionFilter {
     /// Of this user.
     pub user: Option<Address>,
+    /// The account of `user`, where it is known. A program that does not know this field goes by the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
     /// Of users of this domain.
     pub domain: Option<Domain>,
     /// That speak this.
@@ -92,10 +104,12 @@ impl SessionProtocol {
 }
 
 impl SessionFilter {
-    /// Whether a session of `service` is asked for, with `user` logged in.
-    pub fn takes(&self, service: &str, user: Option<&str>) -> bool {
-        let of_user = |wanted: &Address| {
-            user.is_some_and(|user| user.eq_ignore_ascii_case(&wanted.to_string()))
+    /// Whether a session of `service` is asked for, with `user` logged in to `account`. Users are told apart by their accounts where both
+    /// are known, else by their names.
+    pub fn takes(&self, service: &str, user: Option<&str>, account: Option<AccountId>) -> bool {
+        let of_user = |wanted: &Address| match (self.account, account) {
+            (Some(wanted), Some(account)) => wanted == account,
+            _ => user.is_some_and(|user| user.eq_ignore_ascii_case(&wanted.to_string())),
         };
         let of_domain = |wanted: &Domain| {
             let domain = user.and_then(|user| Some(user.rsplit_once('@')?.1));
@@ -150,8 +164,13 @@ impl Admin {
                 protocol,
                 after,
             } => {
+                let account = match &user {
+                    Some(user) => self.account_if_known(user).await,
+                    None => None,
+                };
                 let filter = SessionFilter {
                     user,
+                    account,
                     domain,
                     protocol,
                 };
@@ -179,10 +198,53 @@ impl Admin {
                     }
                     None => Reason::default(),
                 };
-                sessions.end(whom, reason).await.map(Reply::Ended)
+                let account = match &whom {
+                    Whom::User(user) => self.account_if_known(user).await,
+                    Whom::Session(_) => None,
+                };
+                let ended = sessions.end(whom, account, reason).await;
+                ended.map(Reply::Ended)
             }
             other => Err(Failure::Internal(format!("nobody handles {other:?}"))),
         }
+    }
+
+    /// The account that `user` names. None, too, while nobody answers for the directory: who is connected is shown all the same, and who is
+    /// to go goes, by the name that they logged in with.
+    async fn account_if_known(&self, user: &Address) -> Option<AccountId> {
+        let meant = tokio::time::timeout(DIRECTORY_WITHIN, self.account_meant(user)).await;
+        let error = match meant {
+            Ok(Ok(account)) => return account,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("the directory did not answer within {DIRECTORY_WITHIN:?}"),
+        };
+        tracing::warn!(error, "sessions are looked for by the user's name");
+        None
+    }
+
+    /// The account that `user` names, by its own address or by an alias that leads to it alone. None if there is none (any more): sessions
+    /// of such a one are found by the name that they logged in with.
+    async fn account_meant(&self, user: &Address) -> Result<Option<AccountId>, Failure> {
+        if let Some(record) = self.directory.account(user).await? {
+            return Ok(Some(record.id));
+        }
+        let Resolution::Local {
+            accounts,
+            elsewhere,
+        } = self.directory.resolve(user).await?
+        else {
+            return Ok(None);
+        };
+        let ([target], []) = (accounts.as_slice(), elsewhere.as_slice()) else {
+            return Ok(None);
+        };
+        // Not by a catch-all, which a mistyped name leads to as well, nor by a subaddress.
+        let owner = self.directory.login(&target.address.to_string()).await?;
+        let is_alias = owner.is_some_and(|owner| {
+            let mut senders = owner.senders.iter().map(Address::to_string);
+            senders.any(|sender| sender.eq_ignore_ascii_case(&user.to_string()))
+        });
+        Ok(is_alias.then_some(target.account))
     }
 }
 
@@ -197,16 +259,24 @@ mod tests {
             user: Some(Address::parse("one@example.test").unwrap()),
             ..SessionFilter::default()
         };
-        assert!(of_user.takes("imaps", user));
-        assert!(!of_user.takes("imaps", other) && !of_user.takes("imaps", None));
+        let (one, two) = (Some(AccountId(1)), Some(AccountId(2)));
+        assert!(of_user.takes("imaps", user, one));
+        assert!(!of_user.takes("imaps", other, one) && !of_user.takes("imaps", None, None));
+        // The account decides where both sides know it.
+        let of_account = SessionFilter {
+            account: one,
+            ..of_user
+        };
+        assert!(of_account.takes("imaps", other, one) && of_account.takes("imaps", user, None));
+        assert!(!of_account.takes("imaps", user, two) && !of_account.takes("imaps", None, None));
         let of_domain = SessionFilter {
             domain: Some(Domain::parse("other.test").unwrap()),
             protocol: Some(SessionProtocol::Smtp),
             ..SessionFilter::default()
         };
-        assert!(of_domain.takes("submission", other));
-        assert!(!of_domain.takes("pop3", other) && !of_domain.takes("submission", user));
-        assert!(SessionFilter::default().takes("lmtp", None));
+        assert!(of_domain.takes("submission", other, two));
+        assert!(!of_domain.takes("pop3", other, two) && !of_domain.takes("submission", user, one));
+        assert!(SessionFilter::default().takes("lmtp", None, None));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{os::unix::fs::PermissionsExt, sync::Arc};
 use futures::{FutureExt, future::BoxFuture};
 use mailrook_net::{BlockingPool, Reason, ShutdownTrigger};
 use mailrook_store_api::{Directory, Mailstore, memory::MemoryCluster};
+use mailrook_types::{AccountId, Address};
 use serde_json::{Value, json};
 
 use super::{
@@ -101,7 +102,7 @@ impl SessionHost for OneSession {
         after: Option<String>,
     ) -> BoxFuture<'_, Result<SessionPage, Failure>> {
         let session = one_session();
-        let wanted = filter.takes(&session.service, session.user.as_deref());
+        let wanted = filter.takes(&session.service, session.user.as_deref(), None);
         let is_there = node.is_none_or(|node| node == session.node) && after.is_none();
         let page = SessionPage {
             next: Some(session.id.clone()),
@@ -129,10 +130,19 @@ impl SessionHost for OneSession {
         async { AccountLoads::default() }.boxed()
     }
 
-    fn end(&self, whom: Whom, reason: Reason) -> BoxFuture<'_, Result<SessionsEnded, Failure>> {
+    fn end(
+        &self,
+        whom: Whom,
+        account: Option<AccountId>,
+        reason: Reason,
+    ) -> BoxFuture<'_, Result<SessionsEnded, Failure>> {
+        let whom = match whom {
+            Whom::Session(id) => id,
+            Whom::User(user) => format!("{user}, account {account:?}"),
+        };
         let ended = SessionsEnded {
             ended: 1,
-            ids: vec![format!("{whom:?} {reason}")],
+            ids: vec![format!("{whom}: {reason}")],
             unreached: unreached(),
         };
         async { Ok(ended) }.boxed()
@@ -530,7 +540,7 @@ async fn each_reply_is_read_as_what_it_is() {
     server
         .ask(json!({"command": "account-add", "address": "one@example.test", "password": null}))
         .await;
-    let address: mailrook_types::Address = "one@example.test".to_owned().try_into().unwrap();
+    let address: Address = "one@example.test".to_owned().try_into().unwrap();
     let list = Request::PasswordList {
         address: address.clone(),
     };
@@ -579,7 +589,7 @@ async fn sessions_are_listed_shown_and_ended() {
     let one = server
         .ask(json!({"command": "session-kill", "id": "m1-0123456789"}))
         .await;
-    let told = "Session(\"m1-0123456789\") ended by an administrator";
+    let told = "m1-0123456789: ended by an administrator";
     assert_eq!(one["ids"][0], told);
     let of_user = server
         .ask(json!({"command": "session-kill", "user": "one@example.test", "reason": "go"}))
@@ -588,6 +598,37 @@ async fn sessions_are_listed_shown_and_ended() {
         (&of_user["ended"], &of_user["unreached"][0]["node"]),
         (&json!(1), &json!("m3"))
     );
+    // A user is an account, by whichever name; who has none is a name alone.
+    for request in [
+        json!({"command": "domain-add", "domain": "example.test"}),
+        json!({"command": "account-add", "address": "one@example.test", "password": "secret"}),
+        json!({"command": "alias-add", "address": "sales@example.test", "targets": ["one@example.test"]}),
+        json!({"command": "domain-catch-all", "domain": "example.test", "target": "one@example.test"}),
+    ] {
+        let done = server.ask(request).await;
+        assert!(done.get("refused").is_none(), "{done}");
+    }
+    let id = (server
+        .twin
+        .account(&Address::parse("one@example.test").unwrap())
+        .await)
+        .unwrap()
+        .unwrap()
+        .id;
+    let (known, unknown) = (format!("{:?}", Some(id)), "None".to_owned());
+    for (user, account) in [
+        ("One@Example.test", &known),
+        ("SALES@example.test", &known),
+        ("mistyped@example.test", &unknown),
+        ("one+tag@example.test", &unknown),
+        ("one@elsewhere.test", &unknown),
+    ] {
+        let ended = server
+            .ask(json!({"command": "session-kill", "user": user}))
+            .await;
+        let told = ended["ids"][0].to_string();
+        assert!(told.contains(&format!("account {account}:")), "{told}");
+    }
     for (request, word) in [
         (json!({"command": "session-kill"}), "either"),
         (

@@ -48,6 +48,16 @@ impl Output {
             .and_then(|()| stdout.flush());
     }
 
+    /// Says on standard error what is to be known beside the result.
+    pub fn warn(&self, text: &str) {
+        let line = if self.json {
+            serde_json::json!({ "warning": text }).to_string()
+        } else {
+            format!("mailrook: warning: {text}")
+        };
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+
     /// Says on standard error what went wrong.
     pub fn error(&self, text: &str) {
         let line = if self.json {

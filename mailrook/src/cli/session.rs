@@ -20,7 +20,7 @@ use crate::admin::{
 pub enum Command {
     /// List who is connected, node by node, the oldest first
     #[command(
-        after_help = "Examples:\n  mailrook session list\n  mailrook session list --user alice@example.org\n  mailrook session list --node mail1 --protocol imap --json\n\nBehind the node's name the id is the one in its log. A node that does not answer is named."
+        after_help = "Examples:\n  mailrook session list\n  mailrook session list --user alice@example.org\n  mailrook session list --node mail1 --protocol imap --json\n\nBehind the node's name the id is the one in its log. A node that does not answer is named on standard error."
     )]
     List {
         /// Of this user only
@@ -46,7 +46,7 @@ pub enum Command {
     },
     /// End a session, or all of a user's: each is told why, and may log in again
     #[command(
-        after_help = "Examples:\n  mailrook session kill mail1-5kx0c2m9rt\n  mailrook session kill --user alice@example.org --reason \"your password was changed\"\n\nA command under way is finished first; after five seconds the connection is dropped. To keep somebody out, say\n`mailrook account disable` before."
+        after_help = "Examples:\n  mailrook session kill mail1-5kx0c2m9rt\n  mailrook session kill --user alice@example.org --reason \"your password was changed\"\n\nA command under way is finished first; after five seconds the connection is dropped. To keep somebody out, say\n`mailrook account disable` before. If a node is not reached, at which sessions may go on, the command ends with 3."
     )]
     Kill {
         /// Which
@@ -105,9 +105,11 @@ fn list(context: &Context, request: impl Fn(Option<String>) -> Request) -> Resul
         let heads = [
             "ID", "USER", "SERVICE", "CLIENT", "TLS", "SINCE", "DOES", "SHARD", "LEADER", "RESUMED",
         ];
-        let listed = table(&heads, &rows, "Nobody is connected.");
-        format!("{listed}{}", missing(&all.unreached, &listed))
+        table(&heads, &rows, "Nobody is connected.")
     });
+    if let Some(text) = missing(&all.unreached, "not heard of:") {
+        context.output.warn(&text);
+    }
     Ok(())
 }
 
@@ -127,16 +129,15 @@ fn row(session: &SessionInfo) -> Vec<String> {
     ]
 }
 
-/// Whose sessions are missing, behind `text`.
-fn missing(unreached: &[UnreachedNode], text: &str) -> String {
+/// Whose sessions are missing; nothing if nobody's are.
+fn missing(unreached: &[UnreachedNode], what: &str) -> Option<String> {
     if unreached.is_empty() {
-        return String::new();
+        return None;
     }
     let lines = unreached
         .iter()
         .map(|node| format!("\n  {}: {}", node.node, node.why));
-    let gap = if text.ends_with('\n') { "\n" } else { "\n\n" };
-    format!("{gap}Not heard of:{}\n", lines.collect::<String>())
+    Some(format!("{what}{}", lines.collect::<String>()))
 }
 
 fn show(id: String, context: &Context) -> Result<(), CliError> {
@@ -213,16 +214,24 @@ fn kill(request: &Request, context: &Context) -> Result<(), CliError> {
         other => return Err(misfit(&other)),
     };
     context.output.print(&ended, || told(&ended));
-    Ok(())
+    undone(&ended).map_or(Ok(()), |text| Err(CliError::Unreachable(text)))
+}
+
+/// Where sessions may go on that were to end.
+fn undone(ended: &SessionsEnded) -> Option<String> {
+    let nodes: Vec<_> = ended.unreached.iter().map(|node| &*node.node).collect();
+    let nodes = nodes.join(", ");
+    let what = format!("sessions at {nodes} may go on; not reached:");
+    missing(&ended.unreached, &what)
 }
 
 fn told(ended: &SessionsEnded) -> String {
-    let text = match (ended.ended, ended.ids.as_slice()) {
-        (0, _) => "There is no such session.".to_owned(),
+    match (ended.ended, ended.ids.as_slice()) {
+        (0, _) if ended.unreached.is_empty() => "There is no such session.".to_owned(),
+        (0, _) => "The nodes that were reached have no such session.".to_owned(),
         (1, [id]) => format!("{id} was told to end."),
         (count, ids) => format!("{count} sessions were told to end:\n  {}", ids.join("\n  ")),
-    };
-    format!("{text}{}", missing(&ended.unreached, &text))
+    }
 }
 
 #[cfg(test)]
@@ -291,16 +300,21 @@ mod tests {
             node: "mail3".to_owned(),
             why: "nothing is heard of it".to_owned(),
         }];
-        let said = missing(&unreached, "a table\n");
-        assert_eq!(said, "\nNot heard of:\n  mail3: nothing is heard of it\n");
-        let ended = SessionsEnded {
-            ended: 1,
-            ids: vec!["mail1-5kx0c2m9rt".to_owned()],
+        let said = missing(&unreached, "not heard of:");
+        let text = "not heard of:\n  mail3: nothing is heard of it";
+        assert_eq!(said.as_deref(), Some(text));
+        assert_eq!(missing(&[], "not heard of:"), None);
+        let ended = |ids: &[&str], unreached: &[UnreachedNode]| SessionsEnded {
+            ended: ids.len() as u64,
+            ids: ids.iter().map(|id| (*id).to_owned()).collect(),
             unreached: unreached.to_vec(),
         };
-        assert_eq!(
-            told(&ended),
-            "mail1-5kx0c2m9rt was told to end.\n\nNot heard of:\n  mail3: nothing is heard of it\n"
-        );
+        let one = ended(&["mail1-5kx0c2m9rt"], &unreached);
+        assert_eq!(told(&one), "mail1-5kx0c2m9rt was told to end.");
+        assert_eq!(told(&ended(&[], &[])), "There is no such session.");
+        assert!(told(&ended(&[], &unreached)).starts_with("The nodes that were reached"));
+        assert_eq!(undone(&ended(&[], &[])), None);
+        let text = undone(&one).unwrap();
+        assert!(text.starts_with("sessions at mail3 may go on"), "{text}");
     }
 }

@@ -8,6 +8,9 @@ use crate::{
     harness::{Dev, Session, http},
 };
 
+/// The exit status of a command that some nodes have not heard.
+const NOT_REACHED: i32 = 3;
+
 /// An admin command at a node, and what it printed.
 fn ask(dev: &Dev, node: usize, arguments: &[&str]) -> Value {
     let arguments = [arguments, &["--json"]].concat();
@@ -85,9 +88,13 @@ fn sessions_are_seen_survive_and_end_wherever_they_are() {
         assert!(figures.lines().any(|line| line == figure), "{figures}");
     }
 
-    // Whoever is asked, the client is told.
-    let arguments = ["session", "kill", "--user", owner, "--reason", "go away"];
-    let ended = ask(&dev, asked, &arguments);
+    // Whoever is asked, the client is told; that one node cannot be, is told by the exit status.
+    let kill = ["session", "kill", "--user", owner];
+    let kill = [&kill[..], &["--reason", "go away", "--json"]].concat();
+    let (code, printed, said) = dev.admin_of(asked, &kill);
+    assert_eq!(code, NOT_REACHED, "{said}");
+    assert!(said.contains("not reached"), "{said}");
+    let ended: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!((&ended["ended"], &ended["ids"][0]), (&1.into(), &id.into()));
     assert_eq!(imap.line().trim_end(), "* BYE go away");
     assert_eq!(dev.end(Signal::TERM), Some(0));

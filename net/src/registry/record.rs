@@ -124,6 +124,11 @@ impl Record {
         state.account = account;
     }
 
+    pub(super) fn forget_user(&self) {
+        let mut state = self.state.lock();
+        (state.user, state.account) = (None, None);
+    }
+
     pub(super) fn set_mailbox(&self, mailbox: Option<&str>) {
         self.state.lock().mailbox = mailbox.map(Box::from);
     }

@@ -64,7 +64,7 @@ enum End {
     #[error("ended by an admin: {0}")]
     Ended(Reason),
     /// An admin ended it, and it did not come to its end.
-    #[error("ended by an admin, and dropped")]
+    #[error("ended by an admin, and dropped as what it was at did not end")]
     Overdue,
 }
 
@@ -147,8 +147,13 @@ impl Driver {
         };
         debug!(%end, messages = self.messages, "session ended");
         if let End::Overdue = end {
-            count(&self.shared.metrics.sessions_ended);
-            return;
+            let awaiting = self.session.awaiting();
+            info!(
+                ?awaiting,
+                "an admin ended the session, which did not come to its end in time, and is dropped"
+            );
+            // Without a farewell. What the client has shown to have heard is stored all the same.
+            self.stream = None;
         }
         if let End::Timeout = end {
             count(&self.shared.metrics.timeouts);
@@ -337,7 +342,7 @@ impl Driver {
         };
         let (login, step) = Box::pin(Login::start(mechanism, initial, place)).await;
         self.login = login;
-        self.on_login(step);
+        self.on_login(step).await;
         Ok(())
     }
 
@@ -350,17 +355,16 @@ impl Driver {
             // The session asks for responses during an exchange alone.
             None => LoginStep::Failed(LoginFailure::Malformed),
         };
-        self.on_login(step);
+        self.on_login(step).await;
     }
 
-    fn on_login(&mut self, step: LoginStep) {
-        match step {
+    async fn on_login(&mut self, step: LoginStep) {
+        let directory = &*self.shared.services.directory;
+        match mailrook_auth::enter(step, &self.registration, directory).await {
             LoginStep::Challenge(challenge) => self.session.challenge(&challenge),
             LoginStep::Done(user) => {
                 let address = user.record.address.to_string();
                 info!(account = address, "logged in");
-                let account = user.record.id;
-                self.registration.set_user(&address, Some(account));
                 count(&self.shared.metrics.logins_succeeded);
                 self.admission.logged_in();
                 (self.login, self.user) = (None, Some(user));

@@ -41,9 +41,21 @@ pub const UPLOAD_KEPT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// (RFC 1939 §3).
 pub const MAILDROP_LEASE_MAX: Duration = Duration::from_secs(600);
 
-/// Who finds a maildrop whose lease is over has to wait for 6 seconds until it may be taken over: its holder is asked for a renewal in
-/// that way. One that was on its way to a dead leader goes to the new one after at most 5 seconds.
-pub const MAILDROP_NOTICE: Duration = Duration::from_secs(6);
+/// A session renews its maildrop's lock every 2 seconds. Not the lease asks for that, but the notice, of which a holder hears nothing:
+/// the log's time may jump over a lease at any moment.
+pub const MAILDROP_RENEWAL: Duration = Duration::from_secs(2);
+
+/// A renewal that was on its way to a leader that died goes to the new one after 5 seconds at most: that long a try lasts.
+const RENEWAL_UNDER_WAY_MAX: Duration = Duration::from_secs(5);
+
+/// Who finds a maildrop whose lease is over has to wait for 8 seconds until it may be taken over, so that a holder that lives and
+/// reaches the shard has renewed it meanwhile.
+pub const MAILDROP_NOTICE: Duration = Duration::from_secs(8);
+
+const _: () = assert!(
+    MAILDROP_RENEWAL.as_millis() + RENEWAL_UNDER_WAY_MAX.as_millis() < MAILDROP_NOTICE.as_millis(),
+    "a holder that lives is to renew within the notice"
+);
 
 /// A notice that is a minute old is given anew: whoever gave it has long gone, and the holder may not have been able to renew.
 pub const MAILDROP_NOTICE_KEPT: Duration = Duration::from_secs(60);

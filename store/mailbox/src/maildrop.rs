@@ -5,6 +5,10 @@
 //! somebody else has taken it, it is the holder's, who may renew it, and whose QUIT counts. What QUIT removes is
 //! decided in the same step as who holds the lock ([`Change::CloseMaildrop`](crate::Change::CloseMaildrop)).
 //!
+//! The notice is longer than a holder that lives takes to renew (`limits::MAILDROP_NOTICE`), so that such a one keeps its lock even where the
+//! log's time jumps over the lease. Where the time was ahead when the lease was written, who asks later believes a lease of its own
+//! length at most.
+//!
 //! Who takes, renews or gives back names itself, so that these steps can be sent again without an operation id. One that comes so late
 //! that the session is over by then keeps others out for a lease.
 
@@ -94,6 +98,16 @@ impl MaildropRecord {
     pub(crate) fn renew(&mut self, now: i64, lease_ms: u32) {
         self.expires_ms = lease_end(now, lease_ms);
         self.notice_ms = None;
+    }
+
+    /// Believes no more than a lease of `lease_ms` from now on, and no notice that is still to come: the log's time may have been ahead
+    /// when they were written, or was that of another shard. Says whether there was more.
+    pub(crate) fn bound(&mut self, now: i64, lease_ms: u32) -> bool {
+        let believed = self.expires_ms.min(lease_end(now, lease_ms));
+        let notice = self.notice_ms.filter(|at| *at <= now);
+        let is_bounded = believed != self.expires_ms || notice != self.notice_ms;
+        (self.expires_ms, self.notice_ms) = (believed, notice);
+        is_bounded
     }
 
     /// Whether it counts as absent.

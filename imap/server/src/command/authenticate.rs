@@ -1,8 +1,8 @@
 //! LOGIN and AUTHENTICATE (RFC 9051 §6.2.2, §6.2.3).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use mailrook_auth::{Login, LoginFailure, LoginPlace, LoginStep, Reaction};
+use mailrook_auth::{self as auth, Login, LoginFailure, LoginPlace, LoginStep, Reaction};
 use mailrook_imap_proto::{command::Secret, response::Code};
 use mailrook_store_api::meta::{CredentialScope, LoginAccount};
 
@@ -83,7 +83,8 @@ fn require_permission(session: &Session) -> Result<(), Reply> {
 }
 
 async fn conclude(session: &mut Session, step: LoginStep) -> Outcome {
-    match step {
+    let directory = Arc::clone(&session.context.directory);
+    match auth::enter(step, &session.client.registration, &*directory).await {
         LoginStep::Done(account) => {
             let address = account.record.address.to_string();
             enter(session, &account, &address);
@@ -119,8 +120,6 @@ async fn conclude(session: &mut Session, step: LoginStep) -> Outcome {
 fn enter(session: &mut Session, account: &LoginAccount, address: &str) {
     session.account = Some(Account::new(account.record.id));
     session.framer.set_authenticated(true);
-    let registration = &session.client.registration;
-    registration.set_user(address, Some(account.record.id));
     session.client.admission.logged_in();
     tracing::info!(user = address, "logged in");
 }

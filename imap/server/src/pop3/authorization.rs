@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mailrook_auth::{Login, LoginFailure, LoginPlace, LoginStep, Reaction};
+use mailrook_auth::{self as auth, Login, LoginFailure, LoginPlace, LoginStep, Reaction};
 use mailrook_imap_proto::{
     command::Secret,
     pop3::{Capabilities, Event, Framer, ResponseCode, State},
@@ -157,7 +157,8 @@ impl Session {
     }
 
     async fn conclude(&mut self, step: LoginStep) -> Result<(), End> {
-        let failure = match step {
+        let registration = &self.client.registration;
+        let failure = match auth::enter(step, registration, &*self.context.directory).await {
             LoginStep::Done(account) => {
                 return self.enter(&account).await;
             }
@@ -199,9 +200,7 @@ impl Session {
         match opened {
             Ok(maildrop) => {
                 let address = login.record.address.to_string();
-                let registration = &self.client.registration;
-                registration.set_user(&address, Some(account));
-                registration.set_mailbox(Some("INBOX"));
+                self.client.registration.set_mailbox(Some("INBOX"));
                 self.client.admission.logged_in();
                 tracing::info!(user = address, "logged in");
                 let text = format!("{} messages", maildrop.count());
@@ -209,7 +208,10 @@ impl Session {
                 self.open = Some(Box::new(Open { account, maildrop }));
                 self.writer().ok(&text);
             }
-            Err(refused) => self.refuse(&refused),
+            Err(refused) => {
+                self.client.registration.forget_user();
+                self.refuse(&refused);
+            }
         }
         Ok(())
     }

@@ -23,8 +23,8 @@ use crate::{SessionContext, Settings};
 
 /// The first wait for a maildrop that another session has: one that ends gives it back within a moment.
 const WAIT_MIN: Duration = Duration::from_millis(250);
-/// The longest wait: to ask is a command of the shard's log.
-const WAIT_MAX: Duration = Duration::from_secs(2);
+/// The longest wait: to ask is a command of the shard's log. The last question of a login comes behind the whole of a notice.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Between renewals while the store does not answer.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! What is done with the list: STAT, LIST, UIDL, DELE, RSET and QUIT (RFC 1939 §5, §6).
 
-use std::num::NonZeroU32;
+use std::{borrow::Cow, num::NonZeroU32};
 
 use mailrook_imap_proto::pop3::{ResponseCode, Writer};
 use mailrook_store_api::StoreError;
@@ -121,16 +121,20 @@ impl Session {
         match removed {
             Ok(_) => self.writer().ok("goodbye, the deleted messages are gone"),
             Err(failure) => {
-                tracing::warn!(?failure, "deleted messages were not removed");
+                tracing::warn!(
+                    ?failure,
+                    "deleted messages were not removed, or it is not known"
+                );
                 let code = match &failure {
                     Failure::Store(StoreError::Internal(_)) => ResponseCode::SysPerm,
                     _ => ResponseCode::SysTemp,
                 };
+                // RFC 1939 §6 has one text for it. Of what a store refused is known that it was not done, else it is not.
                 let why = match &failure {
-                    Failure::Refused(reply) => format!(": {}", reply.text),
-                    _ => String::new(),
+                    Failure::Refused(reply) => Cow::from(format!("none is: {}", reply.text)),
+                    _ => Cow::from("perhaps they are: the mail store did not answer"),
                 };
-                let text = format!("the deleted messages are not removed{why}");
+                let text = format!("some deleted messages not removed, {why}");
                 self.writer().err(Some(code), &text);
             }
         }

@@ -8,23 +8,26 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures::FutureExt;
 use mailrook_net::{LEAVE_WITHIN, Reason, Resumed, SessionEntry, TellStory};
+use mailrook_sasl::{ChannelBindings, Client as SaslClient, Mechanism};
 use mailrook_store_api::{
-    Append, Call, Delivery, Lane, MaildropLock, Mailstore, StoreError, Watch,
+    Append, Call, Delivery, Directory, Lane, MaildropLock, Mailstore, StoreError, Watch,
     memory::MemoryCluster,
+    meta::MetaCommand,
     observer,
     shard::{
         Answer, Appended, Change, ChangeReply, Confirmation, DeliveryOutcome, MaildropCommand,
         Query, Refusal,
     },
 };
-use mailrook_types::{AccountId, BlobHash, NodeId, ShardId, Stall, StallCause};
+use mailrook_types::{AccountId, Address, BlobHash, NodeId, ShardId, Stall, StallCause};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::rig::{Door, Rig, USER};
+use super::rig::{Door, PASSWORD, Rig, USER, Wire};
 use crate::SessionContext;
 
 /// Beyond the time that a session has for its leave, what a busy machine takes.
@@ -126,6 +129,55 @@ async fn a_pop3_session_is_told_why_and_removes_nothing() {
     let mut again = rig.connect(door);
     again.play(login).await;
     again.play("C: STAT\nS: +OK 2 ...").await;
+}
+
+/// Answers a challenge of SASL.
+async fn respond(wire: &mut Wire, sasl: &mut SaslClient) {
+    let line = wire.line().await.unwrap();
+    let challenge = line.strip_prefix("+ ").expect("a challenge");
+    let response = sasl.respond(&STANDARD.decode(challenge).unwrap()).unwrap();
+    wire.send(format!("{}\r\n", STANDARD.encode(response)).as_bytes())
+        .await;
+}
+
+/// An exchange has read the account before it is disabled, and ends after the kill, which cannot know of it.
+#[tokio::test]
+async fn a_login_that_began_before_its_account_was_disabled_fails() {
+    for (pop3, command, refusal) in [
+        (
+            false,
+            "a1 AUTHENTICATE",
+            "S: a1 NO [AUTHENTICATIONFAILED] ...",
+        ),
+        (true, "AUTH", "S: -ERR [AUTH] ..."),
+    ] {
+        let rig = Rig::new().await;
+        let mut wire = rig.connect(Door {
+            pop3,
+            ..Door::default()
+        });
+        wire.line().await.unwrap();
+        let bindings = ChannelBindings::default();
+        let mut sasl = SaslClient::new(Mechanism::ScramSha256, USER, PASSWORD, &bindings);
+        let first = STANDARD.encode(sasl.initial().unwrap());
+        wire.send(format!("{command} SCRAM-SHA-256 {first}\r\n").as_bytes())
+            .await;
+        respond(&mut wire, &mut sasl).await;
+        // Of the server's signature the client has nothing to say, but that it has seen it.
+        let line = wire.line().await.unwrap();
+        let disable = MetaCommand::SetEnabled {
+            address: Address::parse(USER).unwrap(),
+            enabled: false,
+        };
+        rig.twin.command(disable).await.unwrap();
+        assert_eq!(end_all(&rig), 0, "nobody has logged in yet");
+        let signature = line.strip_prefix("+ ").expect("the signature");
+        sasl.respond(&STANDARD.decode(signature).unwrap()).unwrap();
+        wire.send(b"\r\n").await;
+        wire.play(refusal).await;
+        let entry = only(&rig);
+        assert_eq!((entry.user, entry.account), (None, None));
+    }
 }
 
 /// The twin behind a store whose leader dies at the next question: it is asked three times, and the third answers.

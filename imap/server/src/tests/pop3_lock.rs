@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use mailrook_store_api::shard::limits::MAILDROP_NOTICE;
 use tokio::time::sleep;
 
 use super::rig::{Door, Rig, Wire};
+use crate::{Settings, pop3::LOCK_WAIT_MAX};
 
 const DOOR: Door = Door {
     pop3: true,
@@ -19,7 +21,7 @@ const IN_USE: &str = "S: -ERR [IN-USE] ...";
 
 /// A little longer than a lease, and than the notice behind it.
 const LEASE: Duration = Duration::from_secs(31);
-const NOTICE: Duration = Duration::from_secs(7);
+const NOTICE: Duration = Duration::from_secs(9);
 
 /// Far more than a renewal of a [`busy`] front end takes.
 const A_WHILE: Duration = Duration::from_millis(500);
@@ -81,6 +83,14 @@ async fn two_front_ends_have_one_maildrop() {
     expect_messages(&one, 2).await;
 }
 
+#[test]
+fn a_login_waits_for_longer_than_a_notice_and_a_lease_outlasts_renewals() {
+    let settings = Settings::default();
+    assert!(settings.maildrop_patience >= MAILDROP_NOTICE + 2 * LOCK_WAIT_MAX);
+    assert!(settings.maildrop_renewal < MAILDROP_NOTICE);
+    assert!(settings.maildrop_lease >= 5 * settings.maildrop_renewal);
+}
+
 #[tokio::test]
 async fn a_login_waits_a_little() {
     let one = Rig::new().await;
@@ -121,7 +131,7 @@ async fn a_front_end_that_died_is_taken_over_from() {
     one.twin.set_reachable(true);
     sleep(A_WHILE).await;
     first
-        .play("C: QUIT\nS: -ERR [SYS/TEMP] ...another session...\nEND")
+        .play("C: QUIT\nS: -ERR [SYS/TEMP] some deleted messages not removed, none is: ...another session...\nEND")
         .await;
     login(&one, IN_USE).await;
     expect_messages(&two, 3).await;

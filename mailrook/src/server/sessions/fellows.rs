@@ -40,7 +40,13 @@ pub enum Ask {
     /// One of its sessions.
     Show { id: String },
     /// Some are to end.
-    End { whom: Whom, reason: String },
+    End {
+        whom: Whom,
+        /// A user's account, where it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        account: Option<AccountId>,
+        reason: String,
+    },
     /// What the accounts ask for through it.
     Load,
 }
@@ -57,6 +63,18 @@ pub enum Answer {
     Ended { count: u64, ids: Vec<String> },
     /// Accounts and their requests an hour; a bounded number of them.
     Load(Vec<(u64, u64)>),
+}
+
+impl Answer {
+    /// Which of the questions it fits, in a word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Answer::List(_) => "list",
+            Answer::Show(_) => "show",
+            Answer::Ended { .. } => "ended",
+            Answer::Load(_) => "load",
+        }
+    }
 }
 
 /// The other nodes.

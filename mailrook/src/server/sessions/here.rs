@@ -45,9 +45,13 @@ impl Here {
                 limit,
             } => Answer::List(self.list(&filter, behind.as_deref(), limit)?),
             Ask::Show { id } => Answer::Show(self.show(session_id(&id)?)),
-            Ask::End { whom, reason } => {
+            Ask::End {
+                whom,
+                account,
+                reason,
+            } => {
                 let reason = Reason::parse(&reason).map_err(|error| error.to_string())?;
-                let (count, ids) = self.end(&whom, &reason)?;
+                let (count, ids) = self.end(&whom, account, &reason)?;
                 Answer::Ended { count, ids }
             }
             Ask::Load => {
@@ -64,7 +68,7 @@ impl Here {
         limit: usize,
     ) -> Result<Vec<SessionInfo>, String> {
         let behind = behind.map(session_id).transpose()?;
-        let wanted = |entry: &SessionEntry| filter.takes(entry.protocol, entry.user.as_deref());
+        let wanted = |entry: &SessionEntry| takes(filter, entry);
         let limit = limit.min(SESSION_PAGE);
         let page = self.registry.page(behind, limit, wanted);
         Ok(page.into_iter().map(|entry| self.info(entry)).collect())
@@ -77,7 +81,12 @@ impl Here {
         Some(Box::new(SessionDetail { session, stalls }))
     }
 
-    fn end(&self, whom: &Whom, reason: &Reason) -> Result<(u64, Vec<String>), String> {
+    fn end(
+        &self,
+        whom: &Whom,
+        account: Option<AccountId>,
+        reason: &Reason,
+    ) -> Result<(u64, Vec<String>), String> {
         let ended = match whom {
             Whom::Session(id) => {
                 let id = session_id(id)?;
@@ -86,16 +95,35 @@ impl Here {
             Whom::User(user) => {
                 let filter = SessionFilter {
                     user: Some(user.clone()),
+                    account,
                     ..SessionFilter::default()
                 };
-                let wanted =
-                    |entry: &SessionEntry| filter.takes(entry.protocol, entry.user.as_deref());
-                self.registry.end(reason, wanted)
+                self.registry.end(reason, |entry| takes(&filter, entry))
             }
         };
+        for entry in &ended {
+            self.log_end(entry, whom, reason);
+        }
         let ids = ended.iter().take(SESSION_PAGE);
         let ids = ids.map(|entry| self.full_id(entry.id)).collect();
         Ok((ended.len() as u64, ids))
+    }
+
+    /// One line for each session, so that a log tells whom a command has ended.
+    fn log_end(&self, entry: &SessionEntry, whom: &Whom, reason: &Reason) {
+        let asked = match whom {
+            Whom::Session(_) => "by its id".to_owned(),
+            Whom::User(user) => format!("by its user, {user}"),
+        };
+        tracing::info!(
+            session = self.full_id(entry.id),
+            user = entry.user.as_deref().unwrap_or("-"),
+            protocol = entry.protocol,
+            command = "session kill",
+            asked,
+            %reason,
+            "session ended by an admin"
+        );
     }
 
     fn full_id(&self, id: SessionId) -> String {
@@ -141,6 +169,10 @@ impl Here {
             outcome: outcome(resumed).to_owned(),
         }
     }
+}
+
+fn takes(filter: &SessionFilter, entry: &SessionEntry) -> bool {
+    filter.takes(entry.protocol, entry.user.as_deref(), entry.account)
 }
 
 /// How it ended, in a word.

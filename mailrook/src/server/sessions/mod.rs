@@ -1,6 +1,6 @@
 //! The sessions of all nodes, gathered by the one that is asked.
 //!
-//! Nothing is asked of the directory, so that an admin sees who is connected while shards stand still. What is gathered is bounded
+//! Nothing is asked of the directory here, so that an admin sees who is connected while shards stand still. What is gathered is bounded
 //! by the page, and the time by [`GATHER_MAX`]; a node that does not answer is named.
 
 mod fellows;
@@ -150,7 +150,12 @@ impl Sessions {
         Err(no_such_session(&unreached))
     }
 
-    async fn end_some(&self, whom: Whom, reason: &Reason) -> Result<SessionsEnded, Failure> {
+    async fn end_some(
+        &self,
+        whom: Whom,
+        account: Option<AccountId>,
+        reason: &Reason,
+    ) -> Result<SessionsEnded, Failure> {
         let (members, whom) = match whom {
             Whom::Session(id) => {
                 let (members, id) = self.owners(&id)?;
@@ -161,6 +166,7 @@ impl Sessions {
         let is_one = matches!(whom, Whom::Session(_));
         let ask = Ask::End {
             whom,
+            account,
             reason: reason.as_str().to_owned(),
         };
         let mut all = SessionsEnded::default();
@@ -242,7 +248,9 @@ fn no_id(text: &str) -> Failure {
 }
 
 fn misfit(answer: &Answer) -> NoAnswer {
-    NoAnswer::Refused(format!("its answer does not fit the question: {answer:?}"))
+    // Not the answer itself: it may be a page of sessions.
+    let name = answer.name();
+    NoAnswer::Refused(format!("its answer, {name:?}, does not fit the question"))
 }
 
 /// Nobody has it; or somebody who did not answer.
@@ -275,8 +283,13 @@ impl SessionHost for Sessions {
         self.gather_loads().boxed()
     }
 
-    fn end(&self, whom: Whom, reason: Reason) -> BoxFuture<'_, Result<SessionsEnded, Failure>> {
-        async move { self.end_some(whom, &reason).await }.boxed()
+    fn end(
+        &self,
+        whom: Whom,
+        account: Option<AccountId>,
+        reason: Reason,
+    ) -> BoxFuture<'_, Result<SessionsEnded, Failure>> {
+        async move { self.end_some(whom, account, &reason).await }.boxed()
     }
 }
 

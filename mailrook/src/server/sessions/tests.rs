@@ -83,7 +83,8 @@ fn connect(here: &Here, service: &'static str, user: &str, count: usize) -> Vec<
             shutdown: Shutdown::never(),
         };
         let registration = here.registry.enter(service, &connection);
-        registration.set_user(user, Some(AccountId(7)));
+        let account = if user.starts_with("bob") { 8 } else { 7 };
+        registration.set_user(user, Some(AccountId(account)));
         registration
     };
     (0..count).map(enter).collect()
@@ -256,7 +257,20 @@ async fn a_users_sessions_end_on_all_nodes() {
         ],
     );
     let reason = Reason::parse("come back tomorrow").unwrap();
-    let ended = sessions.end(Whom::User(alice()), reason.clone());
+    // By the account, whatever it is called now, or by the name, where nobody knows the account.
+    let alias = Address::parse("sales@example.test").unwrap();
+    let unknown = sessions.end(Whom::User(alias.clone()), None, reason.clone());
+    assert_eq!(unknown.await.unwrap().ended, 0);
+    let other = sessions.end(Whom::User(alice()), Some(AccountId(9)), reason.clone());
+    assert_eq!(other.await.unwrap().ended, 0, "the name is another's now");
+    let filter = SessionFilter {
+        user: Some(alias.clone()),
+        account: Some(AccountId(7)),
+        ..SessionFilter::default()
+    };
+    let listed = sessions.list(filter, None, None).await.unwrap();
+    assert_eq!(listed.sessions.len(), 3);
+    let ended = sessions.end(Whom::User(alias), Some(AccountId(7)), reason.clone());
     let ended = ended.await.unwrap();
     assert_eq!((ended.ended, ended.ids.len()), (3, 3));
     assert_eq!(ended.unreached[0].node, "mail-3");
@@ -267,12 +281,12 @@ async fn a_users_sessions_end_on_all_nodes() {
     assert!(others[0].leave(Shutdown::never()).asked().is_none());
     let one_more = Whom::Session(format!("mail-2-{}", others[0].id()));
     let ended = sessions
-        .end(one_more.clone(), reason.clone())
+        .end(one_more.clone(), None, reason.clone())
         .await
         .unwrap();
     assert_eq!((ended.ended, ended.unreached.len()), (1, 0));
     assert!(matches!(
-        sessions.end(one_more, reason).await,
+        sessions.end(one_more, None, reason).await,
         Err(Failure::Refused(_))
     ));
 }

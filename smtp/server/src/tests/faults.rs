@@ -176,6 +176,31 @@ async fn a_session_that_is_ended_finishes_its_message_and_hears_why() {
 }
 
 #[tokio::test]
+async fn a_session_that_is_dropped_as_overdue_stores_what_its_client_has_heard() {
+    let rig = Rig::new().await;
+    let mut busy = rig.connect(Service::Mx);
+    busy.hello().await;
+    busy.message(TO, "the same", "250").await;
+    // Shows that it has heard of the 250; what is under way would take that along, and never ends.
+    busy.talk(&format!(
+        "C: MAIL FROM:<a@client.test>\nS: 250\nC: RCPT TO:<{TO}>\nS: 250\nC: DATA\nS: 354\nhalf of a message"
+    ))
+    .await;
+    assert_eq!(rig.sessions.end(&Reason::default(), |_| true).len(), 1);
+    busy.talk("S: closed").await;
+    busy.vanish().await;
+    assert!(rig.sessions.is_empty());
+    let mut again = rig.connect(Service::Mx);
+    again.hello().await;
+    again.message(TO, "the same", "250").await;
+    assert_eq!(
+        rig.count(TO).await,
+        2,
+        "a message of its own, no repetition"
+    );
+}
+
+#[tokio::test]
 async fn a_stopping_server_finishes_what_was_begun() {
     let rig = Rig::new().await;
     let mut idle = rig.connect(Service::Mx);

@@ -1,8 +1,11 @@
 //! Mail from users: logins, senders, reports.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use mailrook_net::{Reason, SessionEntry};
 use mailrook_sasl::{Client as SaslClient, Mechanism};
 use mailrook_smtp_proto::Service;
+use mailrook_store_api::{Directory, meta::MetaCommand};
+use mailrook_types::Address;
 
 use super::rig::{Client, Rig};
 
@@ -86,6 +89,40 @@ async fn sessions_are_listed_while_they_last() {
     client.vanish().await;
     mx.vanish().await;
     assert_eq!(listed(), []);
+}
+
+/// The exchange has read the account before it is disabled, and ends after the kill, which cannot know of it.
+#[tokio::test]
+async fn a_login_that_began_before_its_account_was_disabled_fails() {
+    let rig = Rig::new().await;
+    let mut client = secure(&rig).await;
+    let bindings = client.bindings.clone();
+    let mut sasl = SaslClient::new(Mechanism::ScramSha256, USER, "secret", &bindings);
+    let first = STANDARD.encode(sasl.initial().unwrap());
+    client
+        .send(format!("AUTH SCRAM-SHA-256 {first}\r\n").as_bytes())
+        .await;
+    let challenge = client.reply().await;
+    let disable = MetaCommand::SetEnabled {
+        address: Address::parse(USER).unwrap(),
+        enabled: false,
+    };
+    rig.twin.command(disable).await.unwrap();
+    let of_user = |entry: &SessionEntry| entry.user.as_deref() == Some(USER);
+    assert_eq!(rig.sessions.end(&Reason::default(), of_user).len(), 0);
+    let mut last = challenge;
+    while let Some(challenge) = last.strip_prefix("334 ") {
+        let response = sasl.respond(&STANDARD.decode(challenge).unwrap()).unwrap();
+        client
+            .send(format!("{}\r\n", STANDARD.encode(response)).as_bytes())
+            .await;
+        last = client.reply().await;
+    }
+    assert!(last.starts_with("535 5.7.8"), "{last}");
+    client
+        .talk("C: MAIL FROM:<user1@example.test>\nS: 530 5.7.0")
+        .await;
+    assert_eq!(rig.sessions.list()[0].user, None);
 }
 
 #[tokio::test]

@@ -92,15 +92,24 @@ impl Lock {
                 self.put(account, known);
             }
             None => self.put(account, MaildropRecord::new(holder, now, lease_ms)),
-            Some(mut known) => match known.claim(holder, now) {
-                Claim::Granted => self.put(account, MaildropRecord::new(holder, now, lease_ms)),
-                Claim::InUse => return MaildropReply::InUse,
-                Claim::Notice => {
-                    known.notice_ms = Some(now);
-                    self.put(account, known);
-                    return MaildropReply::InUse;
+            Some(mut known) => {
+                let is_bounded = known.bound(now, lease_ms);
+                match known.claim(holder, now) {
+                    Claim::Granted => self.put(account, MaildropRecord::new(holder, now, lease_ms)),
+                    Claim::InUse => {
+                        // From here on it runs out.
+                        if is_bounded {
+                            self.put(account, known);
+                        }
+                        return MaildropReply::InUse;
+                    }
+                    Claim::Notice => {
+                        known.notice_ms = Some(now);
+                        self.put(account, known);
+                        return MaildropReply::InUse;
+                    }
                 }
-            },
+            }
         }
         MaildropReply::Done
     }
@@ -218,6 +227,64 @@ mod tests {
         world.now += i64::from(LEASE_MS) + millis(MAILDROP_KEPT);
         assert_eq!(world.maildrop(one, RENEW), LOST);
         assert_eq!(world.maildrop(two, TAKE), DONE);
+    }
+
+    /// The time that the lease was written by was far ahead of that by which somebody else asks.
+    #[test]
+    fn a_lease_far_in_the_future_runs_out_like_another() {
+        let mut world = World::new();
+        let (one, two) = (holder(1, 1), holder(2, 1));
+        let before = world.now;
+        world.now += 24 * 3_600_000;
+        world.maildrop(one, TAKE).unwrap();
+        world.now += i64::from(LEASE_MS);
+        assert_eq!(world.maildrop(two, TAKE), IN_USE, "notice, of then");
+        world.now = before;
+        assert_eq!(world.maildrop(two, TAKE), IN_USE);
+        world.now += i64::from(LEASE_MS) - 10;
+        assert_eq!(
+            world.maildrop(two, TAKE),
+            IN_USE,
+            "a lease from the first question on"
+        );
+        world.now += 10;
+        assert_eq!(world.maildrop(two, TAKE), IN_USE, "notice is given anew");
+        // A holder that lives keeps it, as ever.
+        assert_eq!(world.maildrop(one, RENEW), DONE);
+        world.now += i64::from(LEASE_MS);
+        assert_eq!(world.maildrop(two, TAKE), IN_USE);
+        world.now += millis(MAILDROP_NOTICE);
+        assert_eq!(world.maildrop(two, TAKE), DONE);
+        assert_eq!(world.maildrop(one, RENEW), LOST);
+    }
+
+    /// Whenever the log's time jumps over a lease, whenever somebody else asks, and though a renewal finds its leader dead.
+    #[test]
+    fn a_holder_that_renews_keeps_its_lock_whenever_time_jumps() {
+        const STEP_MS: i64 = 250;
+        let every = millis(MAILDROP_RENEWAL);
+        for jump_at in (0..2 * every).step_by(STEP_MS as usize) {
+            for late in [0, 4_900] {
+                let mut world = World::new();
+                let (one, two) = (holder(1, 1), holder(2, 1));
+                world.maildrop(one, TAKE).unwrap();
+                let mut next = every;
+                for at in (0..30_000).step_by(STEP_MS as usize) {
+                    if at == jump_at {
+                        world.now += i64::from(LEASE_MS) + 60_000;
+                        // The one that is next arrives late.
+                        next += late;
+                    }
+                    // Who waits asks first.
+                    assert_eq!(world.maildrop(two, TAKE), IN_USE, "{jump_at} {late} {at}");
+                    if at >= next {
+                        assert_eq!(world.maildrop(one, RENEW), DONE, "{jump_at} {late} {at}");
+                        next = at + every;
+                    }
+                    world.now += STEP_MS;
+                }
+            }
+        }
     }
 
     #[test]

@@ -162,11 +162,14 @@ impl Account {
                 if let Some(other) = other {
                     let is_later = other.holder.client == holder.client
                         && other.holder.session < holder.session;
+                    // Whose time was ahead of this one is not believed.
+                    other.until = other.until.min(now + i64::from(lease_ms).min(600_000));
+                    other.waiting = other.waiting.filter(|since| *since <= now);
                     let is_over = now >= other.until && other.holder.client != holder.client;
                     if is_over && other.waiting.is_none() {
                         other.waiting = Some(now);
                     }
-                    let waited = other.waiting.is_some_and(|since| now - since >= 6_000);
+                    let waited = other.waiting.is_some_and(|since| now - since >= 8_000);
                     let may_take = is_later || (is_over && waited);
                     if !may_take {
                         return Ok(MaildropReply::InUse);
