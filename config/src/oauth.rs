@@ -200,8 +200,16 @@ fn read_keys(section: &Section<'_, '_>) -> Option<Keys> {
     let algorithms = section.or("algorithms", Algorithm::ALL.to_vec(), algorithms);
     // What issuers let their keys be kept for is an hour to a day.
     let jwks_refresh = section.or("jwks_refresh", seconds(3600), value::span("1m", "7d"));
-    // A night in which nobody mends the provider.
-    let jwks_keep = section.or("jwks_keep", seconds(86_400), value::span("1h", "30d"));
+    // A night in which nobody mends the provider; no less than until they are read again.
+    let a_night = Span(Duration::from_secs(86_400).max(jwks_refresh.0));
+    let jwks_keep = section.or("jwks_keep", a_night, value::span("1h", "30d"));
+    if jwks_keep.0 < jwks_refresh.0 {
+        let text = format!(
+            "oauth.jwks_keep is {jwks_keep}, and jwks_refresh {jwks_refresh}: keys would be too old before they are read again; \
+             expected is at least jwks_refresh"
+        );
+        section.reader.report(section.line_of("jwks_keep"), text);
+    }
     let jwks_retry = section.or("jwks_retry", seconds(60), value::span("1s", "1h"));
     let place = match (file, url) {
         (Some(jwks_file), _) => KeysPlace::File { jwks_file },

@@ -198,6 +198,11 @@ fn mistakes_about_tokens_are_named() {
             "F:10: oauth.trust_email is about account_claim = \"email\"; remove one of them",
         ),
         (
+            format!("{whole}\njwks_refresh = \"2h\"\njwks_keep = \"1h\""),
+            "F:10: oauth.jwks_keep is 1h, and jwks_refresh 2h: keys would be too old before they are read again; expected is \
+             at least jwks_refresh",
+        ),
+        (
             format!("{whole}\njwks_keep = \"1m\""),
             "F:9: oauth.jwks_keep: a duration from 1h to 30d is expected",
         ),

@@ -82,7 +82,8 @@ fn checker() -> &'static Checker {
         let path = folder.path().join("keys.json");
         let keys = json!({"keys": [key().jwk()]}).to_string();
         std::fs::write(&path, keys).expect("a file that can be written");
-        let a_day = Duration::from_secs(86_400);
+        // The file is there for the first reading alone, and a run may last.
+        let a_year = Duration::from_secs(365 * 86_400);
         let verifier = TokenVerifier::new(Settings {
             issuer: HttpUrl::parse("https://id.test").expect("a URL"),
             audiences: vec!["mail".to_owned()],
@@ -95,9 +96,9 @@ fn checker() -> &'static Checker {
             source: Source::Keys {
                 from: KeysFrom::File(path),
                 algorithms: Algorithm::ALL.to_vec(),
-                refresh: a_day,
-                keep: a_day,
-                retry: a_day,
+                refresh: a_year,
+                keep: a_year,
+                retry: a_year,
             },
         });
         let runtime = tokio::runtime::Builder::new_current_thread()

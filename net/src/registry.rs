@@ -94,7 +94,7 @@ impl SessionRegistry {
         Some((record.entry(), record.story()))
     }
 
-    /// Ends the sessions that are `wanted`: each is told why, and is gone in [`LEAVE_WITHIN`] at the latest. Gives those that
+    /// Ends the sessions that are `wanted`: each is told why, and its connection is gone in [`LEAVE_WITHIN`] at the latest. Gives those that
     /// were not told before.
     pub fn end(
         &self,

@@ -122,7 +122,7 @@ impl KeySource {
                 // Whatever came of it: its issuer may have a newer one by now.
                 let text = match last.failed {
                     true => "its keys could not be read a moment ago",
-                    false => "its keys were read a moment ago, and the token's is not among them",
+                    false => "the token's key is not among those that were read a moment ago",
                 };
                 return Err(Unreachable(text.to_owned()));
             }

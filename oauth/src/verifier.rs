@@ -39,7 +39,7 @@ pub enum TokenError {
     #[error("a token was refused: {0}")]
     Refused(Refusal),
     /// It cannot be checked now: the issuer does not answer, or not to us.
-    #[error("the token issuer cannot be asked: {0}")]
+    #[error("a token cannot be checked by its issuer now: {0}")]
     Unavailable(String),
 }
 

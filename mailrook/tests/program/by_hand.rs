@@ -26,7 +26,7 @@ pub fn until(what: &str, mut wanted: impl FnMut() -> Result<(), String>) {
 }
 
 /// What a node listens for, each on a port of its own; the first one is for other nodes.
-const PORTS: [&str; 5] = ["cluster", "smtp", "imap", "pop3", "http"];
+const PORTS: [&str; 6] = ["cluster", "smtp", "submission", "imap", "pop3", "http"];
 
 /// A node of a cluster that is made by hand.
 pub struct Node {
@@ -48,11 +48,12 @@ impl Node {
         };
         let listen = |service| format!("[\"127.0.0.1:{}\"]", node.port(service));
         let text = format!(
-            "hostname = \"{name}.example.test\"\ndata_dir = \"{}\"\nuser = \"nobody\"\n[listen]\nsmtp = {}\nsubmission = []\n\
+            "hostname = \"{name}.example.test\"\ndata_dir = \"{}\"\nuser = \"nobody\"\n[listen]\nsmtp = {}\nsubmission = {}\n\
              submissions = []\nimap = {}\nimaps = []\npop3 = {}\npop3s = []\nhttp = {}\n[login]\nplaintext = true\n\
              [store]\nshards = 2\ndisk_reserve = \"1MiB\"\n[cluster]\nname = \"{name}\"\nlisten = {}\n",
             folder.join(name).display(),
             listen("smtp"),
+            listen("submission"),
             listen("imap"),
             listen("pop3"),
             listen("http"),

@@ -12,6 +12,7 @@ use crate::{
 };
 
 const USER: &str = "user1@example.test";
+const OTHER: &str = "user2@example.test";
 const ISSUER: &str = "https://id.example.test/realms/mail";
 
 /// A token of [`USER`]'s that ends so many seconds from now.
@@ -40,9 +41,11 @@ fn start(key: &TestKey) -> Machines {
     machines.start(1);
     machines.nodes[0].until_ready();
     machines.nodes[0].done(&["domain", "add", "example.test"]);
-    let add = ["account", "add", USER, "--password-stdin"];
-    let (code, printed, said) = machines.nodes[0].run_typing(&add, "not told to anybody");
-    assert_eq!(code, 0, "{printed}{said}");
+    for user in [USER, OTHER] {
+        let add = ["account", "add", user, "--password-stdin"];
+        let (code, printed, said) = machines.nodes[0].run_typing(&add, "not told to anybody");
+        assert_eq!(code, 0, "{printed}{said}");
+    }
     machines
 }
 
@@ -66,21 +69,30 @@ fn imap(node: &Node, mechanism: &str, initial: &str) -> (Option<Value>, String) 
     let (mut session, greeting) = Session::open(node.port("imap"));
     assert!(greeting.starts_with("* OK"), "{greeting}");
     let command = format!("a AUTHENTICATE {mechanism} {initial}");
-    conclude(&mut session, &command)
+    conclude(&mut session, &command, "+ ")
 }
 
 /// The same by POP3.
 fn pop3(node: &Node, mechanism: &str, initial: &str) -> (Option<Value>, String) {
     let (mut session, greeting) = Session::open(node.port("pop3"));
     assert!(greeting.starts_with("+OK"), "{greeting}");
-    conclude(&mut session, &format!("AUTH {mechanism} {initial}"))
+    conclude(&mut session, &format!("AUTH {mechanism} {initial}"), "+ ")
+}
+
+/// The same to submit mail.
+fn submission(node: &Node, mechanism: &str, initial: &str) -> (Option<Value>, String) {
+    let (mut session, greeting) = Session::open(node.port("submission"));
+    assert!(greeting.starts_with("220 "), "{greeting}");
+    session.send("EHLO client.example.test");
+    while session.line().starts_with("250-") {}
+    conclude(&mut session, &format!("AUTH {mechanism} {initial}"), "334 ")
 }
 
 /// RFC 7628 §3.2.3: a client acknowledges its error before it hears the end. Who is let in is shown no challenge.
-fn conclude(session: &mut Session, command: &str) -> (Option<Value>, String) {
+fn conclude(session: &mut Session, command: &str, goes_on: &str) -> (Option<Value>, String) {
     session.send(command);
     let line = session.line();
-    let Some(challenge) = line.strip_prefix("+ ") else {
+    let Some(challenge) = line.strip_prefix(goes_on) else {
         return (None, line);
     };
     let error = STANDARD.decode(challenge.trim_end()).unwrap();
@@ -105,33 +117,35 @@ fn a_token_lets_in_its_user_and_nobody_else() {
         let (error, last) = pop3(node, mechanism, &message);
         assert_eq!(error, None, "{mechanism}");
         assert!(last.starts_with("+OK"), "{mechanism}: {last}");
+        let (error, last) = submission(node, mechanism, &message);
+        assert_eq!(error, None, "{mechanism}");
+        assert!(last.starts_with("235 2.7.0 "), "{mechanism}: {last}");
     }
 
     let forged = token(&TestKey::es256("a"), 300);
     // Beyond what clocks may differ by.
     let expired = token(&key, -120);
-    for (bad, why) in [
-        (&forged, "its signature is wrong"),
-        (&expired, "it has expired"),
+    // One mechanism each, in turn: who fails often waits for long.
+    for (bad, why, turn) in [
+        (&forged, "its signature is wrong", 0),
+        (&expired, "it has expired", 1),
     ] {
-        let [oauthbearer, xoauth2] = messages(bad);
-        for (status, end, (error, last)) in [
+        let messages = messages(bad);
+        let of = |turn: usize| &messages[turn % messages.len()];
+        let (one, two) = (of(turn), of(turn + 1));
+        for (mechanism, end, (error, last)) in [
             (
-                "invalid_token",
+                one.0,
                 "a NO [AUTHENTICATIONFAILED] ",
-                imap(node, oauthbearer.0, &oauthbearer.1),
+                imap(node, one.0, &one.1),
             ),
-            (
-                "401",
-                "a NO [AUTHENTICATIONFAILED] ",
-                imap(node, xoauth2.0, &xoauth2.1),
-            ),
-            (
-                "invalid_token",
-                "-ERR [AUTH] ",
-                pop3(node, oauthbearer.0, &oauthbearer.1),
-            ),
+            (two.0, "-ERR [AUTH] ", pop3(node, two.0, &two.1)),
+            (one.0, "535 5.7.8 ", submission(node, one.0, &one.1)),
         ] {
+            let status = match mechanism {
+                "XOAUTH2" => "401",
+                _ => "invalid_token",
+            };
             let error = error.expect("who is refused is shown what would do");
             assert_eq!(error["status"], status, "{why}");
             assert_eq!(error["scope"], "mail", "{why}");
@@ -140,7 +154,7 @@ fn a_token_lets_in_its_user_and_nobody_else() {
         assert!(node.log().contains(why), "the log says why: {why}");
     }
     // An account of somebody else's is not opened by it.
-    let other = format!("user=user2@example.test\x01auth=Bearer {good}\x01\x01");
+    let other = format!("user={OTHER}\x01auth=Bearer {good}\x01\x01");
     let (error, last) = imap(node, "XOAUTH2", &STANDARD.encode(other));
     assert!(error.is_some() && last.starts_with("a NO "), "{last}");
 

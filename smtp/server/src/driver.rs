@@ -152,8 +152,13 @@ impl Driver {
                 ?awaiting,
                 "an admin ended the session, which did not come to its end in time, and is dropped"
             );
-            // Without a farewell. What the client has shown to have heard is stored all the same.
+            // Without a farewell. What the client has shown to have heard is stored all the same, if that does not take long.
             self.stream = None;
+            if timeout(FAREWELL_TIMEOUT, self.store_confirmations()).await.is_err() {
+                debug!("confirmations could not be stored in time");
+            }
+            count(&self.shared.metrics.sessions_ended);
+            return;
         }
         if let End::Timeout = end {
             count(&self.shared.metrics.timeouts);
