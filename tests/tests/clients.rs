@@ -22,7 +22,8 @@ struct Work {
 }
 
 fn folder_of_scripts() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
+    // Where cargo runs a test. Not where this was compiled: build output outlives the clone that it was made of.
+    env::current_dir().unwrap().join("clients")
 }
 
 fn folder_of_clients() -> PathBuf {
