@@ -154,7 +154,10 @@ impl Driver {
             );
             // Without a farewell. What the client has shown to have heard is stored all the same, if that does not take long.
             self.stream = None;
-            if timeout(FAREWELL_TIMEOUT, self.store_confirmations()).await.is_err() {
+            if timeout(FAREWELL_TIMEOUT, self.store_confirmations())
+                .await
+                .is_err()
+            {
                 debug!("confirmations could not be stored in time");
             }
             count(&self.shared.metrics.sessions_ended);
