@@ -55,7 +55,8 @@ const LARGE_LINES: u64 = 12_000;
 /// Makes acts.
 pub struct Generator {
     chance: Chance,
-    /// A client that asks again by sequence numbers, after some of what it asked for was done, asks for something else.
+    /// A client that asks again by sequence numbers, after some of what it asked for was done, asks for something else; so
+    /// does one that copies up to `*` into the mailbox it has open, once it was told that the first copies exist.
     by_uid: bool,
     made: u64,
 }
@@ -212,9 +213,14 @@ impl Generator {
     }
 
     fn transfer(&mut self, session: &Session) -> Command {
-        let (word, set) = self.set(session, true);
+        let (word, mut set) = self.set(session, true);
         let verb = self.one_of(&["COPY", "COPY", "MOVE"]);
         let to = self.target();
+        let open = session.selected.as_deref();
+        if self.by_uid && open.is_some_and(|open| to == self.quoted(open)) {
+            let last = session.view.uids().last().copied().unwrap_or(1);
+            set = set.replace('*', &last.to_string());
+        }
         Command::changes(format!("{word}{verb} {set} {to}"))
     }
 
