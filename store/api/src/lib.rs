@@ -27,7 +27,7 @@ pub use mailstore::{
     Watch, default_mailboxes,
 };
 pub use prepared::{Detail, PreparedMessage, copy_range, unpack_chunk};
-pub use queue::{Queue, QueueEntry, QueueId, TableQueue};
+pub use queue::{JobReport, NewMail, Queue, QueuedMail};
 pub use shared::Shared;
 pub use stalls::{StallObserver, observed, observer};
 

@@ -26,6 +26,7 @@ mod message;
 mod moving;
 mod name;
 mod query;
+mod queue;
 mod reap;
 mod record;
 mod reply;
@@ -56,6 +57,12 @@ pub use moving::{
 pub use query::{
     Answer, ChangePlace, Changes, IndexEntry, MailboxInfo, MailboxList, MailboxStatus,
     MessageDetail, Query, QuotaUsage,
+};
+pub use queue::{
+    ClaimId, ClaimJobs, Claimed, ClaimedJob, DestinationSummary, Enqueue, Enqueued, JobChange,
+    JobId, JobStanding, LEVEL_QUEUE, ListedJob, Needs, NewJob, NewQueued, Origin, QueueAnswer,
+    QueueCommand, QueueConfirmation, QueueQuery, QueueReply, QueueReport, QueueSummary,
+    QueuedEnvelope, QueuedId, QueuedNotify, QueuedRecipient, ReportOutcome, ShownMessage,
 };
 pub use reply::{
     Appended, ChangeReply, Copied, Delivered, DeliveryOutcome, FlagsStored, Refusal, ShardReply,

@@ -116,6 +116,39 @@ pub const MOVED_PAIRS_DROPPED_MAX: usize = 2_000;
 /// largest that are put are the 256 KiB of a queued message's chunk.
 pub const TABLE_ENTRY_BYTES_MAX: usize = 448 << 10;
 
+/// 1,000 recipients of a message at one destination make several jobs of at most 100: what every receiver takes in one transaction
+/// (RFC 5321 §4.5.3.1.8).
+pub const RECIPIENTS_PER_JOB_MAX: usize = 100;
+
+/// 1,000 jobs of one message: as many as a submission has recipients at most.
+pub const JOBS_PER_MESSAGE_MAX: usize = 1_000;
+
+/// 256 jobs in one claim: what a runner sends in the seconds for which it looks ahead, and some hundred KiB of answer.
+pub const JOBS_CLAIMED_MAX: u32 = 256;
+
+/// 1,000 claims in one renewal: many more than a runner has under way in a shard.
+pub const CLAIMS_MAX: usize = 1_000;
+
+/// 1,000 jobs in one change by an administrator: some ten milliseconds.
+pub const JOBS_CHANGED_MAX: usize = 1_000;
+
+/// 500 jobs in one page of a list.
+pub const JOBS_LISTED_MAX: u32 = 500;
+
+/// 100 destinations in a summary: what an operator can look at.
+pub const DESTINATIONS_TOLD_MAX: usize = 100;
+
+/// 1 KiB of what a recipient was told last: some lines of a reply (RFC 5321 §4.5.3.1.5 has 512 octets for one).
+pub const LAST_TEXT_MAX: usize = 1024;
+
+/// A claim is held for 10 minutes without a renewal at most, whatever its runner asks: RFC 5321 §4.5.3.2.6 has a sender wait as long
+/// for the reply after the final dot.
+pub const QUEUE_LEASE_MAX: Duration = Duration::from_secs(600);
+
+/// A claim whose lease is over is given to another runner 2 seconds after the first that found it so. With a lease of one and a half, a
+/// second at most to find it, and some for the step itself, a dead runner's jobs go on within five.
+pub const QUEUE_NOTICE: Duration = Duration::from_secs(2);
+
 /// What has expired is looked for at most once in a second of log time while nothing is overdue.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
