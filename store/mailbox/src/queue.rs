@@ -220,7 +220,7 @@ pub struct QueueReport {
     pub job: JobId,
     /// Under which claim. If that is over, only [`QueueReport::delivered`] counts, and the notice is not sent.
     pub claim: ClaimId,
-    /// Places in the job's recipients, as they were claimed, that have it.
+    /// Places of recipients that have it.
     pub delivered: Vec<u32>,
     /// Places that will not get it.
     pub failed: Vec<u32>,
@@ -304,8 +304,8 @@ pub struct ClaimedJob {
     pub hash: BlobHash,
     /// How many there are, without the prefix.
     pub size: u32,
-    /// Who gets it; their places are what a report names.
-    pub recipients: Vec<QueuedRecipient>,
+    /// Who has still to get it, each with its place in the job, which is what a report names and never changes.
+    pub recipients: Vec<(u32, QueuedRecipient)>,
     /// How often it was tried.
     pub tries: u32,
     /// Whether the sender was told of the delay.
