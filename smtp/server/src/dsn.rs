@@ -7,7 +7,7 @@
 use mailrook_smtp_proto::Reply;
 use mailrook_types::{Address, Domain, Timestamp};
 
-use crate::{trace::rfc5322_date, transaction::Recipient};
+use crate::transaction::Recipient;
 
 /// What a report is about.
 pub(crate) struct Report<'a> {
@@ -36,7 +36,7 @@ impl Report<'_> {
     pub(crate) fn write(&self, recipients: &[&Recipient]) -> Vec<u8> {
         let (hostname, id) = (self.hostname, self.id);
         let boundary = format!("report-{id}");
-        let date = rfc5322_date(self.at);
+        let date = self.at.rfc5322_date();
         let to = self.to;
         let names: Vec<String> = recipients
             .iter()
