@@ -116,7 +116,7 @@ impl Keeper {
         let Some(wish) = self.shared.wish() else {
             return Ok(Some(later));
         };
-        let next = self.shared.queue.summary(self.shard).await?.next;
+        let next = self.shared.queue.next(self.shard).await?;
         match next {
             None => return Ok(Some(later)),
             Some(next) if next > Timestamp::now() => return Ok(Some(next)),

@@ -7,7 +7,7 @@ use mailrook_mailbox::{
     QueueConfirmation, QueueReport, QueueSummary, QueuedEnvelope, QueuedId, ReportOutcome,
     ShownMessage,
 };
-use mailrook_types::{BlobHash, ClientId, Domain, ShardId};
+use mailrook_types::{BlobHash, ClientId, Domain, ShardId, Timestamp};
 
 use crate::{Call, PreparedMessage};
 
@@ -27,10 +27,10 @@ pub struct NewMail {
 pub struct QueuedMail {
     /// In which shard.
     pub shard: ShardId,
-    /// Under which name.
-    pub message: QueuedId,
-    /// Whether it was queued before, by a transmission with the same key.
-    pub duplicate: bool,
+    /// Under which name; `None` if it was queued before, for all its recipients, by transmissions with the same key.
+    pub message: Option<QueuedId>,
+    /// What is to be [confirmed](Queue::confirm) once the sender knows.
+    pub confirmations: Vec<QueueConfirmation>,
     /// The jobs that the runner has now that asked for them.
     pub claimed: Option<Claimed>,
 }
@@ -56,12 +56,15 @@ pub trait Queue: Send + Sync + 'static {
     ) -> Call<'_, QueuedMail>;
 
     /// Says that the acknowledgements of messages have arrived.
-    fn confirm(&self, shard: ShardId, confirmed: Vec<QueueConfirmation>) -> Call<'_, ()>;
+    fn confirm(&self, confirmed: Vec<QueueConfirmation>) -> Call<'_, ()>;
 
     /// The shards that there are.
     fn shards(&self) -> Call<'_, Vec<ShardId>>;
 
-    /// How much a shard's queue has, and when there is something to claim.
+    /// When a shard has something to claim: in the past if it has now.
+    fn next(&self, shard: ShardId) -> Call<'_, Option<Timestamp>>;
+
+    /// How much a shard's queue has.
     fn summary(&self, shard: ShardId) -> Call<'_, QueueSummary>;
 
     /// Claims jobs of a shard that are due.

@@ -9,7 +9,7 @@ use mailrook_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{MaildropCommand, MaildropHolder, MoveCommand, MoveStep};
+use crate::{JobChange, MaildropCommand, MaildropHolder, MoveCommand, MoveStep, QueueCommand};
 
 /// One command of a shard's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub enum ShardCommand {
     Move(MoveCommand),
     /// A step with the lock of an account's maildrop. From feature level 6 on.
     Maildrop(MaildropCommand),
+    /// A step with the queue of outgoing mail. From feature level 8 on.
+    Queue(QueueCommand),
 }
 
 impl ShardCommand {
@@ -67,6 +69,15 @@ impl ShardCommand {
             | ShardCommand::SkipNumbers => false,
             // POP3 removes mail, and no session begins without this. What it takes goes again.
             ShardCommand::Maildrop(_) => true,
+            // What is queued takes room, and leaves by all the others.
+            ShardCommand::Queue(command) => !matches!(
+                command,
+                QueueCommand::Enqueue(_)
+                    | QueueCommand::Change {
+                        change: JobChange::Hold,
+                        ..
+                    }
+            ),
             // The account takes room where it goes to; whatever else a move does ends it, or frees room.
             ShardCommand::Move(command) => {
                 !matches!(command.step, MoveStep::Begin | MoveStep::Install(_))

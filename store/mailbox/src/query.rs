@@ -7,7 +7,10 @@ use mailrook_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Chunk, MailboxRef, MoveStanding, MovedPair, Mover, QuotaLimit, SlotEntry, TableId};
+use crate::{
+    Chunk, MailboxRef, MoveStanding, MovedPair, Mover, QueueAnswer, QueueQuery, QuotaLimit,
+    SlotEntry, TableId,
+};
 
 /// A question about one account, or about the tables.
 ///
@@ -179,6 +182,8 @@ pub enum Query {
     /// These bodies, as many as fit, up to the first that is longer than a chunk. Answered by [`Answer::Bodies`]. From feature
     /// level 5 on.
     Bodies(Vec<BlobHash>),
+    /// About the queue of outgoing mail. Answered by [`Answer::Queue`]. From feature level 8 on.
+    Queue(QueueQuery),
 }
 
 /// The answer to a [`Query`].
@@ -246,6 +251,8 @@ pub enum Answer {
     BodiesMissing(Vec<BlobHash>),
     /// Bodies, in the order in which they were asked for, as many as fit.
     Bodies(Vec<Vec<Chunk>>),
+    /// About the queue of outgoing mail.
+    Queue(QueueAnswer),
 }
 
 /// All mailboxes of an account, ascending by name.

@@ -20,7 +20,23 @@ use mailrook_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{DeliveryKey, NewBody};
+use crate::{DeliveryKey, NewBody, TableId};
+
+pub(crate) mod book;
+pub(crate) mod key;
+pub(crate) mod record;
+
+/// The table of the transmissions that are not confirmed, by their keys.
+pub(crate) const SEEN_TABLE: TableId = TableId(1);
+
+/// What is kept of a recipient's address.
+pub(crate) fn recipient_digest(address: &Address) -> [u8; 16] {
+    let mut digest = [0; 16];
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(address.to_string().as_bytes());
+    hasher.finalize_xof().fill(&mut digest);
+    digest
+}
 
 /// Mail is queued from this feature level on.
 pub const LEVEL_QUEUE: u32 = 8;
@@ -45,8 +61,8 @@ pub enum QueueCommand {
     Report(Vec<QueueReport>),
     /// Gives jobs back as they were, due at once: the runner stops. Done in any case.
     Release(Vec<ClaimId>),
-    /// Says that the acknowledgement of messages arrived, as [`ShardCommand::Confirm`](crate::ShardCommand::Confirm) does. Done in
-    /// any case.
+    /// Says that the acknowledgement of messages arrived, as [`ShardCommand::Confirm`](crate::ShardCommand::Confirm) does. Answered by
+    /// [`QueueReply::Elsewhere`] if slots of their keys are not here.
     Confirm(Vec<QueueConfirmation>),
     /// An administrator's change of jobs. Those that are not there are passed over. Answered by [`QueueReply::Changed`].
     Change {
@@ -85,11 +101,11 @@ pub struct Enqueue {
     /// along when the slot moves; `None` for local generation. The command is refused where the slot is not
     /// ([`Refusal::SlotNotHere`](crate::Refusal::SlotNotHere)).
     pub key: Option<DeliveryKey>,
+    /// Names this transmission among those of the key; chosen at random.
+    pub mark: u128,
     /// Who sends it at once: its jobs that are due are claimed in the same step, unless their destination rests or has as many under
-    /// way as it may have.
+    /// way as it may have. Where the command is repeated, they are not given again.
     pub claim: Option<ClaimJobs>,
-    /// Earlier messages of this shard that are confirmed by now.
-    pub confirmed: Vec<QueueConfirmation>,
 }
 
 /// A message on its way in.
@@ -196,8 +212,8 @@ pub struct QueuedNotify {
 pub struct QueueConfirmation {
     /// Which transmission.
     pub key: DeliveryKey,
-    /// As which message it was queued: a later one is left alone.
-    pub message: QueuedId,
+    /// Its [`Enqueue::mark`]: a later one is left alone.
+    pub mark: u128,
 }
 
 /// A runner's wish for jobs.
@@ -256,6 +272,8 @@ pub enum QueueReply {
     Done,
     /// The message is queued.
     Enqueued(Enqueued),
+    /// The confirmations whose slots are not here.
+    Elsewhere(Vec<QueueConfirmation>),
     /// The jobs that the runner has now.
     Claimed(Claimed),
     /// The claims that the runner no longer has; all others are extended.
@@ -272,10 +290,10 @@ pub enum QueueReply {
 /// How a message was queued.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enqueued {
-    /// Its name; of a repeated transmission the first one's.
-    pub message: QueuedId,
-    /// Whether nothing was queued, as all recipients have a transmission with the same key.
-    pub duplicate: bool,
+    /// Its name; `None` if nothing was queued, as all recipients have a transmission with the same key.
+    pub message: Option<QueuedId>,
+    /// What confirms it, and such earlier ones of the key as it repeats.
+    pub marks: Vec<u128>,
     /// The jobs that go to the runner that asked for them.
     pub claimed: Option<Claimed>,
 }
@@ -328,6 +346,8 @@ pub enum ReportOutcome {
 /// A question about the shard's queue. Answered by the [`QueueAnswer`] of its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum QueueQuery {
+    /// When there is something to claim.
+    Next,
     /// How much there is.
     Summary,
     /// Jobs in the order of their ids.
@@ -346,6 +366,8 @@ pub enum QueueQuery {
 /// The answer to a [`QueueQuery`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum QueueAnswer {
+    /// As in [`Claimed::next`]: in the past if there is something to claim.
+    Next(Option<Timestamp>),
     /// How much there is.
     Summary(QueueSummary),
     /// Some of the jobs, and where to read on, if there may be more.
@@ -367,8 +389,6 @@ pub struct QueueSummary {
     pub bytes: u64,
     /// When the oldest message was received.
     pub oldest: Option<Timestamp>,
-    /// As in [`Claimed::next`]: in the past if there is something to claim.
-    pub next: Option<Timestamp>,
     /// The destinations with the most jobs, at most [`DESTINATIONS_TOLD_MAX`](crate::limits::DESTINATIONS_TOLD_MAX).
     pub destinations: Vec<DestinationSummary>,
 }

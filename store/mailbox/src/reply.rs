@@ -5,7 +5,7 @@ use mailrook_types::{MailboxId, ModSeq, Uid, UidSet, UidValidity};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Confirmation, MaildropReply, MoveReply};
+use crate::{Confirmation, MaildropReply, MoveReply, QueueReply};
 
 /// The answer to a [`ShardCommand`](crate::ShardCommand), variant for variant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub enum ShardReply {
     DeliverAndElsewhere(Vec<DeliveryOutcome>, Vec<Confirmation>),
     /// To a step with the lock of a maildrop.
     Maildrop(Result<MaildropReply, Refusal>),
+    /// To a step with the queue.
+    Queue(Result<QueueReply, Refusal>),
 }
 
 /// What a change did.

@@ -3,6 +3,7 @@
 mod mailboxes;
 mod messages;
 mod moving;
+mod queue;
 mod slots;
 mod tables;
 
@@ -205,6 +206,7 @@ fn answer_or_absence(view: &dyn Read, time_ms: i64, query: &Query) -> Result<Ans
         Query::Bodies(hashes) => {
             Answer::Bodies(moving::bodies(view, hashes)?.ok_or(Absence::Body)?)
         }
+        Query::Queue(query) => Answer::Queue(queue::answer(view, query)?),
     })
 }
 

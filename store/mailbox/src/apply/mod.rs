@@ -12,6 +12,7 @@ mod deliver;
 mod expunge;
 mod maildrop;
 mod moving;
+mod queue;
 mod rename_mailbox;
 mod skip_numbers;
 mod slots;
@@ -81,6 +82,10 @@ pub(crate) fn apply(
         ShardCommand::Move(command) => ShardReply::Move(settle(moving::apply(&mut tx, command))?),
         ShardCommand::Maildrop(command) => {
             ShardReply::Maildrop(settle(maildrop::apply(&mut tx, command))?)
+        }
+        ShardCommand::Queue(command) => {
+            sweep_units += 2 * queue::expiring(command);
+            ShardReply::Queue(settle(queue::apply(&mut tx, command))?)
         }
     };
     sweep::run(&mut tx, sweep_units)?;

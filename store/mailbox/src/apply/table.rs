@@ -61,6 +61,38 @@ pub(super) fn install(
     Ok(())
 }
 
+/// The value of an entry of a slot that is here, unless it has expired.
+pub(super) fn live_value(
+    tx: &Tx<'_>,
+    table: TableId,
+    key: &[u8],
+) -> Result<Option<Vec<u8>>, KvError> {
+    let entry = Entry::open(tx.view, tx.now, table, key)?;
+    Ok(entry.live.map(|record| record.value))
+}
+
+/// Sets an entry of a slot that is here.
+pub(super) fn set(
+    tx: &mut Tx<'_>,
+    table: TableId,
+    key: &[u8],
+    value: Vec<u8>,
+    expires: Timestamp,
+) -> Result<(), KvError> {
+    let mut entry = Entry::open(tx.view, tx.now, table, key)?;
+    entry.set(value, Some(expires));
+    entry.close(tx.view, tx.now);
+    Ok(())
+}
+
+/// Removes an entry of a slot that is here.
+pub(super) fn remove(tx: &mut Tx<'_>, table: TableId, key: &[u8]) -> Result<(), KvError> {
+    let mut entry = Entry::open(tx.view, tx.now, table, key)?;
+    entry.live = None;
+    entry.close(tx.view, tx.now);
+    Ok(())
+}
+
 /// The reply of the first time.
 fn repeated(kept: Kept) -> Result<Result<Vec<TableReply>, Refusal>, KvError> {
     if let Kept::Reply(bytes) = kept

@@ -4,6 +4,7 @@
 
 mod account;
 mod mailbox;
+mod queue;
 mod shared;
 
 use std::{
@@ -44,6 +45,7 @@ pub fn check(view: &dyn Read) -> Result<Vec<String>, KvError> {
         next = prefix_end(&key::account_prefix(account));
     }
     check_notes(&mut check)?;
+    queue::check(&mut check)?;
     shared::check(&mut check)?;
     for (entry, account) in std::mem::take(&mut check.queued) {
         // What was put off may have gone before it is looked at again.

@@ -70,6 +70,7 @@ impl Reference {
                 })
             }
             ShardCommand::Move(_) => panic!("the reference has one shard"),
+            ShardCommand::Queue(_) => panic!("the queue has a model of its own"),
             ShardCommand::SkipNumbers => {
                 self.skips += 1;
                 self.accounts.values_mut().for_each(Account::skip_numbers);
