@@ -3,6 +3,8 @@
 //! It forgets everything with its process, and it can be told to be out of reach, so that what is built on the traits
 //! is tested without RocksDB and Raft.
 
+mod queue;
+
 use std::{
     collections::HashMap,
     sync::{

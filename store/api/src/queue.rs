@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use mailrook_mailbox::{
-    Chunk, ClaimId, ClaimJobs, Claimed, DeliveryKey, JobChange, JobId, ListedJob, NewJob,
-    QueueConfirmation, QueueReport, QueueSummary, QueuedEnvelope, QueuedId, ReportOutcome,
-    ShownMessage,
+    BodySource, Chunk, ClaimId, ClaimJobs, Claimed, DeliveryKey, Enqueued, JobChange, JobId, ListedJob, NewBody,
+    NewJob, NewQueued, QueueConfirmation, QueueReport, QueueSummary, QueuedEnvelope, QueuedId,
+    ReportOutcome, ShownMessage,
 };
 use mailrook_types::{BlobHash, ClientId, Domain, ShardId, Timestamp};
 
@@ -108,4 +108,45 @@ pub trait Queue: Send + Sync + 'static {
 
     /// An administrator's change. Gives how many jobs it changed.
     fn change(&self, shard: ShardId, jobs: Vec<JobId>, change: JobChange) -> Call<'_, u32>;
+}
+
+impl NewMail {
+    /// What a command carries of it, the body being where `source` says.
+    pub fn queued(&self, source: BodySource) -> NewQueued {
+        NewQueued {
+            envelope: self.envelope.clone(),
+            // Nobody reads or searches what is queued.
+            body: NewBody {
+                detail: Vec::new(),
+                signature: Vec::new(),
+                ..self.message.body(source)
+            },
+            jobs: self.jobs.clone(),
+        }
+    }
+}
+
+impl JobReport {
+    /// What a command carries of it, the body of its notice being where `source` says.
+    pub fn carried(&self, source: Option<BodySource>) -> QueueReport {
+        let notice = self.notice.as_ref().zip(source);
+        QueueReport {
+            notice: notice.map(|(notice, source)| Box::new(notice.queued(source))),
+            ..self.report.clone()
+        }
+    }
+}
+
+impl QueuedMail {
+    /// What the shard has answered.
+    pub fn new(shard: ShardId, key: Option<DeliveryKey>, enqueued: Enqueued) -> QueuedMail {
+        let marks = enqueued.marks.into_iter();
+        let confirmation = |mark| key.map(|key| QueueConfirmation { key, mark });
+        QueuedMail {
+            shard,
+            message: enqueued.message,
+            confirmations: marks.filter_map(confirmation).collect(),
+            claimed: enqueued.claimed,
+        }
+    }
 }

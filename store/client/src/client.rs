@@ -66,6 +66,8 @@ pub(crate) struct Inner {
     pub(crate) loads: Loads,
     /// Whether all nodes are known to lock maildrops in the cluster: the feature level never falls.
     pub(crate) locks_maildrops: AtomicBool,
+    /// Whether all nodes are known to know the queue of outgoing mail.
+    pub(crate) has_queue: AtomicBool,
 }
 
 impl Client {
@@ -85,6 +87,7 @@ impl Client {
                 slots: Slots::default(),
                 loads: Loads::default(),
                 locks_maildrops: AtomicBool::new(false),
+                has_queue: AtomicBool::new(false),
             }),
         }
     }

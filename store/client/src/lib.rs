@@ -17,6 +17,7 @@ mod maildrop;
 mod mailstore;
 mod patience;
 mod placement;
+mod queue;
 mod reads;
 mod removals;
 mod routes;

@@ -1,6 +1,7 @@
 //! What a node says of itself.
 
-use mailrook_meta::{FeatureLevels, FrontRoles, LEVEL_FRONT_NODES, NewNode};
+use mailrook_mailbox::LEVEL_QUEUE;
+use mailrook_meta::{FeatureLevels, FrontRoles, NewNode};
 use mailrook_types::NodeId;
 
 /// What this program knows: formats up to the highest level, and those of clusters from the lowest on.
@@ -14,9 +15,10 @@ use mailrook_types::NodeId;
 /// | 5 | accounts move from shard to shard |
 /// | 6 | a maildrop of POP3 is locked in the whole cluster |
 /// | 7 | nodes without a store; accounts are found again whose moves a recovered directory has forgotten |
+/// | 8 | outgoing mail is queued |
 pub const FEATURE_LEVELS: FeatureLevels = FeatureLevels {
     lowest: 1,
-    highest: LEVEL_FRONT_NODES,
+    highest: LEVEL_QUEUE,
 };
 
 /// From this level on a lost node can be removed while records still name it.

@@ -29,6 +29,11 @@ pub(crate) mod record;
 /// The table of the transmissions that are not confirmed, by their keys.
 pub(crate) const SEEN_TABLE: TableId = TableId(1);
 
+/// The slot in which the transmissions of a key are remembered: its shard queues them.
+pub fn transmission_slot(key: &DeliveryKey) -> u16 {
+    crate::table_slot(SEEN_TABLE, &key.0)
+}
+
 /// What is kept of a recipient's address.
 pub(crate) fn recipient_digest(address: &Address) -> [u8; 16] {
     let mut digest = [0; 16];
