@@ -170,6 +170,8 @@ struct Place {
     connecting: usize,
     /// Of these, such as wait for work.
     idle: usize,
+    /// One more was refused: those that there are have to do, as long as there are any.
+    has_enough: bool,
     more: Arc<Notify>,
 }
 
@@ -221,7 +223,11 @@ impl Dispatcher {
             return;
         };
         let wanted = place.waiting.len() > place.idle + place.connecting;
-        if !wanted || place.connections >= self.shared.settings.connections_per_destination {
+        let enough = place.has_enough && place.connections > 0;
+        if !wanted
+            || enough
+            || place.connections >= self.shared.settings.connections_per_destination
+        {
             return;
         }
         let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
@@ -337,8 +343,15 @@ impl Connection {
         let waiting = {
             let mut places = self.dispatcher.places.lock();
             match places.get_mut(&self.destination) {
-                Some(place) if place.connections == 1 => std::mem::take(&mut place.waiting),
-                _ => VecDeque::new(),
+                // Only this one and such as are still being made: they would fare no better.
+                Some(place) if place.connections == place.connecting + 1 => {
+                    std::mem::take(&mut place.waiting)
+                }
+                Some(place) => {
+                    place.has_enough = true;
+                    VecDeque::new()
+                }
+                None => VecDeque::new(),
             }
         };
         for work in waiting {
@@ -370,6 +383,7 @@ impl Drop for Connection {
             let mut places = self.dispatcher.places.lock();
             if let Some(place) = places.get_mut(&self.destination) {
                 place.connections -= 1;
+                place.has_enough &= place.connections > 0;
                 if place.connections == 0 && place.waiting.is_empty() {
                     places.remove(&self.destination);
                 }

@@ -25,6 +25,8 @@ mod settings;
 pub mod settle;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use body::{BodyReader, BodyUnreadable};
 pub use courier::{Courier, Errand, Unreachable, Way};

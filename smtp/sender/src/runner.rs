@@ -160,14 +160,14 @@ impl RunnerHandle {
         self.0.wish()
     }
 
-    /// Takes jobs that the store gave to a [wish](RunnerHandle::wish) of before `asked`.
-    pub fn take(&self, shard: ShardId, claimed: Claimed, asked: Instant) {
+    /// Takes jobs that the store gave to a [wish](RunnerHandle::wish) of before `asked`. Says whether it did: of a shard that is not known
+    /// yet, or when the runner stops, their lease runs out, and somebody finds them.
+    pub fn take(&self, shard: ShardId, claimed: Claimed, asked: Instant) -> bool {
         let keepers = self.0.keepers.lock();
-        // Of a shard that is not known yet the lease runs out, and the jobs are found soon.
-        if let Some(keeper) = keepers.get(&shard) {
-            // A keeper that is gone is one of a runner that stops.
-            let _ = keeper.send(Given { claimed, asked });
-        }
+        let given = Given { claimed, asked };
+        keepers
+            .get(&shard)
+            .is_some_and(|keeper| keeper.send(given).is_ok())
     }
 
     /// What was sent, and what came of it.

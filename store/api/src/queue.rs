@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use mailrook_mailbox::{
-    BodySource, Chunk, ClaimId, ClaimJobs, Claimed, DeliveryKey, Enqueued, JobChange, JobId, ListedJob, NewBody,
-    NewJob, NewQueued, QueueConfirmation, QueueReport, QueueSummary, QueuedEnvelope, QueuedId,
-    ReportOutcome, ShownMessage,
+    BodySource, Chunk, ClaimId, ClaimJobs, Claimed, DeliveryKey, Enqueued, JobChange, JobId,
+    ListedJob, NewBody, NewJob, NewQueued, QueueConfirmation, QueueReport, QueueSummary,
+    QueuedEnvelope, QueuedId, ReportOutcome, ShownMessage,
 };
 use mailrook_types::{BlobHash, ClientId, Domain, ShardId, Timestamp};
 

@@ -70,7 +70,12 @@ impl Client {
         if known.load(Ordering::Relaxed) {
             return Ok(());
         }
-        match self.inner.calls.meta_query(&MetaQuery::ClusterSettings).await? {
+        match self
+            .inner
+            .calls
+            .meta_query(&MetaQuery::ClusterSettings)
+            .await?
+        {
             MetaAnswer::ClusterSettings(settings) if settings.feature_level >= LEVEL_QUEUE => {
                 known.store(true, Ordering::Relaxed);
                 Ok(())
@@ -97,7 +102,10 @@ impl Client {
         let mut slots = self.slots().await?;
         loop {
             let shard = slots.shard_of(slot);
-            match self.enqueue_at(shard, mail, key, mark, claim.as_ref()).await? {
+            match self
+                .enqueue_at(shard, mail, key, mark, claim.as_ref())
+                .await?
+            {
                 Ok(queued) => return Ok(queued),
                 Err(Refusal::SlotNotHere(_)) => slots = self.newer_slots(&mut patience).await?,
                 Err(refusal) => return Err(StoreError::Unacceptable(refusal.to_string())),
@@ -184,7 +192,10 @@ impl Client {
             };
             let len = report_len(report, source.as_ref());
             if bytes + len > REPORT_BYTES_MAX && !carried.is_empty() {
-                outcomes.extend(self.report_some(shard, std::mem::take(&mut carried)).await?);
+                outcomes.extend(
+                    self.report_some(shard, std::mem::take(&mut carried))
+                        .await?,
+                );
                 bytes = 0;
             }
             bytes += len;
@@ -202,7 +213,10 @@ impl Client {
         reports: Vec<mailrook_mailbox::QueueReport>,
     ) -> Result<Vec<ReportOutcome>, StoreError> {
         let sent = reports.len();
-        match self.queue_command(shard, QueueCommand::Report(reports)).await? {
+        match self
+            .queue_command(shard, QueueCommand::Report(reports))
+            .await?
+        {
             QueueReply::Reported(outcomes) if outcomes.len() == sent => Ok(outcomes),
             other => Err(misfit(&other)),
         }
@@ -211,13 +225,21 @@ impl Client {
 
 /// About how much a command carries of a report.
 fn report_len(report: &JobReport, source: Option<&BodySource>) -> usize {
-    let texts: usize = report.report.deferred.iter().map(|(_, text)| text.len() + 8).sum();
+    let texts: usize = report
+        .report
+        .deferred
+        .iter()
+        .map(|(_, text)| text.len() + 8)
+        .sum();
     let body = match source {
         Some(BodySource::Inline(chunks)) => chunks.iter().map(|chunk| chunk.bytes.len()).sum(),
         Some(BodySource::Uploaded { digests, .. }) => 32 * digests.len(),
         None => 0,
     };
-    let notice = report.notice.as_ref().map_or(0, |notice| 1024 + notice.envelope.prefix.len());
+    let notice = report
+        .notice
+        .as_ref()
+        .map_or(0, |notice| 1024 + notice.envelope.prefix.len());
     256 + texts + body + notice
 }
 
@@ -274,7 +296,10 @@ impl Queue for Client {
 
     fn claim(&self, shard: ShardId, claim: ClaimJobs) -> Call<'_, Claimed> {
         async move {
-            match self.queue_command(shard, QueueCommand::Claim(claim)).await? {
+            match self
+                .queue_command(shard, QueueCommand::Claim(claim))
+                .await?
+            {
                 QueueReply::Claimed(claimed) => Ok(claimed),
                 other => Err(misfit(&other)),
             }
@@ -309,7 +334,10 @@ impl Queue for Client {
 
     fn release(&self, shard: ShardId, claims: Vec<ClaimId>) -> Call<'_, ()> {
         async move {
-            match self.queue_command(shard, QueueCommand::Release(claims)).await? {
+            match self
+                .queue_command(shard, QueueCommand::Release(claims))
+                .await?
+            {
                 QueueReply::Done => Ok(()),
                 other => Err(misfit(&other)),
             }
@@ -368,7 +396,10 @@ impl Queue for Client {
 
     fn change(&self, shard: ShardId, jobs: Vec<JobId>, change: JobChange) -> Call<'_, u32> {
         async move {
-            match self.queue_command(shard, QueueCommand::Change { jobs, change }).await? {
+            match self
+                .queue_command(shard, QueueCommand::Change { jobs, change })
+                .await?
+            {
                 QueueReply::Changed(changed) => Ok(changed),
                 other => Err(misfit(&other)),
             }

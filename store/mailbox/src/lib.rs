@@ -62,7 +62,8 @@ pub use queue::{
     ClaimId, ClaimJobs, Claimed, ClaimedJob, DestinationSummary, Enqueue, Enqueued, JobChange,
     JobId, JobStanding, LEVEL_QUEUE, ListedJob, Needs, NewJob, NewQueued, Origin, QueueAnswer,
     QueueCommand, QueueConfirmation, QueueQuery, QueueReply, QueueReport, QueueSummary,
-    QueuedEnvelope, QueuedId, QueuedNotify, QueuedRecipient, ReportOutcome, ShownMessage, transmission_slot,
+    QueuedEnvelope, QueuedId, QueuedNotify, QueuedRecipient, ReportOutcome, ShownMessage,
+    transmission_slot,
 };
 pub use reply::{
     Appended, ChangeReply, Copied, Delivered, DeliveryOutcome, FlagsStored, Refusal, ShardReply,
