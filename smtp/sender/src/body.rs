@@ -70,12 +70,24 @@ impl BodyReader {
         }
     }
 
-    /// Prefix and message whole, up to `limit` bytes of it.
+    /// Prefix and message, up to `limit` bytes of it.
     ///
     /// # Errors
     /// See [`BodyUnreadable`].
     pub async fn head(&self, limit: usize) -> Result<Vec<u8>, BodyUnreadable> {
         let mut all = self.prefix.to_vec();
+        let room = limit.saturating_sub(all.len());
+        all.extend(self.message(room).await?);
+        all.truncate(limit);
+        Ok(all)
+    }
+
+    /// The message's own bytes, up to `limit` of them.
+    ///
+    /// # Errors
+    /// See [`BodyUnreadable`].
+    pub async fn message(&self, limit: usize) -> Result<Vec<u8>, BodyUnreadable> {
+        let mut all = Vec::with_capacity(limit.min(self.size as usize));
         let mut number = 0;
         while all.len() < limit {
             match self.piece(number).await? {
