@@ -1,18 +1,23 @@
-//! The client's side, for tests of everything that logs in.
+//! The client's side: for mail that goes out through a smart host, and for tests of everything that logs in.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::{
     ChannelBindings, Mechanism, Password,
     verifier::{ScramKeys, hmac_sha256},
 };
 
+/// What a server may ask of SCRAM: RFC 7677 §4 has 4,096 at least, lest the proof be easy to guess from. A million are
+/// half a second; whoever wants more wants to keep us busy.
+const ITERATIONS: std::ops::RangeInclusive<u32> = 4_096..=1_000_000;
+
 /// A client in an exchange.
 pub struct Client {
     mechanism: Mechanism,
     user: String,
-    password: String,
+    password: Zeroizing<String>,
     gs2_header: String,
     binding_data: Vec<u8>,
     nonce: String,
@@ -64,7 +69,7 @@ impl Client {
         Client {
             mechanism,
             user: user.to_owned(),
-            password: password.to_owned(),
+            password: Zeroizing::new(password.to_owned()),
             gs2_header: if plus {
                 format!("p={name},,")
             } else {
@@ -88,18 +93,18 @@ impl Client {
         match self.mechanism {
             Mechanism::Plain => {
                 self.state = State::Finished;
-                Some(format!("\0{}\0{}", self.user, self.password).into_bytes())
+                Some(format!("\0{}\0{}", self.user, *self.password).into_bytes())
             }
             Mechanism::Login => None,
             Mechanism::OAuthBearer => {
                 self.state = State::TokenError;
                 let user = self.user.replace('=', "=3D").replace(',', "=2C");
-                let token = &self.password;
+                let token = self.password.as_str();
                 Some(format!("n,a={user},\x01auth=Bearer {token}\x01\x01").into_bytes())
             }
             Mechanism::XOAuth2 => {
                 self.state = State::TokenError;
-                let (user, token) = (&self.user, &self.password);
+                let (user, token) = (&self.user, self.password.as_str());
                 Some(format!("user={user}\x01auth=Bearer {token}\x01\x01").into_bytes())
             }
             Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => {
@@ -110,6 +115,12 @@ impl Client {
                 Some(message.into_bytes())
             }
         }
+    }
+
+    /// Whether all is said, and the server has proved what its mechanism has it prove: only then its yes means
+    /// anything.
+    pub fn is_finished(&self) -> bool {
+        matches!(self.state, State::Finished | State::TokenError)
     }
 
     /// Answers a challenge. An empty first challenge asks for the initial response.
@@ -126,7 +137,7 @@ impl Client {
                 Mechanism::OAuthBearer => Ok(b"\x01".to_vec()),
                 _ => Ok(Vec::new()),
             },
-            State::LoginPassword => Ok(self.password.clone().into_bytes()),
+            State::LoginPassword => Ok(self.password.as_bytes().to_vec()),
             State::ServerFirst { first_bare } => self.prove(&first_bare, text),
             State::ServerFinal { signature } if text == signature => Ok(Vec::new()),
             State::ServerFinal { .. } => Err(ClientError::ServerProof),
@@ -148,6 +159,9 @@ impl Client {
         }
         let salt = STANDARD.decode(salt).map_err(|_| ClientError::Unexpected)?;
         let iterations = iterations.parse().map_err(|_| ClientError::Unexpected)?;
+        if !ITERATIONS.contains(&iterations) {
+            return Err(ClientError::Unexpected);
+        }
         let password =
             Password::prepare(self.password.as_bytes()).map_err(|_| ClientError::Unexpected)?;
         let keys = ScramKeys::derive(password.as_bytes(), &salt, iterations);
