@@ -95,7 +95,10 @@ impl Capabilities {
             return;
         };
         let well_formed = value.len() <= 6 && value.bytes().all(|b| b.is_ascii_digit());
-        let number = value.parse().ok().filter(|number| well_formed && *number > 0);
+        let number = value
+            .parse()
+            .ok()
+            .filter(|number| well_formed && *number > 0);
         match name {
             "MAILMAX" => self.mail_max = number,
             "RCPTMAX" => self.rcpt_max = number,
@@ -118,8 +121,19 @@ mod tests {
     #[test]
     fn reads_what_is_offered() {
         let all = parse(&[
-            "size 1000", "PIPELINING", "CHUNKING", "BINARYMIME", "StartTLS", "8BITMIME", "SMTPUTF8", "DSN", "REQUIRETLS",
-            "ENHANCEDSTATUSCODES", "AUTH PLAIN LOGIN", "AUTH=LOGIN CRAM-MD5", "LIMITS MAILMAX=5 rcptmax=7 RCPTDOMAINMAX=1 X=1",
+            "size 1000",
+            "PIPELINING",
+            "CHUNKING",
+            "BINARYMIME",
+            "StartTLS",
+            "8BITMIME",
+            "SMTPUTF8",
+            "DSN",
+            "REQUIRETLS",
+            "ENHANCEDSTATUSCODES",
+            "AUTH PLAIN LOGIN",
+            "AUTH=LOGIN CRAM-MD5",
+            "LIMITS MAILMAX=5 rcptmax=7 RCPTDOMAINMAX=1 X=1",
         ]);
         let expected = Capabilities {
             size: true,
@@ -143,12 +157,28 @@ mod tests {
 
     #[test]
     fn passes_over_the_rest() {
-        let odd = parse(&["", " ", "XYZ 1", "LIMITS RCPTMAX=0 MAILMAX=1234567 RCPTDOMAINMAX", "\u{e9}", "PIPELININGX"]);
+        let odd = parse(&[
+            "",
+            " ",
+            "XYZ 1",
+            "LIMITS RCPTMAX=0 MAILMAX=1234567 RCPTDOMAINMAX",
+            "\u{e9}",
+            "PIPELININGX",
+        ]);
         assert_eq!(odd, Capabilities::default());
-        assert_eq!((parse(&["SIZE 0"]).size, parse(&["SIZE 0"]).size_max), (true, None));
-        assert_eq!((parse(&["SIZE"]).size, parse(&["SIZE x"]).size_max), (true, None));
+        assert_eq!(
+            (parse(&["SIZE 0"]).size, parse(&["SIZE 0"]).size_max),
+            (true, None)
+        );
+        assert_eq!(
+            (parse(&["SIZE"]).size, parse(&["SIZE x"]).size_max),
+            (true, None)
+        );
         // The first line is a name, whatever it says.
-        let reply = RawReply { code: 250, lines: vec![b"STARTTLS".to_vec()] };
+        let reply = RawReply {
+            code: 250,
+            lines: vec![b"STARTTLS".to_vec()],
+        };
         assert!(!Capabilities::parse(&reply).starttls);
     }
 }

@@ -36,7 +36,10 @@ pub(super) struct Encoder {
 
 impl Encoder {
     pub(super) fn new(form: Form) -> Encoder {
-        Encoder { at: At::LineStart, form }
+        Encoder {
+            at: At::LineStart,
+            form,
+        }
     }
 
     /// Appends `input` to `out`.
@@ -89,7 +92,9 @@ mod tests {
     fn encode(form: Form, pieces: &[&[u8]]) -> Vec<u8> {
         let mut encoder = Encoder::new(form);
         let mut out = Vec::new();
-        pieces.iter().for_each(|piece| encoder.encode(piece, &mut out));
+        pieces
+            .iter()
+            .for_each(|piece| encoder.encode(piece, &mut out));
         encoder.finish(&mut out);
         out
     }
@@ -106,7 +111,12 @@ mod tests {
             (b"a\r\n.\n\r.", b"a\r\n..\r\n\r\n..\r\n"),
             (b"\0\xff", b"\0\xff\r\n"),
         ] {
-            assert_eq!(encode(Form::Dotted, &[text]), wire, "{}", text.escape_ascii());
+            assert_eq!(
+                encode(Form::Dotted, &[text]),
+                wire,
+                "{}",
+                text.escape_ascii()
+            );
         }
         assert_eq!(encode(Form::Counted, &[b".\n.\r"]), b".\r\n.\r\n");
         assert_eq!(encode(Form::Binary, &[b".\n.\r"]), b".\n.\r");

@@ -123,7 +123,10 @@ impl Envelope {
                 Some(Ret::Headers) => line.push_str(" RET=HDRS"),
                 None => {}
             }
-            let envid = self.envid.as_deref().filter(|id| id.len() <= limits::ENVID_LEN_MAX);
+            let envid = self
+                .envid
+                .as_deref()
+                .filter(|id| id.len() <= limits::ENVID_LEN_MAX);
             if let Some(envid) = envid {
                 push(&mut line, format_args!(" ENVID={}", xtext(envid)));
             }
@@ -136,7 +139,11 @@ impl Envelope {
 impl Recipient {
     /// A recipient about whom no report is asked for.
     pub fn new(path: ForwardPath) -> Recipient {
-        Recipient { path, notify: None, original: None }
+        Recipient {
+            path,
+            notify: None,
+            original: None,
+        }
     }
 
     pub(super) fn needs_smtputf8(&self) -> bool {
@@ -183,7 +190,11 @@ fn notify_words(notify: Notify) -> String {
         (notify.failure, "FAILURE"),
         (notify.delay, "DELAY"),
     ];
-    let words: Vec<&str> = words.iter().filter(|(on, _)| *on).map(|(_, word)| *word).collect();
+    let words: Vec<&str> = words
+        .iter()
+        .filter(|(on, _)| *on)
+        .map(|(_, word)| *word)
+        .collect();
     match words.as_slice() {
         [] => "NEVER".to_owned(),
         words => words.join(","),
@@ -225,7 +236,9 @@ fn unitext(text: &str, smtputf8: bool) -> String {
     for c in text.chars() {
         match c {
             '!'..='~' => encoded.push(c),
-            c if smtputf8 && !c.is_ascii() && !c.is_control() && !c.is_whitespace() => encoded.push(c),
+            c if smtputf8 && !c.is_ascii() && !c.is_control() && !c.is_whitespace() => {
+                encoded.push(c)
+            }
             c => push(&mut encoded, format_args!("\\x{{{:X}}}", u32::from(c))),
         }
     }
@@ -285,8 +298,14 @@ mod tests {
             full.mail_line(&everything()),
             "MAIL FROM:<j\u{fc}@b.test> SIZE=100 BODY=8BITMIME SMTPUTF8 REQUIRETLS RET=HDRS ENVID=a+2Bb+3Dc+20d\r\n"
         );
-        assert_eq!(envelope("").mail_line(&Capabilities::default()), "MAIL FROM:<>\r\n");
-        let binary = Envelope { body: BodyType::BinaryMime, ..envelope("a@b.test") };
+        assert_eq!(
+            envelope("").mail_line(&Capabilities::default()),
+            "MAIL FROM:<>\r\n"
+        );
+        let binary = Envelope {
+            body: BodyType::BinaryMime,
+            ..envelope("a@b.test")
+        };
         assert_eq!(
             binary.mail_line(&everything()),
             "MAIL FROM:<a@b.test> SIZE=100 BODY=BINARYMIME\r\n"
@@ -296,18 +315,40 @@ mod tests {
     #[test]
     fn writes_rcpt_with_what_is_offered() {
         let mut to = recipient("\"a b\"@d.test");
-        assert_eq!(to.rcpt_line(&everything(), false), "RCPT TO:<\"a b\"@d.test>\r\n");
-        to.notify = Some(Notify { success: true, failure: false, delay: true });
-        to.original = Some(OriginalRecipient { address_type: "rfc822".into(), address: "x+y@d.test".into() });
+        assert_eq!(
+            to.rcpt_line(&everything(), false),
+            "RCPT TO:<\"a b\"@d.test>\r\n"
+        );
+        to.notify = Some(Notify {
+            success: true,
+            failure: false,
+            delay: true,
+        });
+        to.original = Some(OriginalRecipient {
+            address_type: "rfc822".into(),
+            address: "x+y@d.test".into(),
+        });
         assert_eq!(
             to.rcpt_line(&everything(), false),
             "RCPT TO:<\"a b\"@d.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;x+2By@d.test\r\n"
         );
-        assert_eq!(to.rcpt_line(&Capabilities::default(), false), "RCPT TO:<\"a b\"@d.test>\r\n");
+        assert_eq!(
+            to.rcpt_line(&Capabilities::default(), false),
+            "RCPT TO:<\"a b\"@d.test>\r\n"
+        );
         to.notify = Some(Notify::default());
-        to.original = Some(OriginalRecipient { address_type: "utf-8".into(), address: "j\u{fc}\\x{20}@d.test".into() });
-        assert!(to.rcpt_line(&everything(), true).ends_with(" NOTIFY=NEVER ORCPT=utf-8;j\u{fc}\\x{20}@d.test\r\n"));
-        assert!(to.rcpt_line(&everything(), false).ends_with(" ORCPT=utf-8;j\\x{FC}\\x{20}@d.test\r\n"));
+        to.original = Some(OriginalRecipient {
+            address_type: "utf-8".into(),
+            address: "j\u{fc}\\x{20}@d.test".into(),
+        });
+        assert!(
+            to.rcpt_line(&everything(), true)
+                .ends_with(" NOTIFY=NEVER ORCPT=utf-8;j\u{fc}\\x{20}@d.test\r\n")
+        );
+        assert!(
+            to.rcpt_line(&everything(), false)
+                .ends_with(" ORCPT=utf-8;j\\x{FC}\\x{20}@d.test\r\n")
+        );
     }
 
     #[test]
@@ -317,26 +358,41 @@ mod tests {
         mail.envid = Some(evil.into());
         let mut to = recipient("c@d.test");
         for kind in ["rfc822", "utf-8", "x\r\n", ""] {
-            to.original = Some(OriginalRecipient { address_type: kind.into(), address: evil.into() });
-            for line in [mail.mail_line(&everything()), to.rcpt_line(&everything(), true)] {
+            to.original = Some(OriginalRecipient {
+                address_type: kind.into(),
+                address: evil.into(),
+            });
+            for line in [
+                mail.mail_line(&everything()),
+                to.rcpt_line(&everything(), true),
+            ] {
                 let inside = line.strip_suffix("\r\n").unwrap();
                 assert!(!inside.contains(char::is_control), "{line:?}");
             }
         }
-        to.original = Some(OriginalRecipient { address_type: "rfc822".into(), address: "x".repeat(500) });
+        to.original = Some(OriginalRecipient {
+            address_type: "rfc822".into(),
+            address: "x".repeat(500),
+        });
         assert_eq!(to.rcpt_line(&everything(), false), "RCPT TO:<c@d.test>\r\n");
     }
 
     #[test]
     fn our_own_server_reads_it() {
-        let mail = Envelope { envid: Some("q+1 =".into()), ..envelope("a@b.test") };
+        let mail = Envelope {
+            envid: Some("q+1 =".into()),
+            ..envelope("a@b.test")
+        };
         let read = command::parse(mail.mail_line(&everything()).trim_end()).unwrap();
         let command::Command::Mail(read) = read else {
             panic!("{read:?}")
         };
         assert_eq!((read.envid, read.size), (mail.envid, Some(100)));
         let mut to = recipient("\"a>\\\\b\"@d.test");
-        to.original = Some(OriginalRecipient { address_type: "rfc822".into(), address: "a >+=b@d.test".into() });
+        to.original = Some(OriginalRecipient {
+            address_type: "rfc822".into(),
+            address: "a >+=b@d.test".into(),
+        });
         let read = command::parse(to.rcpt_line(&everything(), false).trim_end()).unwrap();
         let command::Command::Rcpt(read) = read else {
             panic!("{read:?}")
@@ -346,29 +402,66 @@ mod tests {
 
     #[test]
     fn says_what_is_lacking() {
-        let config = ClientConfig::new(super::super::Protocol::Smtp, Domain::parse("a.test").unwrap());
+        let config = ClientConfig::new(
+            super::super::Protocol::Smtp,
+            Domain::parse("a.test").unwrap(),
+        );
         let none = Capabilities::default();
-        let lacks = |envelope: &Envelope, offered: &Capabilities, tls| envelope.lacks(offered, tls, &config);
+        let lacks = |envelope: &Envelope, offered: &Capabilities, tls| {
+            envelope.lacks(offered, tls, &config)
+        };
         assert_eq!(lacks(&envelope("a@b.test"), &none, Tls::Off), None);
-        let header = Envelope { smtputf8: true, ..envelope("") };
+        let header = Envelope {
+            smtputf8: true,
+            ..envelope("")
+        };
         for mail in [&header, &envelope("j\u{fc}@b.test")] {
             assert_eq!(lacks(mail, &none, Tls::Off), Some(Lacking::SmtpUtf8));
             assert_eq!(lacks(mail, &everything(), Tls::Off), None);
         }
-        let secret = Envelope { require_tls: true, ..envelope("") };
-        for (offered, tls) in [(&none, Tls::Verified), (&everything(), Tls::Unverified), (&everything(), Tls::Off)] {
+        let secret = Envelope {
+            require_tls: true,
+            ..envelope("")
+        };
+        for (offered, tls) in [
+            (&none, Tls::Verified),
+            (&everything(), Tls::Unverified),
+            (&everything(), Tls::Off),
+        ] {
             assert_eq!(lacks(&secret, offered, tls), Some(Lacking::RequireTls));
         }
         assert_eq!(lacks(&secret, &everything(), Tls::Verified), None);
-        let binary = Envelope { body: BodyType::BinaryMime, ..envelope("") };
-        let dots = Capabilities { chunking: false, ..everything() };
+        let binary = Envelope {
+            body: BodyType::BinaryMime,
+            ..envelope("")
+        };
+        let dots = Capabilities {
+            chunking: false,
+            ..everything()
+        };
         assert_eq!(lacks(&binary, &dots, Tls::Off), Some(Lacking::BinaryMime));
-        let eight = Envelope { body: BodyType::EightBitMime, ..envelope("") };
+        let eight = Envelope {
+            body: BodyType::EightBitMime,
+            ..envelope("")
+        };
         assert_eq!(lacks(&eight, &none, Tls::Off), None);
         assert_eq!(eight.mail_line(&none), "MAIL FROM:<>\r\n");
-        let strict = ClientConfig { seven_bit_remote: SevenBitRemote::Fail, ..config.clone() };
-        assert_eq!(eight.lacks(&none, Tls::Off, &strict), Some(Lacking::EightBitMime));
-        let small = Capabilities { size: true, size_max: Some(99), ..none };
-        assert_eq!(lacks(&envelope(""), &small, Tls::Off), Some(Lacking::Size { size_max: 99 }));
+        let strict = ClientConfig {
+            seven_bit_remote: SevenBitRemote::Fail,
+            ..config.clone()
+        };
+        assert_eq!(
+            eight.lacks(&none, Tls::Off, &strict),
+            Some(Lacking::EightBitMime)
+        );
+        let small = Capabilities {
+            size: true,
+            size_max: Some(99),
+            ..none
+        };
+        assert_eq!(
+            lacks(&envelope(""), &small, Tls::Off),
+            Some(Lacking::Size { size_max: 99 })
+        );
     }
 }

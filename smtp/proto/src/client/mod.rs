@@ -298,7 +298,11 @@ impl Client {
         if self.state == State::Closed {
             return;
         }
-        assert_eq!(self.state, State::ExpectEnvelope, "QUIT goes between transactions");
+        assert_eq!(
+            self.state,
+            State::ExpectEnvelope,
+            "QUIT goes between transactions"
+        );
         self.say_goodbye();
         self.arm(now);
     }
@@ -339,12 +343,13 @@ impl Client {
     }
 
     /// A reply that answers no command.
-    fn on_unsolicited(&mut self, reply: RemoteReply) {
+    fn on_unsolicited(&mut self, mut reply: RemoteReply) {
         let in_text = matches!(self.state, State::ExpectBody | State::ExpectCommit);
         if reply.code == 421 {
             self.fail(Ended::ServiceClosing(reply));
         } else if in_text && reply.code >= 400 {
             // It will not have the message, and did not wait for its end. What it makes of the rest is not known.
+            reply.command = Command::Data;
             self.refuse_all(&reply);
             self.fail(Ended::RefusedEarly(reply));
         } else {
@@ -395,7 +400,11 @@ impl Client {
 
     /// BDATs that may be without an answer when more text is asked for. With DATA nothing is.
     fn chunks_max(&self) -> usize {
-        if self.capabilities.pipelining { limits::CHUNKS_MAX } else { 1 }
+        if self.capabilities.pipelining {
+            limits::CHUNKS_MAX
+        } else {
+            1
+        }
     }
 }
 

@@ -28,8 +28,16 @@ impl Client {
         if self.state == State::Closed {
             return;
         }
-        assert_eq!(self.state, State::ExpectHandshake, "STARTTLS was not agreed upon");
-        self.tls = if verified { Tls::Verified } else { Tls::Unverified };
+        assert_eq!(
+            self.state,
+            State::ExpectHandshake,
+            "STARTTLS was not agreed upon"
+        );
+        self.tls = if verified {
+            Tls::Verified
+        } else {
+            Tls::Unverified
+        };
         self.capabilities = Capabilities::default();
         self.reader = ReplyReader::default();
         self.state = State::ExpectOpening;
@@ -48,7 +56,10 @@ impl Client {
             (Command::Helo, 250) => self.after_hello(),
             // RFC 5321 §3.2: a host of before 1995. LMTP knows LHLO alone, and HELO leads neither to TLS nor to AUTH.
             (Command::Ehlo, 500..) if self.may_say_helo() => {
-                self.say(Command::Helo, format!("HELO {}\r\n", self.config.hostname).as_bytes());
+                self.say(
+                    Command::Helo,
+                    format!("HELO {}\r\n", self.config.hostname).as_bytes(),
+                );
             }
             (Command::Connect | Command::Ehlo | Command::Helo, 400..) => {
                 self.fail(Ended::Refused(reply));
@@ -78,7 +89,10 @@ impl Client {
             Protocol::Smtp => "EHLO",
             Protocol::Lmtp => "LHLO",
         };
-        self.say(Command::Ehlo, format!("{verb} {}\r\n", self.config.hostname).as_bytes());
+        self.say(
+            Command::Ehlo,
+            format!("{verb} {}\r\n", self.config.hostname).as_bytes(),
+        );
     }
 
     fn after_hello(&mut self) {
@@ -97,7 +111,12 @@ impl Client {
             self.state = State::ExpectEnvelope;
             return;
         };
-        let offers = |name: &str| self.capabilities.mechanisms.iter().any(|offered| offered == name);
+        let offers = |name: &str| {
+            self.capabilities
+                .mechanisms
+                .iter()
+                .any(|offered| offered == name)
+        };
         let mechanism = MECHANISMS.iter().find(|(_, name)| offers(name));
         let Some((mechanism, name)) = mechanism.filter(|_| self.tls != Tls::Off) else {
             return self.fail(Ended::NoLogin);
@@ -110,7 +129,8 @@ impl Client {
         self.output.push(format!("AUTH {name}").as_bytes());
         if let Some(initial) = initial {
             self.output.push(b" ");
-            self.output.push_secret(Zeroizing::new(STANDARD.encode(&*initial)).as_bytes());
+            self.output
+                .push_secret(Zeroizing::new(STANDARD.encode(&*initial)).as_bytes());
         }
         self.output.push(b"\r\n");
         self.pending.push_back(Command::Auth);
@@ -123,13 +143,16 @@ impl Client {
             _ => None,
         };
         let login = self.login.as_mut();
-        let response = challenge.zip(login).map(|(challenge, login)| login.respond(&challenge));
+        let response = challenge
+            .zip(login)
+            .map(|(challenge, login)| login.respond(&challenge));
         let Some(Ok(response)) = response else {
             // `*` would cancel; the connection is of no use without a login.
             return self.fail(Ended::LoginBroken);
         };
         let response = Zeroizing::new(response);
-        self.output.push_secret(Zeroizing::new(STANDARD.encode(&*response)).as_bytes());
+        self.output
+            .push_secret(Zeroizing::new(STANDARD.encode(&*response)).as_bytes());
         self.output.push(b"\r\n");
         self.pending.push_back(Command::Auth);
     }

@@ -44,7 +44,9 @@ pub enum Lacking {
     #[error("the remote does not offer BINARYMIME and CHUNKING, which the message needs")]
     BinaryMime,
     /// RFC 8689 §4.2.1: a verified remote that offers REQUIRETLS under TLS.
-    #[error("the sender requires TLS all the way, and the remote does not offer REQUIRETLS under verified TLS")]
+    #[error(
+        "the sender requires TLS all the way, and the remote does not offer REQUIRETLS under verified TLS"
+    )]
     RequireTls,
     /// RFC 1870: larger than the remote takes.
     #[error("the message is larger than the {size_max} octets that the remote takes")]
@@ -61,9 +63,15 @@ impl Lacking {
             // RFC 6531 §3.5
             Lacking::SmtpUtf8 => EnhancedCode::NON_ASCII_ADDRESS,
             // RFC 3463 §3.7, X.6.3: conversion required but not supported.
-            Lacking::EightBitMime | Lacking::BinaryMime => EnhancedCode { subject: 6, detail: 3 },
+            Lacking::EightBitMime | Lacking::BinaryMime => EnhancedCode {
+                subject: 6,
+                detail: 3,
+            },
             // RFC 8689 §7
-            Lacking::RequireTls => EnhancedCode { subject: 7, detail: 30 },
+            Lacking::RequireTls => EnhancedCode {
+                subject: 7,
+                detail: 30,
+            },
             Lacking::Size { .. } => EnhancedCode::MESSAGE_TOO_BIG,
         }
     }

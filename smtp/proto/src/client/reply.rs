@@ -32,7 +32,10 @@ pub enum ReplyError {
     #[error("the lines of the remote's reply have different codes")]
     MixedCodes,
     /// Longer than [`limits::REMOTE_LINE_MAX`].
-    #[error("a line of the remote's reply is longer than {} bytes", limits::REMOTE_LINE_MAX)]
+    #[error(
+        "a line of the remote's reply is longer than {} bytes",
+        limits::REMOTE_LINE_MAX
+    )]
     LineTooLong,
     /// More than [`limits::REMOTE_LINES_MAX`] lines.
     #[error("the remote's reply has more than {} lines", limits::REMOTE_LINES_MAX)]
@@ -72,7 +75,10 @@ impl ReplyReader {
         }
         let line = std::mem::take(&mut self.line);
         let line = line.strip_suffix(b"\n").unwrap_or(&line);
-        (taken, self.end_line(line.strip_suffix(b"\r").unwrap_or(line)))
+        (
+            taken,
+            self.end_line(line.strip_suffix(b"\r").unwrap_or(line)),
+        )
     }
 
     fn end_line(&mut self, line: &[u8]) -> Result<Option<RawReply>, ReplyError> {
@@ -80,7 +86,9 @@ impl ReplyReader {
         if !matches!(code[0], b'2'..=b'5') || !code.iter().all(u8::is_ascii_digit) {
             return Err(ReplyError::NoCode);
         }
-        let code = code.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
+        let code = code
+            .iter()
+            .fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
         let (last, text) = match rest.split_first() {
             None => (true, rest),
             Some((b' ', text)) => (true, text),
@@ -116,7 +124,13 @@ impl RemoteReply {
             } else if !text.is_empty() && !rest.is_empty() {
                 text.push(' ');
             }
-            let clean = |c: char| if c.is_control() || c == char::REPLACEMENT_CHARACTER { '?' } else { c };
+            let clean = |c: char| {
+                if c.is_control() || c == char::REPLACEMENT_CHARACTER {
+                    '?'
+                } else {
+                    c
+                }
+            };
             text.extend(String::from_utf8_lossy(rest).chars().map(clean));
             if text.len() > limits::REMOTE_TEXT_LEN_MAX {
                 text.truncate(text.floor_char_boundary(limits::REMOTE_TEXT_LEN_MAX));
@@ -171,7 +185,10 @@ fn split_enhanced(class: u16, line: &[u8]) -> (Option<EnhancedCode>, &[u8]) {
         part.parse::<u16>().ok().filter(|_| digits)
     };
     let parse = || {
-        let mut parts = std::str::from_utf8(&line[..end]).ok()?.split('.').map(number);
+        let mut parts = std::str::from_utf8(&line[..end])
+            .ok()?
+            .split('.')
+            .map(number);
         let mut part = || parts.next().flatten();
         let (first, subject, detail) = (part()?, part()?, part()?);
         (first == class && parts.next().is_none()).then_some(EnhancedCode { subject, detail })
@@ -216,7 +233,15 @@ mod tests {
 
     #[test]
     fn only_an_enhanced_code_of_the_same_class_is_one() {
-        for text in ["2.1.0 x", "5.1 x", "5.1.1.1 x", "5.1.1000 x", "5.a.1 x", "5..1", "+5.1.1"] {
+        for text in [
+            "2.1.0 x",
+            "5.1 x",
+            "5.1.1.1 x",
+            "5.1.1000 x",
+            "5.a.1 x",
+            "5..1",
+            "+5.1.1",
+        ] {
             let reply = reply(format!("550 {text}\r\n").as_bytes());
             assert_eq!((reply.enhanced, reply.text.as_str()), (None, text));
         }
@@ -245,13 +270,20 @@ mod tests {
         assert_eq!(read(&long), Err(ReplyError::LineTooLong));
         let many = b"250-x\r\n".repeat(limits::REMOTE_LINES_MAX + 1);
         assert_eq!(read(&many), Err(ReplyError::TooManyLines));
-        let most = [&b"550-x\xc3\xa9y\r\n".repeat(limits::REMOTE_LINES_MAX - 1)[..], b"550 x\r\n"].concat();
+        let most = [
+            &b"550-x\xc3\xa9y\r\n".repeat(limits::REMOTE_LINES_MAX - 1)[..],
+            b"550 x\r\n",
+        ]
+        .concat();
         let text = reply(&[&most[..]].concat()).text;
         assert!(text.len() <= limits::REMOTE_TEXT_LEN_MAX && text.starts_with("x\u{e9}y x\u{e9}y"));
     }
 
     #[test]
     fn text_is_made_harmless() {
-        assert_eq!(reply(b"550 a\0b\rc\x1bd\xffe\xc2\x85\r\n").text, "a?b?c?d?e?");
+        assert_eq!(
+            reply(b"550 a\0b\rc\x1bd\xffe\xc2\x85\r\n").text,
+            "a?b?c?d?e?"
+        );
     }
 }

@@ -84,7 +84,7 @@ impl Transaction {
                 continue;
             }
             if offered.rcpt_max.is_some_and(|max| self.named >= max) {
-                self.stopped = true;
+                self.next = self.outcomes.len();
                 break;
             }
             if let (Some(max), Some(domain)) = (offered.rcpt_domain_max, recipient.domain()) {
@@ -112,11 +112,15 @@ impl Transaction {
         let (committed, accepted) = (self.committed, self.accepted);
         let undecided = |index: usize| match ended {
             None => Outcome::NextTransaction,
-            Some(ended) if committed && accepted.contains(&index) => Outcome::Unknown(ended.clone()),
+            Some(ended) if committed && accepted.contains(&index) => {
+                Outcome::Unknown(ended.clone())
+            }
             Some(ended) => Outcome::NotSent(ended.clone()),
         };
         let outcomes = self.outcomes.into_iter().enumerate();
-        outcomes.map(|(index, outcome)| outcome.unwrap_or_else(|| undecided(index))).collect()
+        outcomes
+            .map(|(index, outcome)| outcome.unwrap_or_else(|| undecided(index)))
+            .collect()
     }
 }
 
@@ -144,14 +148,17 @@ impl Client {
     pub fn send(&mut self, envelope: Envelope, now: Duration) {
         assert!(!envelope.recipients.is_empty(), "mail goes to somebody");
         let lacking = envelope.lacks(&self.capabilities, self.tls, &self.config);
-        let mut transaction =
-            Transaction::new(envelope, &self.capabilities, self.config.chunking);
+        let mut transaction = Transaction::new(envelope, &self.capabilities, self.config.chunking);
         if self.state == State::Closed {
             // It ended since Ready was told.
             self.told = Some(transaction.end(self.ended.as_ref()));
             return;
         }
-        assert_eq!(self.state, State::ExpectEnvelope, "one message goes after the other");
+        assert_eq!(
+            self.state,
+            State::ExpectEnvelope,
+            "one message goes after the other"
+        );
         for index in 0..transaction.outcomes.len() {
             let utf8 = transaction.envelope.recipients[index].needs_smtputf8();
             let alone = (utf8 && !self.capabilities.smtputf8).then_some(Lacking::SmtpUtf8);
@@ -184,7 +191,10 @@ impl Client {
             if transaction.chunk.len() >= limits::CHUNK_LEN {
                 transaction.text_said = true;
                 let chunk = std::mem::take(&mut transaction.chunk);
-                self.say(Command::Bdat, format!("BDAT {}\r\n", chunk.len()).as_bytes());
+                self.say(
+                    Command::Bdat,
+                    format!("BDAT {}\r\n", chunk.len()).as_bytes(),
+                );
                 self.output.push(&chunk);
             }
         } else {
@@ -231,7 +241,8 @@ impl Client {
         transaction.committed = true;
         if transaction.chunking {
             let chunk = std::mem::take(&mut transaction.chunk);
-            self.output.push(format!("BDAT {} LAST\r\n", chunk.len()).as_bytes());
+            self.output
+                .push(format!("BDAT {} LAST\r\n", chunk.len()).as_bytes());
             self.output.push(&chunk);
         } else {
             self.output.push(b".\r\n");
@@ -241,7 +252,8 @@ impl Client {
             // RFC 2033 §4.2: a reply for each recipient that was accepted, in their order.
             Protocol::Lmtp => {
                 let each = transaction.accepted.iter();
-                self.pending.extend(each.map(|index| Command::EndOfMessage(Some(*index))));
+                self.pending
+                    .extend(each.map(|index| Command::EndOfMessage(Some(*index))));
             }
         }
         self.state = State::ExpectVerdict;
@@ -270,7 +282,11 @@ impl Client {
 
     /// Says as much of RSET, MAIL, RCPT and DATA as may be without an answer.
     fn say_more(&mut self) {
-        let window = if self.capabilities.pipelining { limits::PIPELINE_MAX } else { 1 };
+        let window = if self.capabilities.pipelining {
+            limits::PIPELINE_MAX
+        } else {
+            1
+        };
         while self.pending.len() < window {
             let Some(transaction) = &mut self.transaction else {
                 return;
@@ -280,7 +296,10 @@ impl Client {
                 (Command::Rset, "RSET\r\n".to_owned())
             } else if !transaction.mail_said {
                 transaction.mail_said = true;
-                (Command::Mail, transaction.envelope.mail_line(&self.capabilities))
+                (
+                    Command::Mail,
+                    transaction.envelope.mail_line(&self.capabilities),
+                )
             } else if let Some(index) = transaction.next_recipient(&self.capabilities) {
                 let recipient = &transaction.envelope.recipients[index];
                 let line = recipient.rcpt_line(&self.capabilities, transaction.smtputf8);
@@ -302,7 +321,10 @@ impl Client {
         let Some(transaction) = &self.transaction else {
             return false;
         };
-        let open = self.pending.iter().any(|command| matches!(command, Command::Rcpt(_)));
+        let open = self
+            .pending
+            .iter()
+            .any(|command| matches!(command, Command::Rcpt(_)));
         let hope = !transaction.accepted.is_empty() || (open && !transaction.stopped);
         hope && !transaction.chunking && !transaction.data_said && !transaction.abandoned
     }
@@ -379,7 +401,10 @@ impl Client {
             return;
         };
         let outcome = match reply.is_positive() {
-            true => Outcome::Delivered { reply: reply.clone(), dsn: transaction.dsn },
+            true => Outcome::Delivered {
+                reply: reply.clone(),
+                dsn: transaction.dsn,
+            },
             false => refusal(reply),
         };
         match index {
@@ -400,7 +425,11 @@ impl Client {
         // After RCPT those who were accepted are meant, not those who wait for another transaction.
         let accepted = std::mem::take(&mut transaction.accepted);
         let all = accepted.is_empty() && !transaction.mail_accepted;
-        let indices = if all { (0..transaction.outcomes.len()).collect() } else { accepted };
+        let indices = if all {
+            (0..transaction.outcomes.len()).collect()
+        } else {
+            accepted
+        };
         for index in indices {
             transaction.decide(index, refusal(reply));
         }
@@ -441,7 +470,11 @@ impl Client {
         self.state = State::ExpectEnvelope;
         if let Some(reply) = self.closing.take() {
             self.fail(Ended::ServiceClosing(reply));
-        } else if self.capabilities.mail_max.is_some_and(|max| self.mails >= max) {
+        } else if self
+            .capabilities
+            .mail_max
+            .is_some_and(|max| self.mails >= max)
+        {
             self.say_goodbye();
         }
     }
