@@ -25,7 +25,7 @@ pub enum Outcome {
     /// Nothing was decided, as the remote takes no more recipients in one transaction. It is to be named again in another
     /// one, at once (RFC 5321 §4.5.3.1.10, RFC 9422). Never all of a transaction's recipients.
     NextTransaction,
-    /// The end of the message was never given out: the remote cannot have it.
+    /// The end of the message was never given out, or the remote had not accepted this recipient: it cannot have it.
     NotSent(Ended),
     /// The end of the message was given out and no whole answer came: the remote may have it or not.
     Unknown(Ended),
