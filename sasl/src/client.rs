@@ -181,3 +181,25 @@ impl Client {
         Ok(format!("{without_proof},p={}", STANDARD.encode(proof)).into_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_cannot_make_it_cheap_or_dear() {
+        for (iterations, taken) in [(1, false), (4_095, false), (4_096, true), (u32::MAX, false)] {
+            let bindings = ChannelBindings::default();
+            let mut client = Client::new(Mechanism::ScramSha256, "ann", "dark", &bindings);
+            client.initial();
+            let first = format!("r={}x,s=QUFB,i={iterations}", client.nonce);
+            assert_eq!(
+                client.respond(first.as_bytes()).is_ok(),
+                taken,
+                "{iterations}"
+            );
+            // Its yes is worth nothing before its proof.
+            assert_eq!(client.is_finished(), !taken);
+        }
+    }
+}

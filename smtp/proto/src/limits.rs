@@ -72,6 +72,9 @@ pub const REMOTE_LINE_MAX: usize = 4096;
 /// Lines of a remote's reply. An answer to EHLO has some twenty; banners of lawyers have more.
 pub const REMOTE_LINES_MAX: usize = 128;
 
+/// All lines of a remote's reply: 128 of 512 octets.
+pub const REMOTE_REPLY_MAX: usize = 64 * 1024;
+
 /// Text of a remote's reply that an outcome keeps: two lines of 512 octets say it all.
 pub const REMOTE_TEXT_LEN_MAX: usize = 1024;
 

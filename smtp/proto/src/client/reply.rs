@@ -40,6 +40,9 @@ pub enum ReplyError {
     /// More than [`limits::REMOTE_LINES_MAX`] lines.
     #[error("the remote's reply has more than {} lines", limits::REMOTE_LINES_MAX)]
     TooManyLines,
+    /// More than [`limits::REMOTE_REPLY_MAX`] bytes.
+    #[error("the remote's reply has more than {} bytes", limits::REMOTE_REPLY_MAX)]
+    TooLong,
 }
 
 /// A reply as it was read.
@@ -59,6 +62,8 @@ pub(super) struct ReplyReader {
     line: Vec<u8>,
     code: Option<u16>,
     lines: Vec<Vec<u8>>,
+    /// Bytes of the reply so far.
+    len: usize,
 }
 
 impl ReplyReader {
@@ -68,6 +73,10 @@ impl ReplyReader {
         let taken = found.map_or(input.len(), |at| at + 1);
         if self.line.len() + taken > limits::REMOTE_LINE_MAX {
             return (taken, Err(ReplyError::LineTooLong));
+        }
+        self.len += taken;
+        if self.len > limits::REMOTE_REPLY_MAX {
+            return (taken, Err(ReplyError::TooLong));
         }
         self.line.extend_from_slice(&input[..taken]);
         if found.is_none() {
@@ -106,7 +115,7 @@ impl ReplyReader {
         if !last {
             return Ok(None);
         }
-        self.code = None;
+        (self.code, self.len) = (None, 0);
         let lines = std::mem::take(&mut self.lines);
         Ok(Some(RawReply { code, lines }))
     }
@@ -270,12 +279,14 @@ mod tests {
         assert_eq!(read(&long), Err(ReplyError::LineTooLong));
         let many = b"250-x\r\n".repeat(limits::REMOTE_LINES_MAX + 1);
         assert_eq!(read(&many), Err(ReplyError::TooManyLines));
+        let wide = [&b"250-"[..], &[b'x'; 1000], b"\r\n"].concat();
+        assert_eq!(read(&wide.repeat(100)), Err(ReplyError::TooLong));
         let most = [
             &b"550-x\xc3\xa9y\r\n".repeat(limits::REMOTE_LINES_MAX - 1)[..],
             b"550 x\r\n",
         ]
         .concat();
-        let text = reply(&[&most[..]].concat()).text;
+        let text = reply(&most).text;
         assert!(text.len() <= limits::REMOTE_TEXT_LEN_MAX && text.starts_with("x\u{e9}y x\u{e9}y"));
     }
 

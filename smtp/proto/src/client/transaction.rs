@@ -87,13 +87,13 @@ impl Transaction {
                 self.next = self.outcomes.len();
                 break;
             }
-            if let (Some(max), Some(domain)) = (offered.rcpt_domain_max, recipient.domain()) {
-                if !self.domains.contains(domain) {
-                    if self.domains.len() >= max as usize {
-                        continue;
-                    }
-                    self.domains.insert(domain.clone());
+            if let (Some(max), Some(domain)) = (offered.rcpt_domain_max, recipient.domain())
+                && !self.domains.contains(domain)
+            {
+                if self.domains.len() >= max as usize {
+                    continue;
                 }
+                self.domains.insert(domain.clone());
             }
             self.named += 1;
             return Some(index);
@@ -101,7 +101,7 @@ impl Transaction {
         None
     }
 
-    /// Gives all recipients about whom nothing is decided this outcome, if they can have it.
+    /// Decides about a recipient. What was decided first stays.
     fn decide(&mut self, index: usize, outcome: Outcome) {
         self.outcomes[index].get_or_insert(outcome);
     }
@@ -288,7 +288,7 @@ impl Client {
             1
         };
         while self.pending.len() < window {
-            let Some(transaction) = &mut self.transaction else {
+            let Some(transaction) = self.transaction.as_mut().filter(|t| !t.abandoned) else {
                 return;
             };
             let (command, line) = if self.dirty {
@@ -326,7 +326,7 @@ impl Client {
             .iter()
             .any(|command| matches!(command, Command::Rcpt(_)));
         let hope = !transaction.accepted.is_empty() || (open && !transaction.stopped);
-        hope && !transaction.chunking && !transaction.data_said && !transaction.abandoned
+        hope && !transaction.chunking && !transaction.data_said
     }
 
     /// An answer within a transaction.

@@ -383,6 +383,17 @@ fn given_up_before_data_the_connection_is_kept() {
         "S: 250 x\nC: RSET\nS: 250 x\nC: MAIL FROM:<a@b.test>",
     );
     assert_eq!(rig.told, ["not sent: given up on our side"]);
+    // And once more, before even MAIL was said.
+    hold(&mut rig, "S: 550 x\nC: QUIT");
+    let again = Plan {
+        envelopes: vec![envelope(&["c@d.test"]); 2],
+        ..smtp()
+    };
+    let mut rig = Rig::new(again, usize::MAX);
+    hold(&mut rig, &(hello(&["x"]) + MAIL + "S: 550 x\nC: RSET"));
+    rig.client.abandon(rig.now);
+    hold(&mut rig, "S: 250 x\nC: QUIT\nS: 221 bye");
+    assert_eq!(rig.told[1..], ["not sent: given up on our side", OVER]);
 }
 
 #[test]
