@@ -20,8 +20,8 @@
 //! writes or gathers a body, and should read once more when writing failed: a remote that hangs up often says why.
 //!
 //! What is strict, and why:
-//! - an answer is attributed to its command. One that answers nothing ends the connection: a `250` that came before
-//!   the final dot can never count for it;
+//! - an answer is attributed to its command. One that answers nothing, or what is not written yet, ends the connection: a
+//!   `250` that came before the final dot never counts for it;
 //! - from [`Client::commit`] until the whole verdict is there, an end is [`Outcome::Unknown`]; before, it is
 //!   [`Outcome::NotSent`], and the remote cannot have the message: the text has no line of one dot (`encoder.rs`), and no BDAT said LAST;
 //! - plaintext behind the answer to STARTTLS ends the connection, and what was learnt before TLS is forgotten;
@@ -154,8 +154,9 @@ pub struct Client {
     tls: Tls,
     capabilities: Capabilities,
     state: State,
-    /// Commands that were given out, or wait in the output, and have no answer yet.
-    pending: VecDeque<Command>,
+    /// Commands that were given out, or wait in the output, and have no answer yet; each with the output's end behind
+    /// its line.
+    pending: VecDeque<(Command, u64)>,
     reader: ReplyReader,
     output: Output,
     /// What became of the last transaction, until it is told.
@@ -180,7 +181,7 @@ impl Client {
             config,
             capabilities: Capabilities::default(),
             state: State::ExpectOpening,
-            pending: VecDeque::from([Command::Connect]),
+            pending: VecDeque::from([(Command::Connect, 0)]),
             reader: ReplyReader::default(),
             output: Output::default(),
             told: None,
@@ -245,7 +246,8 @@ impl Client {
         self.output.waiting()
     }
 
-    /// `count` bytes of the output were written.
+    /// `count` bytes of the output were written. Must be told before what was read afterwards: an answer to what was not
+    /// written is none.
     ///
     /// # Panics
     /// If there were not so many.
@@ -271,7 +273,7 @@ impl Client {
         let expired = self.deadline.is_some_and(|deadline| deadline <= now);
         if expired {
             let command = match self.pending.front() {
-                Some(command) => *command,
+                Some((command, _)) => *command,
                 None if self.state == State::ExpectHandshake => Command::StartTls,
                 None => Command::Data,
             };
@@ -314,12 +316,22 @@ impl Client {
 
     fn say(&mut self, command: Command, line: &[u8]) {
         self.output.push(line);
-        self.pending.push_back(command);
+        self.await_answer(command);
+    }
+
+    /// An answer is due to the line that is the last in the output.
+    fn await_answer(&mut self, command: Command) {
+        self.pending.push_back((command, self.output.end()));
     }
 
     /// One whole reply.
     fn on_reply(&mut self, raw: &RawReply) {
-        let Some(command) = self.pending.pop_front() else {
+        // Nor can what was not written yet have an answer: who says so guesses, or speaks for somebody else.
+        let written = self.output.written();
+        let asked = self
+            .pending
+            .pop_front_if(|(_, line_end)| *line_end <= written);
+        let Some((command, _)) = asked else {
             return self.on_unsolicited(RemoteReply::new(Command::Nothing, raw));
         };
         let reply = RemoteReply::new(command, raw);
@@ -386,14 +398,16 @@ impl Client {
             _ if self.state == State::ExpectHandshake => Some(timeouts.command),
             None if text && !self.output.is_empty() => Some(timeouts.block),
             None => None,
-            Some(Command::Connect) => Some(timeouts.greeting),
-            Some(Command::Mail) => Some(timeouts.mail),
-            Some(Command::Rcpt(_)) => Some(timeouts.rcpt),
-            Some(Command::Data) => Some(timeouts.data),
-            Some(Command::Bdat) => Some(timeouts.block),
-            Some(Command::EndOfMessage(_) | Command::EmptyMessage) => Some(timeouts.verdict),
-            Some(Command::Quit) => Some(timeouts.quit),
-            Some(_) => Some(timeouts.command),
+            Some((command, _)) => Some(match command {
+                Command::Connect => timeouts.greeting,
+                Command::Mail => timeouts.mail,
+                Command::Rcpt(_) => timeouts.rcpt,
+                Command::Data => timeouts.data,
+                Command::Bdat => timeouts.block,
+                Command::EndOfMessage(_) | Command::EmptyMessage => timeouts.verdict,
+                Command::Quit => timeouts.quit,
+                _ => timeouts.command,
+            }),
         };
         self.deadline = wait.map(|wait| now + wait);
     }

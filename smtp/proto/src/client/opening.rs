@@ -133,7 +133,7 @@ impl Client {
                 .push_secret(Zeroizing::new(STANDARD.encode(&*initial)).as_bytes());
         }
         self.output.push(b"\r\n");
-        self.pending.push_back(Command::Auth);
+        self.await_answer(Command::Auth);
     }
 
     /// RFC 4954 §4: a challenge.
@@ -154,6 +154,6 @@ impl Client {
         self.output
             .push_secret(Zeroizing::new(STANDARD.encode(&*response)).as_bytes());
         self.output.push(b"\r\n");
-        self.pending.push_back(Command::Auth);
+        self.await_answer(Command::Auth);
     }
 }

@@ -9,6 +9,8 @@ use crate::limits;
 pub(super) struct Output {
     bytes: Vec<u8>,
     sent: usize,
+    /// Bytes written since the connection's start.
+    written: u64,
     /// It holds credentials: it is wiped, not only dropped.
     secret: bool,
 }
@@ -35,6 +37,16 @@ impl Output {
         &self.bytes[self.sent..]
     }
 
+    /// Bytes since the connection's start, up to and with the last that waits.
+    pub(super) fn end(&self) -> u64 {
+        self.written + self.waiting().len() as u64
+    }
+
+    /// Bytes since the connection's start that were written.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.sent == self.bytes.len()
     }
@@ -42,6 +54,7 @@ impl Output {
     pub(super) fn sent(&mut self, count: usize) {
         assert!(count <= self.waiting().len(), "more was sent than waited");
         self.sent += count;
+        self.written += count as u64;
         if self.is_empty() {
             self.clear();
         }

@@ -239,23 +239,24 @@ impl Client {
             return;
         };
         transaction.committed = true;
-        if transaction.chunking {
-            let chunk = std::mem::take(&mut transaction.chunk);
-            self.output
-                .push(format!("BDAT {} LAST\r\n", chunk.len()).as_bytes());
-            self.output.push(&chunk);
-        } else {
-            self.output.push(b".\r\n");
+        let chunk = transaction
+            .chunking
+            .then(|| std::mem::take(&mut transaction.chunk));
+        // RFC 2033 §4.2: a reply for each recipient that was accepted, in their order.
+        let verdicts: Vec<Option<usize>> = match self.config.protocol {
+            Protocol::Smtp => vec![None],
+            Protocol::Lmtp => transaction.accepted.iter().copied().map(Some).collect(),
+        };
+        match &chunk {
+            Some(chunk) => self
+                .output
+                .push(format!("BDAT {} LAST\r\n", chunk.len()).as_bytes()),
+            None => self.output.push(b".\r\n"),
         }
-        match self.config.protocol {
-            Protocol::Smtp => self.pending.push_back(Command::EndOfMessage(None)),
-            // RFC 2033 §4.2: a reply for each recipient that was accepted, in their order.
-            Protocol::Lmtp => {
-                let each = transaction.accepted.iter();
-                self.pending
-                    .extend(each.map(|index| Command::EndOfMessage(Some(*index))));
-            }
+        for verdict in verdicts {
+            self.await_answer(Command::EndOfMessage(verdict));
         }
+        self.output.push(&chunk.unwrap_or_default());
         self.state = State::ExpectVerdict;
         self.arm(now);
     }
@@ -324,7 +325,7 @@ impl Client {
         let open = self
             .pending
             .iter()
-            .any(|command| matches!(command, Command::Rcpt(_)));
+            .any(|command| matches!(command, (Command::Rcpt(_), _)));
         let hope = !transaction.accepted.is_empty() || (open && !transaction.stopped);
         hope && !transaction.chunking && !transaction.data_said
     }
@@ -348,6 +349,10 @@ impl Client {
             Command::Bdat if failure => {
                 self.refuse_all(&reply);
                 self.state = State::ExpectDrained;
+            }
+            // A yes to what it does not have whole.
+            Command::EndOfMessage(_) if !failure && !self.output.is_empty() => {
+                return self.fail(Ended::UnexpectedReply(reply));
             }
             Command::EndOfMessage(index) => self.on_verdict(index, &reply),
             _ => {}

@@ -538,6 +538,50 @@ fn an_early_yes_is_no_yes() {
 }
 
 #[test]
+fn an_answer_to_what_was_not_written_is_none() {
+    // All at once, as somebody would who cannot read along.
+    let mut rig = Rig::new(smtp(), usize::MAX);
+    rig.client.receive(b"220 x\r\n250 x\r\n", rig.now);
+    rig.pump();
+    let end = "closed: the remote's reply to nothing has no meaning there: 250 x";
+    assert_eq!(rig.told, [end]);
+    // The end of a message that was given out, and is not written, or not whole.
+    for (extension, sent) in [("X", 0), ("X", 2), ("CHUNKING", 0), ("CHUNKING", 15)] {
+        let mut rig = Rig::new(
+            Plan {
+                envelopes: Vec::new(),
+                quits: false,
+                ..smtp()
+            },
+            usize::MAX,
+        );
+        hold(&mut rig, &hello(&["x", extension]));
+        rig.client.send(envelope(&["c@d.test"]), rig.now);
+        while rig.client.next_step() != Step::NeedBody {
+            rig.client.output_sent(rig.client.output().len(), rig.now);
+            let reply = if rig.client.pending == [(Command::Data, rig.client.output.end())] {
+                "354 x\r\n"
+            } else {
+                "250 x\r\n"
+            };
+            rig.client.receive(reply.as_bytes(), rig.now);
+        }
+        rig.client.body(b"text\r\n", rig.now);
+        rig.client.end_body(rig.now);
+        rig.client.output_sent(rig.client.output().len(), rig.now);
+        assert_eq!(rig.client.next_step(), Step::AboutToCommit);
+        rig.client.commit(rig.now);
+        rig.client.output_sent(sent, rig.now);
+        rig.receive(b"250 2.0.0 stored\r\n");
+        assert!(
+            rig.told[0].starts_with("unknown: the remote's reply"),
+            "{:?}",
+            rig.told
+        );
+    }
+}
+
+#[test]
 fn an_early_no_is_a_no() {
     let mut rig = in_text();
     rig.receive(b"552 5.3.4 too big\r\n");
