@@ -22,6 +22,7 @@ mod records;
 mod sasl;
 mod sessions;
 mod smtp;
+mod smtp_client;
 mod types;
 mod wire;
 
@@ -35,6 +36,7 @@ pub use records::stored_records;
 pub use sasl::{sasl_exchange, sasl_token};
 pub use sessions::{imap_session, pop3_session};
 pub use smtp::smtp_session;
+pub use smtp_client::smtp_client;
 pub use types::{address, mailbox_name, uid_set};
 
 /// What takes any bytes, with inputs to begin with.
@@ -55,7 +57,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 19] = [
     types::ADDRESS,
     types::MAILBOX_NAME,
     types::UID_SET,
@@ -63,6 +65,7 @@ pub const TARGETS: [Target; 18] = [
     imap::IMAP_FRAMING,
     imap::POP3_FRAMING,
     smtp::SMTP_SESSION,
+    smtp_client::SMTP_CLIENT,
     sasl::SASL_EXCHANGE,
     sasl::SASL_TOKEN,
     oauth::OAUTH_TOKEN,

@@ -1,18 +1,23 @@
-//! The client's side, for tests of everything that logs in.
+//! The client's side: for mail that goes out through a smart host, and for tests of everything that logs in.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::{
     ChannelBindings, Mechanism, Password,
     verifier::{ScramKeys, hmac_sha256},
 };
 
+/// What a server may ask of SCRAM: RFC 7677 §4 has 4,096 at least, lest the proof be easy to guess from. A million are
+/// half a second; whoever wants more wants to keep us busy.
+const ITERATIONS: std::ops::RangeInclusive<u32> = 4_096..=1_000_000;
+
 /// A client in an exchange.
 pub struct Client {
     mechanism: Mechanism,
     user: String,
-    password: String,
+    password: Zeroizing<String>,
     gs2_header: String,
     binding_data: Vec<u8>,
     nonce: String,
@@ -31,6 +36,8 @@ enum State {
     /// With a token the server has nothing to say but that it does not take it.
     TokenError,
     Finished,
+    /// The server broke the mechanism: nothing it says counts any more.
+    Broken,
 }
 
 /// What the client did not like of the server.
@@ -64,7 +71,7 @@ impl Client {
         Client {
             mechanism,
             user: user.to_owned(),
-            password: password.to_owned(),
+            password: Zeroizing::new(password.to_owned()),
             gs2_header: if plus {
                 format!("p={name},,")
             } else {
@@ -88,18 +95,18 @@ impl Client {
         match self.mechanism {
             Mechanism::Plain => {
                 self.state = State::Finished;
-                Some(format!("\0{}\0{}", self.user, self.password).into_bytes())
+                Some(format!("\0{}\0{}", self.user, *self.password).into_bytes())
             }
             Mechanism::Login => None,
             Mechanism::OAuthBearer => {
                 self.state = State::TokenError;
                 let user = self.user.replace('=', "=3D").replace(',', "=2C");
-                let token = &self.password;
+                let token = self.password.as_str();
                 Some(format!("n,a={user},\x01auth=Bearer {token}\x01\x01").into_bytes())
             }
             Mechanism::XOAuth2 => {
                 self.state = State::TokenError;
-                let (user, token) = (&self.user, &self.password);
+                let (user, token) = (&self.user, self.password.as_str());
                 Some(format!("user={user}\x01auth=Bearer {token}\x01\x01").into_bytes())
             }
             Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => {
@@ -112,8 +119,22 @@ impl Client {
         }
     }
 
-    /// Answers a challenge. An empty first challenge asks for the initial response.
+    /// Whether all is said, and the server has proved what its mechanism has it prove: only then its yes means
+    /// anything.
+    pub fn is_finished(&self) -> bool {
+        matches!(self.state, State::Finished | State::TokenError)
+    }
+
+    /// Answers a challenge. An empty first challenge asks for the initial response. After an error the exchange is over.
     pub fn respond(&mut self, challenge: &[u8]) -> Result<Vec<u8>, ClientError> {
+        let response = self.answer(challenge);
+        if response.is_err() {
+            self.state = State::Broken;
+        }
+        response
+    }
+
+    fn answer(&mut self, challenge: &[u8]) -> Result<Vec<u8>, ClientError> {
         let text = std::str::from_utf8(challenge).map_err(|_| ClientError::Unexpected)?;
         match std::mem::replace(&mut self.state, State::Finished) {
             State::First if self.mechanism == Mechanism::Login => {
@@ -126,11 +147,13 @@ impl Client {
                 Mechanism::OAuthBearer => Ok(b"\x01".to_vec()),
                 _ => Ok(Vec::new()),
             },
-            State::LoginPassword => Ok(self.password.clone().into_bytes()),
+            State::LoginPassword => Ok(self.password.as_bytes().to_vec()),
             State::ServerFirst { first_bare } => self.prove(&first_bare, text),
             State::ServerFinal { signature } if text == signature => Ok(Vec::new()),
             State::ServerFinal { .. } => Err(ClientError::ServerProof),
-            State::First | State::TokenError | State::Finished => Err(ClientError::Unexpected),
+            State::First | State::TokenError | State::Finished | State::Broken => {
+                Err(ClientError::Unexpected)
+            }
         }
     }
 
@@ -148,6 +171,9 @@ impl Client {
         }
         let salt = STANDARD.decode(salt).map_err(|_| ClientError::Unexpected)?;
         let iterations = iterations.parse().map_err(|_| ClientError::Unexpected)?;
+        if !ITERATIONS.contains(&iterations) {
+            return Err(ClientError::Unexpected);
+        }
         let password =
             Password::prepare(self.password.as_bytes()).map_err(|_| ClientError::Unexpected)?;
         let keys = ScramKeys::derive(password.as_bytes(), &salt, iterations);
@@ -165,5 +191,27 @@ impl Client {
             signature: format!("v={}", STANDARD.encode(signature)),
         };
         Ok(format!("{without_proof},p={}", STANDARD.encode(proof)).into_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_cannot_make_it_cheap_or_dear() {
+        for (iterations, taken) in [(1, false), (4_095, false), (4_096, true), (u32::MAX, false)] {
+            let bindings = ChannelBindings::default();
+            let mut client = Client::new(Mechanism::ScramSha256, "ann", "dark", &bindings);
+            client.initial();
+            let first = format!("r={}x,s=QUFB,i={iterations}", client.nonce);
+            assert_eq!(
+                client.respond(first.as_bytes()).is_ok(),
+                taken,
+                "{iterations}"
+            );
+            // Its yes is worth nothing before its proof.
+            assert!(!client.is_finished());
+        }
     }
 }

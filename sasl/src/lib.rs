@@ -21,6 +21,8 @@
 //! An unknown user takes the same steps as a wrong password: the same challenges, the same costs, the same end. One whom
 //! a good token names hears the same as one whose token is not good.
 //!
+//! With the feature `client`, `Client` is the other side, for smart hosts and for tests.
+//!
 //! *Architecture Invariant:* this crate knows no sockets, no directory and no async runtime; it never learns why
 //! a user was not found. No password, token, proof or key appears in a `Debug` output.
 

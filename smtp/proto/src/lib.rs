@@ -1,4 +1,5 @@
-//! SMTP (RFC 5321), submission (RFC 6409) and LMTP (RFC 2033): the server's side of a session as a state machine.
+//! SMTP (RFC 5321), submission (RFC 6409) and LMTP (RFC 2033): the server's side of a session as a state machine, and the
+//! client's ([`client`]).
 //!
 //! Bytes of the client go in through [`Session::step`], which answers with the next [`Event`]; what the client
 //! is to read gathers in [`Session::output`]. An event that asks for a decision (may this recipient be served? is
@@ -15,6 +16,7 @@
 //! *Architecture Invariant:* this crate knows no sockets, no clock, no directory and no store. It knows what may be
 //! said in which state, and leaves to its driver who may send what to whom.
 
+pub mod client;
 mod command;
 mod config;
 #[cfg(test)]

@@ -65,3 +65,25 @@ pub const ORCPT_LEN_MAX: usize = 500;
 
 /// RFC 5321 §4.5.3.1.2: a domain has at most 255 octets.
 pub const HELLO_NAME_LEN_MAX: usize = 255;
+
+/// A line of a remote's reply: eight times [`REPLY_LINE_MAX`], as hosts put long links into their refusals.
+pub const REMOTE_LINE_MAX: usize = 4096;
+
+/// Lines of a remote's reply. An answer to EHLO has some twenty; banners of lawyers have more.
+pub const REMOTE_LINES_MAX: usize = 128;
+
+/// All lines of a remote's reply: 128 of 512 octets.
+pub const REMOTE_REPLY_MAX: usize = 64 * 1024;
+
+/// Text of a remote's reply that an outcome keeps: two lines of 512 octets say it all.
+pub const REMOTE_TEXT_LEN_MAX: usize = 1024;
+
+/// Commands without an answer (RFC 2920 §3.1): their replies, of 512 octets, fit into any host's send buffer, so that both
+/// sides cannot wait for each other.
+pub const PIPELINE_MAX: usize = 32;
+
+/// From so much text on a BDAT goes out. A smaller message is one BDAT LAST.
+pub const CHUNK_LEN: usize = 64 * 1024;
+
+/// BDATs without an answer: the next is on its way while one is answered.
+pub const CHUNKS_MAX: usize = 2;
