@@ -63,7 +63,7 @@ fn enqueue(tx: &mut Tx<'_>, command: &Enqueue) -> Outcome<Enqueued> {
     let Some(key) = &command.key else {
         body::require(tx.view, tx.now, &command.message.body)?;
         let jobs = command.message.jobs.clone();
-        return Ok(queue(tx, command, jobs, Vec::new())?);
+        return queue(tx, command, jobs, Vec::new());
     };
     let slot = table_slot(SEEN_TABLE, &key.0);
     if !slot::is_here(tx.view.as_read(), slot)? {
@@ -86,7 +86,7 @@ fn enqueue(tx: &mut Tx<'_>, command: &Enqueue) -> Outcome<Enqueued> {
     let expires = Timestamp(tx.now.saturating_add(millis(DUPLICATE_KEPT)));
     table::set(tx, SEEN_TABLE, &key.0, seen.encode(), expires)?;
     let marks = [marks, vec![command.mark]].concat();
-    Ok(queue(tx, command, jobs, marks)?)
+    queue(tx, command, jobs, marks)
 }
 
 /// What is known of the transmissions of a key.
