@@ -9,6 +9,7 @@ mod delivery;
 mod exactly_once;
 mod log_time;
 mod maildrop;
+mod queue;
 mod quota;
 mod reads;
 mod rig;
