@@ -24,6 +24,7 @@ mod runner;
 mod schedule;
 mod settings;
 pub mod settle;
+mod talk;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -38,3 +39,4 @@ pub use outcome::{Attempt, Outcome, Told};
 pub use runner::{Runner, RunnerHandle};
 pub use schedule::Schedule;
 pub use settings::SenderSettings;
+pub use talk::{Handshake, Io, Talk};

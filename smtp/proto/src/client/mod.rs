@@ -287,6 +287,11 @@ impl Client {
         self.tls
     }
 
+    /// Whether a message can be sent, now or once [`Step::Ready`] is said again.
+    pub fn is_open(&self) -> bool {
+        !matches!(self.state, State::Closed | State::ExpectGoodbye) && self.closing.is_none()
+    }
+
     /// What the remote offers, as far as is known by now.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
