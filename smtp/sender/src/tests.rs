@@ -310,8 +310,9 @@ async fn another_goes_on_when_one_dies() {
         rig.world.opened.load(Ordering::Relaxed) == 2
     })
     .await;
+    // Lease, poll and notice make four and a half seconds; the rest is for a machine that is busy.
     let took = died.elapsed();
-    assert!(took <= Duration::from_secs(5), "taken over after {took:?}");
+    assert!(took <= Duration::from_secs(10), "taken over after {took:?}");
     // Both could send now; only the one with the lease does.
     gate.add_permits(2);
     rig.until_empty().await;
