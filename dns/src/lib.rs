@@ -12,10 +12,14 @@
 //! decided by functions that ask nobody.
 
 pub mod dane;
+mod fields;
+pub mod list;
 mod name;
 pub mod resolve;
 pub mod route;
+pub mod sts;
 pub mod tls;
+pub mod tlsrpt;
 
 pub use name::{DnsName, NameError};
 pub use resolve::{Resolve, Resolver, ResolverSettings};

@@ -67,6 +67,16 @@ impl TwinResolver {
         self
     }
 
+    /// Forgets what is at that name.
+    ///
+    /// # Panics
+    /// If the name is none.
+    pub fn clear(&self, name: &str, kind: Kind) -> &TwinResolver {
+        let name = DnsName::parse(name).expect("a test's name");
+        self.answers.lock().remove(&(name, kind));
+        self
+    }
+
     /// What DNSSEC says of all that is at that name.
     ///
     /// # Panics
