@@ -18,6 +18,8 @@ mod name;
 pub mod resolve;
 pub mod route;
 pub mod sts;
+#[cfg(any(test, feature = "test-server"))]
+pub mod stub;
 pub mod tls;
 pub mod tlsrpt;
 

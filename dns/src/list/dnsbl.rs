@@ -174,7 +174,7 @@ mod tests {
         let domain = DnsName::parse("bad.example").unwrap();
         let listed = ask_domain(&dns, &list, &domain).await;
         assert!(matches!(listed, Ok(Listing::Listed { weight: 3, .. })));
-        let long = DnsName::parse(&["a".repeat(60).as_str(); 4].join(".")).unwrap();
+        let long = DnsName::parse(&["a".repeat(61).as_str(); 4].join(".")).unwrap();
         assert_eq!(
             ask_domain(&dns, &list, &long).await,
             Err(ListError::TooLong)
