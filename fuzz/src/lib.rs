@@ -12,6 +12,7 @@
 
 mod choices;
 mod config;
+mod dns;
 pub mod driver;
 mod imap;
 mod machines;
@@ -27,6 +28,7 @@ mod types;
 mod wire;
 
 pub use config::configuration;
+pub use dns::dns_texts;
 pub use imap::{imap_framing, pop3_framing};
 pub use machines::{meta_commands, raw_commands, shard_commands};
 pub use mime::mime_message;
@@ -57,7 +59,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 20] = [
     types::ADDRESS,
     types::MAILBOX_NAME,
     types::UID_SET,
@@ -69,6 +71,7 @@ pub const TARGETS: [Target; 19] = [
     sasl::SASL_EXCHANGE,
     sasl::SASL_TOKEN,
     oauth::OAUTH_TOKEN,
+    dns::DNS_TEXTS,
     records::STORED_RECORDS,
     machines::SHARD_COMMANDS,
     machines::RAW_COMMANDS,

@@ -48,5 +48,5 @@ macro_rules! targets {
 
 targets! {
     address mailbox_name uid_set mime_message imap_framing pop3_framing smtp_session smtp_client sasl_exchange sasl_token oauth_token stored_records
-    shard_commands raw_commands meta_commands imap_session pop3_session proxy_header configuration
+    shard_commands raw_commands meta_commands imap_session pop3_session proxy_header configuration dns_texts
 }

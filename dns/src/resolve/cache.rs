@@ -61,7 +61,7 @@ impl AnswerCache {
     pub(super) fn new(bytes_max: u64) -> AnswerCache {
         let entries = Cache::builder()
             .max_capacity(bytes_max)
-            .weigher(|key, entry| weight(key, entry))
+            .weigher(weight)
             .expire_after(AsItHolds)
             .build();
         AnswerCache { entries }

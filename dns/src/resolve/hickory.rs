@@ -142,6 +142,11 @@ impl Resolver {
         })
     }
 
+    /// Hickory's own, for libraries that ask by it (mail-auth). It keeps no answers: who uses it brings a cache.
+    pub fn hickory(&self) -> &TokioResolver {
+        &self.inner
+    }
+
     async fn ask(&self, name: &DnsName, kind: Kind) -> (Lookup, Option<Duration>) {
         let Ok(asked) = Name::from_ascii(format!("{}.", name.as_str())) else {
             let security = Security::Indeterminate;
@@ -215,8 +220,10 @@ fn failure(error: NetError) -> (Lookup, Option<Duration>) {
         }
         // Not bogus, and not proven: there is no name, in a zone that is not signed.
         NetError::Dns(DnsError::Nsec {
-            response, proof, ..
-        }) if proof == Proof::Insecure => {
+            response,
+            proof: Proof::Insecure,
+            ..
+        }) => {
             let is_name = response.response_code == ResponseCode::NXDomain;
             absent(is_name, Security::Insecure, response.negative_ttl())
         }

@@ -182,3 +182,6 @@ async fn exchange(
     let body = body.collect().await.map_err(|error| http(&error))?;
     Ok(body.to_bytes())
 }
+
+#[cfg(test)]
+mod tests;

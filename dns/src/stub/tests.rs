@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::{
     dane::{DaneStatus, dane_status},
-    resolve::{LookupError, Resolve, Security},
+    resolve::{LookupError, Resolve},
     route::{RouteSettings, find_hosts},
 };
 
@@ -117,8 +117,9 @@ async fn faults_are_no_answers() {
         let said = ask(&dns.resolver(), "example.test", Kind::Mx).await;
         assert_eq!(said, expected, "{fault:?}");
         assert!(began.elapsed() < Duration::from_secs(10));
-        let (_, over_tcp) = dns.times_asked("example.test", Kind::Mx);
-        assert_eq!(over_tcp > 0, fault == Fault::Truncated || over_tcp > 0);
+        if fault == Fault::Truncated {
+            assert_eq!(dns.times_asked("example.test", Kind::Mx), (1, 1));
+        }
     }
 }
 
@@ -198,13 +199,5 @@ async fn dane_from_the_domain_to_the_records() {
     assert_eq!(
         status("example.test").await,
         DaneStatus::Unknown(LookupError::Bogus)
-    );
-    assert_eq!(
-        dns.resolver()
-            .lookup(&DnsName::parse("example.test").unwrap(), Kind::Mx)
-            .await
-            .unwrap()
-            .security,
-        Security::Secure
     );
 }
